@@ -1,0 +1,168 @@
+//! What instructions learn: the inline caches beside the code.
+//!
+//! Pointers in caches are weak. The collector clears the caches that name a dead object in the atomic phase.
+
+use std::cell::Cell;
+use std::mem::size_of;
+use std::ptr;
+
+use super::Proto;
+use crate::runtime::object::Gc;
+use crate::runtime::shape::ShapeId;
+use crate::runtime::string::Str;
+use crate::runtime::table::Table;
+
+/// Where a slot lies, relative to its table or to its overflow block (which of the two, the specialised
+/// instruction or [`FieldEntry::kind`] says).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct SlotOffsets {
+    pub payload: u16,
+    pub tag: u16,
+}
+
+/// The cache of an instruction that gets or sets a constant key.
+#[repr(C)]
+pub struct FieldCache {
+    pub key: Gc<Str>,
+    /// The shape the receiver must have, or [`ShapeId::NONE`].
+    pub shape: Cell<ShapeId>,
+    /// For values found through `__index`: the VM's holder epoch at which the chain was proven.
+    pub epoch: Cell<u32>,
+    pub slot: Cell<SlotOffsets>,
+    /// For stores that add the key: the shape afterwards.
+    pub next_shape: Cell<ShapeId>,
+    /// The table that holds the value, for values found through `__index`.
+    pub holder: Cell<Option<Gc<Table>>>,
+    /// Further shapes, once the site has seen several.
+    pub more: Cell<*mut PolyCache>,
+    /// How often the site has been respecialised; past a bound it becomes polymorphic, then megamorphic.
+    pub misses: Cell<u16>,
+}
+
+/// How a [`FieldEntry`] reaches the slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum SlotKind {
+    Inline,
+    Overflow,
+    /// Inline slot of the holder.
+    HolderInline,
+    /// Overflow slot of the holder.
+    HolderOverflow,
+    /// The key is nowhere: the result is nil.
+    Absent,
+}
+
+/// One shape of a polymorphic site.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct FieldEntry {
+    pub shape: ShapeId,
+    pub epoch: u32,
+    pub slot: SlotOffsets,
+    pub kind: SlotKind,
+    pub holder: Option<Gc<Table>>,
+}
+
+/// The most shapes a site distinguishes.
+pub const POLY_MAX: usize = 4;
+
+/// The shapes of a polymorphic site; the first `len` entries are in use.
+pub struct PolyCache {
+    pub len: usize,
+    pub entries: [FieldEntry; POLY_MAX],
+}
+
+impl FieldCache {
+    /// An empty cache for `key`.
+    pub fn new(key: Gc<Str>) -> FieldCache {
+        FieldCache {
+            key,
+            shape: Cell::new(ShapeId::NONE),
+            epoch: Cell::new(0),
+            slot: Cell::new(SlotOffsets::default()),
+            next_shape: Cell::new(ShapeId::NONE),
+            holder: Cell::new(None),
+            more: Cell::new(ptr::null_mut()),
+            misses: Cell::new(0),
+        }
+    }
+
+    /// Forgets every shape; the instruction fails its check next time and looks again.
+    pub fn clear(&self) {
+        self.shape.set(ShapeId::NONE);
+        self.holder.set(None);
+        let more = self.more.replace(ptr::null_mut());
+        if !more.is_null() {
+            // SAFETY: `more` is null or a box made by the interpreter for this cache alone.
+            drop(unsafe { Box::from_raw(more) });
+        }
+    }
+}
+
+impl Drop for FieldCache {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// The label at which a compiled caller continues; null means tier 1. Rewritten on invalidation, so a
+/// compiled return is one load and an indirect jump.
+#[repr(transparent)]
+pub struct ReturnSite(pub Cell<*const u8>);
+
+/// What a call instruction has learned.
+#[repr(C)]
+pub struct CallSite {
+    pub return_site: ReturnSite,
+    /// The prototype last called, for calls whose arguments match its parameters exactly.
+    pub proto: Cell<Option<Gc<Proto>>>,
+    pub misses: Cell<u16>,
+}
+
+impl CallSite {
+    pub fn new() -> CallSite {
+        CallSite { return_site: ReturnSite(Cell::new(ptr::null())), proto: Cell::new(None), misses: Cell::new(0) }
+    }
+}
+
+impl Default for CallSite {
+    fn default() -> Self {
+        CallSite::new()
+    }
+}
+
+/// What a table constructor has learned about the tables it makes.
+#[repr(C)]
+pub struct TableSite {
+    /// The empty shape with the inline capacity learned so far.
+    pub shape: Cell<ShapeId>,
+    /// Array capacity to allocate.
+    pub array_cap: Cell<u32>,
+    /// A table made here a while ago, whose present size is the next lesson. Weak.
+    pub sample: Cell<Option<Gc<Table>>>,
+    /// Tables made; a sample is taken at powers of two.
+    pub made: Cell<u32>,
+    /// Slots and elements the constructor itself fills.
+    pub slots: u16,
+    pub elements: u16,
+}
+
+/// The heat of a back-edge or function entry, and the executor found there.
+#[repr(C)]
+pub struct LoopSite {
+    /// Passes until the next attempt.
+    pub countdown: Cell<u32>,
+    /// Failed or abandoned attempts; each doubles the distance to the next.
+    pub attempts: Cell<u16>,
+    pub spare: u16,
+    /// The executor to enter, owned by tier 2.
+    pub executor: Cell<*const u8>,
+}
+
+const _: () = {
+    assert!(size_of::<FieldCache>() == 56);
+    assert!(size_of::<LoopSite>() == 16);
+    assert!(size_of::<CallSite>() == 24);
+};

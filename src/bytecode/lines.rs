@@ -1,0 +1,32 @@
+//! The source lines of instructions, run-length encoded.
+
+/// Maps instructions to source lines: a sorted list of (first instruction, line), each entry valid up to the
+/// next one. Lookup is a binary search.
+#[derive(Default, Clone)]
+pub struct LineTable {
+    runs: Vec<(u32, u32)>,
+}
+
+impl LineTable {
+    /// Notes that instruction `pc` (not below any noted before) belongs to `line`.
+    pub fn push(&mut self, pc: u32, line: u32) {
+        match self.runs.last_mut() {
+            Some(last) if last.1 == line => {}
+            Some(last) if last.0 == pc => last.1 = line,
+            _ => self.runs.push((pc, line)),
+        }
+    }
+
+    /// The line of instruction `pc`, or 0 in stripped code.
+    pub fn line(&self, pc: u32) -> u32 {
+        match self.runs.partition_point(|run| run.0 <= pc) {
+            0 => 0,
+            n => self.runs[n - 1].1,
+        }
+    }
+
+    /// The runs: first instruction and line.
+    pub fn runs(&self) -> &[(u32, u32)] {
+        &self.runs
+    }
+}

@@ -1,0 +1,127 @@
+//! Coroutines: a stack of values and a stack of call records, both plain data.
+//!
+//! The registers of an activation are a window on the coroutine's value stack; its call record lies on the record
+//! stack. Nothing on the heap points into either, so both may move when they grow. The running coroutine is
+//! used by the interpreter through [`State`](crate::tier1::State); a suspended one is not touched by anyone but the
+//! collector and introspection.
+
+use std::cell::Cell;
+use std::mem::{offset_of, size_of};
+
+use super::object::{Gc, Kind, Object};
+use super::value::Value;
+use crate::bytecode::{Instr, ReturnSite};
+use crate::tier1::ContinuationFn;
+
+/// What a coroutine is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Status {
+    /// Not started, or suspended in a yield.
+    Suspended,
+    Running,
+    /// It has resumed another one.
+    Normal,
+    Dead,
+}
+
+/// How a return finishes the instruction that made the call; kept in the callee's record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Continuation {
+    /// A call instruction: the results go to the function's slot and up.
+    Call,
+    /// A metamethod: the first result goes to register `aux` of the caller.
+    StoreResult,
+    /// A comparison metamethod: jump by `aux` (the pc offset taken when the truth of the result equals the low bit).
+    Jump,
+    /// The results are dropped (`__newindex`, `__close` at a block's end, finalizers, hooks).
+    Discard,
+    /// `__concat`: go on concatenating at register `aux`.
+    Concat,
+    /// The iterator call of a generic `for`.
+    Iterate,
+    /// `__close` while a function returns: its results are saved and the return goes on.
+    CloseReturn,
+    /// `__close` while an error unwinds.
+    CloseUnwind,
+    /// The function was entered from Rust; returning leaves the interpreter loop.
+    Host,
+    /// The caller is a host function that goes on in its continuation.
+    Native,
+}
+
+/// Bits of [`CallRecord::flags`].
+pub mod record_flags {
+    /// The frame belongs to a host function.
+    pub const NATIVE: u8 = 1;
+    /// The function was called by a tail call (the frames in between are gone).
+    pub const TAIL: u8 = 2;
+    /// An error unwinding to this frame stops here (`pcall`, `xpcall`, a coroutine's first frame).
+    pub const CATCHES: u8 = 4;
+    /// The function was called with more arguments than parameters, which lie below its base.
+    pub const VARARG: u8 = 8;
+    /// The frame has to-be-closed variables pending.
+    pub const TBC: u8 = 16;
+    /// The function is being called as a finalizer.
+    pub const FINALIZER: u8 = 32;
+    /// The frame runs a hook.
+    pub const HOOK: u8 = 64;
+}
+
+/// One activation.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct CallRecord {
+    /// The next instruction, saved while the function is not the running one; null in a host function.
+    pub pc: *const Instr,
+    /// Where a compiled caller goes on when this activation returns: a cell owned by the caller's prototype.
+    pub return_site: *const ReturnSite,
+    /// For `Native` continuations: what the host function does next.
+    pub then: Option<ContinuationFn>,
+    /// The window's first register; the function itself lies one below (varargs further below).
+    pub base: u32,
+    /// The end of the window: behind the last register, or behind a host function's last argument.
+    pub top: u32,
+    /// Extra arguments of a vararg function, in slots below the function's copy.
+    pub extra_args: u32,
+    /// Results that the caller wants, or -1 for all.
+    pub wanted: i16,
+    pub continuation: Continuation,
+    pub flags: u8,
+    /// Operand of the continuation.
+    pub aux: u64,
+}
+
+const _: () = {
+    assert!(size_of::<CallRecord>() == 48);
+    assert!(offset_of!(CallRecord, pc) == 0 && offset_of!(CallRecord, return_site) == 8);
+    assert!(offset_of!(CallRecord, base) == 24 && offset_of!(CallRecord, flags) == 39);
+};
+
+/// A coroutine. The main program is one too.
+#[repr(C, align(8))]
+pub struct Coroutine {
+    pub barrier: Cell<u8>,
+    pub kind: Kind,
+    pub status: Cell<Status>,
+    pub spare: u8,
+    /// Calls in progress across which it cannot yield.
+    pub non_yieldable: Cell<u32>,
+    pub stack: Cell<*mut Value>,
+    /// Slots allocated.
+    pub stack_size: Cell<u32>,
+    /// Slots in use while not running, or while a host function runs: the end of what the collector scans.
+    pub top: Cell<u32>,
+    pub records: Cell<*mut CallRecord>,
+    pub records_size: Cell<u32>,
+    /// Records in use; the last is the current activation.
+    pub depth: Cell<u32>,
+    /// Who resumed it.
+    pub resumer: Cell<Option<Gc<Coroutine>>>,
+    /// Stack indices of pending to-be-closed variables, oldest first.
+    pub to_close: Cell<Vec<u32>>,
+}
+
+// SAFETY: `#[repr(C)]`, barrier and kind first.
+unsafe impl Object for Coroutine {}

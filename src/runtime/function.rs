@@ -1,0 +1,137 @@
+//! Functions: closures over bytecode, host functions, and the cells of captured locals.
+
+use std::cell::Cell;
+use std::mem::{offset_of, size_of};
+
+use super::object::{Gc, Kind, Object};
+use super::value::{Tag, Value};
+use crate::bytecode::Proto;
+use crate::tier1::NativeFn;
+
+/// How often the variable in an [`UpCell`] has been stored to. Executors may treat a cell that is
+/// `Constant` as its value, as long as they are told of the next store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum CellState {
+    Uninitialised,
+    Constant,
+    Mutable,
+}
+
+/// The heap cell of a captured local: sixteen bytes.
+#[repr(C, align(8))]
+pub struct UpCell {
+    pub barrier: Cell<u8>,
+    pub kind: Kind,
+    pub state: Cell<CellState>,
+    pub tag: Cell<u8>,
+    pub spare: u32,
+    pub payload: Cell<u64>,
+}
+
+const _: () = {
+    assert!(size_of::<UpCell>() == 16);
+    assert!(offset_of!(UpCell, state) == 2 && offset_of!(UpCell, tag) == 3 && offset_of!(UpCell, payload) == 8);
+};
+
+// SAFETY: `#[repr(C)]`, barrier and kind first.
+unsafe impl Object for UpCell {}
+
+impl UpCell {
+    #[inline(always)]
+    pub fn get(&self) -> Value {
+        Value::new(self.payload.get(), Tag::from_byte(self.tag.get()))
+    }
+
+    /// Replaces the value without barrier or state change.
+    #[inline(always)]
+    pub fn put(&self, v: Value) {
+        self.payload.set(v.payload());
+        self.tag.set(v.tag().byte());
+    }
+}
+
+/// A closure over bytecode. Its cells follow the header.
+#[repr(C, align(8))]
+pub struct Closure {
+    pub barrier: Cell<u8>,
+    pub kind: Kind,
+    pub cell_count: u8,
+    pub spare: u8,
+    pub spare2: u32,
+    pub proto: Gc<Proto>,
+}
+
+const _: () = assert!(size_of::<Closure>() == 16 && offset_of!(Closure, proto) == 8);
+
+// SAFETY: `#[repr(C)]`, barrier and kind first.
+unsafe impl Object for Closure {}
+
+impl Closure {
+    /// The size of a closure with `cells` captured variables, in bytes.
+    pub fn size(cells: usize) -> usize {
+        size_of::<Closure>() + cells * size_of::<Gc<UpCell>>()
+    }
+}
+
+impl Gc<Closure> {
+    /// The `i`-th captured variable.
+    #[inline(always)]
+    pub fn cell(self, i: usize) -> Gc<UpCell> {
+        debug_assert!(i < self.cell_count as usize);
+        // SAFETY: a closure is allocated with `cell_count` initialised cells behind it, and indices come
+        // from verified bytecode or have been checked by the caller.
+        unsafe { *(self.as_ptr().add(1) as *const Gc<UpCell>).add(i) }
+    }
+
+    /// Sets the `i`-th captured variable, without barrier.
+    #[inline(always)]
+    pub fn set_cell(self, i: usize, c: Gc<UpCell>) {
+        debug_assert!(i < self.cell_count as usize);
+        // SAFETY: as in `cell`.
+        unsafe { *(self.as_ptr().add(1) as *mut Gc<UpCell>).add(i) = c }
+    }
+}
+
+/// A function of the host. Its upvalues follow the header.
+#[repr(C, align(8))]
+pub struct Native {
+    pub barrier: Cell<u8>,
+    pub kind: Kind,
+    pub upvalue_count: u8,
+    /// Which library function this is, for those that instructions or the optimizer know; see
+    /// [`Builtin`](crate::tier1::Builtin).
+    pub builtin: crate::tier1::Builtin,
+    pub spare: u32,
+    pub func: NativeFn,
+}
+
+const _: () = assert!(size_of::<Native>() == 16 && offset_of!(Native, func) == 8);
+
+// SAFETY: `#[repr(C)]`, barrier and kind first.
+unsafe impl Object for Native {}
+
+impl Native {
+    /// The size of a host function with `upvalues` values, in bytes.
+    pub fn size(upvalues: usize) -> usize {
+        size_of::<Native>() + upvalues * size_of::<Value>()
+    }
+}
+
+impl Gc<Native> {
+    /// The `i`-th upvalue.
+    #[inline(always)]
+    pub fn upvalue(self, i: usize) -> Value {
+        assert!(i < self.upvalue_count as usize);
+        // SAFETY: `upvalue_count` initialised values follow the header; checked above.
+        unsafe { *(self.as_ptr().add(1) as *const Value).add(i) }
+    }
+
+    /// Sets the `i`-th upvalue, without barrier.
+    #[inline(always)]
+    pub fn set_upvalue(self, i: usize, v: Value) {
+        assert!(i < self.upvalue_count as usize);
+        // SAFETY: as in `upvalue`.
+        unsafe { *(self.as_ptr().add(1) as *mut Value).add(i) = v }
+    }
+}
