@@ -1,0 +1,367 @@
+//! What host functions see: their arguments, results, errors, and ways to call back.
+//!
+//! A host function gets a window of arguments on the running coroutine's stack and leaves its results at the
+//! function's slot and up ([`State::ret1`] and friends). It must read its arguments before it writes results.
+//! It may call Lua in two ways: [`State::call`] runs the callee to its end on the native stack (nobody can yield
+//! across it), [`State::call_then`] pushes the callee and continues in another function afterwards, without
+//! native recursion.
+
+use std::any::Any;
+
+use super::state::{Raised, State};
+use crate::runtime::number;
+use crate::runtime::object::Gc;
+use crate::runtime::string::Str;
+use crate::runtime::table::Table;
+use crate::runtime::value::{Tag, Value};
+
+/// The arguments of a host function: a window on the running coroutine's stack.
+#[derive(Clone, Copy, Debug)]
+pub struct Args {
+    /// Stack index of the first argument; the function lies one below.
+    pub base: u32,
+    pub count: u32,
+}
+
+/// What a host function did: it left this many results at the function's slot and up, or it returned
+/// [`RESUMED`].
+pub type NativeResult = Result<i32, Raised>;
+
+/// Returned by a host function that has pushed a frame or switched coroutines: the interpreter goes on there.
+pub const RESUMED: i32 = -1;
+
+/// A host function.
+pub type NativeFn = fn(&mut State, Args) -> NativeResult;
+
+/// How a host function goes on after a function that it had called: the window holds that function's results.
+pub type ContinuationFn = fn(&mut State, Args) -> NativeResult;
+
+/// Library functions that instructions or the optimizer know by identity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Builtin {
+    Other,
+    Next,
+}
+
+/// Values that host handles keep alive: a slab with a free list.
+#[derive(Default)]
+pub struct HandleTable {
+    slots: Vec<Value>,
+    free: Vec<u32>,
+}
+
+impl HandleTable {
+    /// Roots `v`.
+    pub fn insert(&mut self, v: Value) -> u32 {
+        match self.free.pop() {
+            Some(i) => {
+                self.slots[i as usize] = v;
+                i
+            }
+            None => {
+                self.slots.push(v);
+                self.slots.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Ends a root.
+    pub fn remove(&mut self, i: u32) {
+        self.slots[i as usize] = Value::NIL;
+        self.free.push(i);
+    }
+
+    pub fn get(&self, i: u32) -> Value {
+        self.slots[i as usize]
+    }
+
+    /// All rooted values.
+    pub fn values(&self) -> &[Value] {
+        &self.slots
+    }
+}
+
+/// One value per type, kept for library modules.
+#[derive(Default)]
+pub struct Extensions {
+    values: Vec<Box<dyn Any + Send>>,
+}
+
+impl Extensions {
+    /// The value of type `T`, made on first use.
+    pub fn get_or_default<T: Any + Send + Default>(&mut self) -> &mut T {
+        let at = match self.values.iter().position(|v| v.is::<T>()) {
+            Some(at) => at,
+            None => {
+                self.values.push(Box::<T>::default());
+                self.values.len() - 1
+            }
+        };
+        self.values[at].downcast_mut().expect("found by its type")
+    }
+}
+
+impl State {
+    // Arguments.
+
+    /// Argument `i` (from 0), or nil if it is absent.
+    #[inline(always)]
+    pub fn arg(&self, args: Args, i: u32) -> Value {
+        if i < args.count {
+            // SAFETY: the window's slots are initialised.
+            unsafe { Value::load(self.slot(args.base + i)) }
+        } else {
+            Value::NIL
+        }
+    }
+
+    /// Replaces argument `i`, which must exist.
+    pub fn set_arg(&mut self, args: Args, i: u32, v: Value) {
+        assert!(i < args.count);
+        // SAFETY: within the window.
+        unsafe { Value::store(self.slot(args.base + i), v) };
+    }
+
+    /// Argument `i` (from 0), raising "value expected" if it is absent.
+    #[inline]
+    pub fn arg_any(&mut self, args: Args, i: u32) -> Result<Value, Raised> {
+        if i < args.count { Ok(self.arg(args, i)) } else { Err(self.arg_error(i, "value expected")) }
+    }
+
+    /// Argument `i` as an integer, converting floats and strings that represent one.
+    #[inline]
+    pub fn arg_int(&mut self, args: Args, i: u32) -> Result<i64, Raised> {
+        let v = self.arg(args, i);
+        if v.is_int() {
+            return Ok(v.as_int_unchecked());
+        }
+        self.arg_int_slow(args, i)
+    }
+
+    #[cold]
+    fn arg_int_slow(&mut self, args: Args, i: u32) -> Result<i64, Raised> {
+        let v = self.arg(args, i);
+        match to_number(v) {
+            Some(n) => match to_integer(n) {
+                Some(n) => Ok(n),
+                None => Err(self.arg_error(i, "number has no integer representation")),
+            },
+            None => Err(self.arg_type_error(args, i, "number")),
+        }
+    }
+
+    /// Like [`State::arg_int`], with a default for nil or absent.
+    #[inline]
+    pub fn arg_int_or(&mut self, args: Args, i: u32, default: i64) -> Result<i64, Raised> {
+        if self.arg(args, i).is_nil() { Ok(default) } else { self.arg_int(args, i) }
+    }
+
+    /// Argument `i` as a float, converting integers and strings.
+    #[inline]
+    pub fn arg_float(&mut self, args: Args, i: u32) -> Result<f64, Raised> {
+        let v = self.arg(args, i);
+        if v.is_float() {
+            return Ok(v.as_float_unchecked());
+        }
+        match to_number(v) {
+            Some(n) => Ok(match n.as_int() {
+                Some(n) => n as f64,
+                None => n.as_float_unchecked(),
+            }),
+            None => Err(self.arg_type_error(args, i, "number")),
+        }
+    }
+
+    /// Argument `i` as a number value (integer or float), converting strings.
+    #[inline]
+    pub fn arg_number(&mut self, args: Args, i: u32) -> Result<Value, Raised> {
+        let v = self.arg(args, i);
+        if v.tag().is_number() {
+            return Ok(v);
+        }
+        match to_number(v) {
+            Some(n) => Ok(n),
+            None => Err(self.arg_type_error(args, i, "number")),
+        }
+    }
+
+    /// Argument `i` as a string, converting numbers (and replacing the argument, so that it is rooted).
+    #[inline]
+    pub fn arg_str(&mut self, args: Args, i: u32) -> Result<Gc<Str>, Raised> {
+        let v = self.arg(args, i);
+        if let Some(s) = v.as_string() {
+            return Ok(s);
+        }
+        if v.tag().is_number() {
+            let s = self.number_to_str(v)?;
+            self.set_arg(args, i, Value::string(s));
+            return Ok(s);
+        }
+        Err(self.arg_type_error(args, i, "string"))
+    }
+
+    /// Argument `i` as a table.
+    #[inline]
+    pub fn arg_table(&mut self, args: Args, i: u32) -> Result<Gc<Table>, Raised> {
+        match self.arg(args, i).as_table() {
+            Some(t) => Ok(t),
+            None => Err(self.arg_type_error(args, i, "table")),
+        }
+    }
+
+    /// Argument `i` as a function.
+    pub fn arg_function(&mut self, args: Args, i: u32) -> Result<Value, Raised> {
+        let v = self.arg(args, i);
+        if v.tag().is_function() { Ok(v) } else { Err(self.arg_type_error(args, i, "function")) }
+    }
+
+    // Results.
+
+    /// Returns nothing.
+    #[inline(always)]
+    pub fn ret0(&mut self) -> NativeResult {
+        Ok(0)
+    }
+
+    /// Returns one value.
+    #[inline(always)]
+    pub fn ret1(&mut self, args: Args, v: Value) -> NativeResult {
+        // SAFETY: the function's slot lies below the window.
+        unsafe { Value::store(self.slot(args.base - 1), v) };
+        Ok(1)
+    }
+
+    /// Returns two values.
+    #[inline(always)]
+    pub fn ret2(&mut self, args: Args, v: Value, w: Value) -> NativeResult {
+        // SAFETY: the function's slot and the one above; the slack above a frame's window has room.
+        unsafe {
+            Value::store(self.slot(args.base - 1), v);
+            Value::store(self.slot(args.base), w);
+        }
+        Ok(2)
+    }
+
+    /// Returns many values.
+    pub fn ret(&mut self, args: Args, values: &[Value]) -> NativeResult {
+        let end = args.base as usize + values.len();
+        if end > STACK_MAX_RESULTS {
+            return Err(self.raise_text("stack overflow (too many results)"));
+        }
+        self.reserve(end as u32)?;
+        for (i, v) in values.iter().enumerate() {
+            // SAFETY: room was made above.
+            unsafe { Value::store(self.slot(args.base - 1 + i as u32), *v) };
+        }
+        Ok(values.len() as i32)
+    }
+
+    /// Makes room on the stack up to index `end`.
+    #[inline]
+    pub fn reserve(&mut self, end: u32) -> Result<(), Raised> {
+        if self.slot_fits(end) { Ok(()) } else { self.grow_stack(end) }
+    }
+
+    fn slot_fits(&self, end: u32) -> bool {
+        end + super::state::STACK_SLACK <= self.co.stack_size.get()
+    }
+
+    // Conversions.
+
+    /// The string form of a number, as `tostring` gives it.
+    pub fn number_to_str(&mut self, v: Value) -> Result<Gc<Str>, Raised> {
+        let mut buffer = number::Buffer::new();
+        let text = match v.as_int() {
+            Some(i) => number::format_int(i, &mut buffer),
+            None => number::format_float(v.as_float_unchecked(), &mut buffer),
+        };
+        let s = self.rt.new_string(text);
+        self.check_memory(s)
+    }
+
+    // Errors.
+
+    /// Raises a message with the position of the function that called the running host function (level 1).
+    #[cold]
+    pub fn raise_text(&mut self, message: &str) -> Raised {
+        self.raise_bytes(message.as_bytes())
+    }
+
+    /// Like [`State::raise_text`], for messages that quote a script's bytes.
+    #[cold]
+    pub fn raise_bytes(&mut self, message: &[u8]) -> Raised {
+        let mut text = self.position(1);
+        text.extend_from_slice(message);
+        match self.string_value(&text) {
+            Ok(v) => self.raise(v),
+            Err(raised) => raised,
+        }
+    }
+
+    /// Raises "bad argument #i to 'f' (message)"; `i` counts from 0.
+    #[cold]
+    pub fn arg_error(&mut self, i: u32, message: &str) -> Raised {
+        let (name, method) = self.running_name();
+        let mut n = i + 1;
+        if method {
+            n -= 1;
+            if n == 0 {
+                let mut text = b"calling '".to_vec();
+                text.extend_from_slice(&name);
+                text.extend_from_slice(b"' on bad self (");
+                text.extend_from_slice(message.as_bytes());
+                text.push(b')');
+                return self.raise_bytes(&text);
+            }
+        }
+        let mut text = format!("bad argument #{n} to '").into_bytes();
+        text.extend_from_slice(&name);
+        text.extend_from_slice(b"' (");
+        text.extend_from_slice(message.as_bytes());
+        text.push(b')');
+        self.raise_bytes(&text)
+    }
+
+    /// Raises "bad argument ... (expected expected, got actual)".
+    #[cold]
+    pub fn arg_type_error(&mut self, args: Args, i: u32, expected: &str) -> Raised {
+        let actual = if i < args.count {
+            let v = self.arg(args, i);
+            if v.tag() == Tag::LIGHT { b"light userdata".to_vec() } else { self.type_name_of(v) }
+        } else {
+            b"no value".to_vec()
+        };
+        self.arg_error(i, &format!("{expected} expected, got {}", String::from_utf8_lossy(&actual)))
+    }
+}
+
+const STACK_MAX_RESULTS: usize = super::state::STACK_MAX as usize;
+
+/// A number, or a string that is one, as a number value.
+#[inline]
+pub fn to_number(v: Value) -> Option<Value> {
+    match v.tag() {
+        Tag::INT | Tag::FLOAT => Some(v),
+        Tag::STRING => string_to_number(v.as_string()?),
+        _ => None,
+    }
+}
+
+/// The number that a string represents.
+pub fn string_to_number(s: Gc<Str>) -> Option<Value> {
+    Some(match number::parse_numeral(s.as_bytes())? {
+        number::Numeral::Int(i) => Value::int(i),
+        number::Numeral::Float(f) => Value::float(f),
+    })
+}
+
+/// A number as an integer, if it has an exact integer representation.
+#[inline]
+pub fn to_integer(n: Value) -> Option<i64> {
+    match n.tag() {
+        Tag::INT => Some(n.as_int_unchecked()),
+        Tag::FLOAT => number::float_to_int_exact(n.as_float_unchecked()),
+        _ => None,
+    }
+}

@@ -1,0 +1,395 @@
+//! The state of one VM.
+//!
+//! The fields at the top are read by machine code. `record`, `stack` and their ends are the running
+//! coroutine's, kept here while it runs and written back when another one takes over
+//! ([`State::leave_coroutine`], [`State::enter_coroutine`]).
+
+use std::alloc::{self, Layout};
+use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::heap::OutOfMemory;
+use crate::runtime::Runtime;
+use crate::runtime::coroutine::{CallRecord, Coroutine, Status};
+use crate::runtime::object::{Gc, Kind};
+use crate::runtime::string::Str;
+use crate::runtime::table::Table;
+use crate::runtime::value::Value;
+
+/// Marks that an error is being raised; the error value is [`State::error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raised;
+
+/// The most slots a coroutine's stack may have.
+pub const STACK_MAX: u32 = 1_000_000;
+/// Slots beyond [`STACK_MAX`] that error handling may use.
+const STACK_RESERVE: u32 = 4096;
+/// Slots that are always free above a frame's registers: the arguments of a metamethod call.
+pub const STACK_SLACK: u32 = 8;
+/// Host functions that may be in progress on the native stack at a time.
+pub const NATIVE_DEPTH_MAX: u32 = 196;
+
+const FIRST_STACK: u32 = 48;
+const FIRST_RECORDS: u32 = 6;
+
+/// Bits of [`State::interrupt`].
+pub mod interrupt {
+    /// The collector wants to run.
+    pub const COLLECT: u32 = 1;
+    /// The host has asked the VM to stop.
+    pub const CANCEL: u32 = 2;
+    /// Inline caches must be forgotten before the next instruction.
+    pub const FLUSH: u32 = 4;
+    /// Finalizers are waiting.
+    pub const FINALIZE: u32 = 8;
+}
+
+/// What the host has set up, and counters of what the VM did.
+#[derive(Default, Clone, Debug)]
+pub struct Counters {
+    pub collections: u64,
+    pub specialised: u64,
+    pub despecialised: u64,
+    pub field_misses: u64,
+    pub recordings: u64,
+    pub recorded_steps: u64,
+    pub hot_places: u64,
+}
+
+/// The state of a VM.
+#[repr(C)]
+pub struct State {
+    /// Nonzero when something is to be done at the next poll; see [`interrupt`].
+    pub interrupt: AtomicU32,
+    /// The current activation.
+    pub record: *mut CallRecord,
+    pub stack: *mut Value,
+    /// Frames must end at or below this.
+    pub stack_limit: *mut Value,
+    pub records_end: *mut CallRecord,
+    /// The end of the last open list of values.
+    pub top: *mut Value,
+    pub rt: Runtime,
+    pub co: Gc<Coroutine>,
+    pub main: Gc<Coroutine>,
+    /// The error being raised.
+    pub error: Value,
+    /// Whether the message handler has already been applied to `error`.
+    pub error_handled: bool,
+    /// Native activations of the interpreter on the native stack.
+    pub native_depth: u32,
+    pub globals: Gc<Table>,
+    /// Values that library and host keep alive by name.
+    pub registry: Gc<Table>,
+    /// Values that host handles keep alive.
+    pub handles: crate::tier1::native::HandleTable,
+    /// The message of an out-of-memory error, made in advance.
+    pub memory_message: Gc<Str>,
+    /// Heat at which a loop or function is recorded.
+    pub hot_threshold: u32,
+    /// What the recording dispatch noted last.
+    pub recording: crate::tier1::poll::Recording,
+    pub counters: Counters,
+    /// Whether finalizers are running: they do not nest.
+    pub finalizing: bool,
+    /// The traceback of the last error that nothing caught, if the host wants one.
+    pub traceback: Option<Vec<u8>>,
+    /// Values that belong to library modules (the state of `math.random`, open files, ...).
+    pub extensions: crate::tier1::native::Extensions,
+}
+
+// SAFETY: all raw pointers point into memory that this state owns; nothing is shared with another VM, and
+// host values stored in it are `Send`. A state is used by one thread at a time (`&mut`).
+unsafe impl Send for State {}
+
+impl State {
+    /// Raises `v`.
+    #[cold]
+    pub fn raise(&mut self, v: Value) -> Raised {
+        self.error = v;
+        self.error_handled = false;
+        Raised
+    }
+
+    /// Raises "not enough memory".
+    #[cold]
+    pub fn raise_memory(&mut self) -> Raised {
+        let message = self.memory_message;
+        self.raise(Value::string(message))
+    }
+
+    /// A new string as a value.
+    pub fn string_value(&mut self, bytes: &[u8]) -> Result<Value, Raised> {
+        let s = self.rt.new_string(bytes);
+        self.check_memory(s).map(Value::string)
+    }
+
+    /// Turns a failed allocation into a raised error.
+    #[inline(always)]
+    pub fn check_memory<T>(&mut self, r: Result<T, OutOfMemory>) -> Result<T, Raised> {
+        match r {
+            Ok(v) => Ok(v),
+            Err(OutOfMemory) => Err(self.raise_memory()),
+        }
+    }
+
+    /// Asks the interpreter to look at `bits` at its next poll.
+    #[inline]
+    pub fn request(&self, bits: u32) {
+        self.interrupt.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    /// The stack index of a slot.
+    #[inline(always)]
+    pub fn index_of(&self, slot: *const Value) -> u32 {
+        // SAFETY: both point into the running coroutine's stack.
+        unsafe { slot.offset_from(self.stack) as u32 }
+    }
+
+    /// The slot at a stack index.
+    #[inline(always)]
+    pub fn slot(&self, index: u32) -> *mut Value {
+        debug_assert!(index <= self.co.stack_size.get());
+        // SAFETY: indices in use are within the stack.
+        unsafe { self.stack.add(index as usize) }
+    }
+
+    /// The current activation.
+    #[inline(always)]
+    pub fn frame(&self) -> &CallRecord {
+        // SAFETY: there always is a current record: a coroutine's first is pushed when it is made.
+        unsafe { &*self.record }
+    }
+
+    /// The current activation, to be changed.
+    #[inline(always)]
+    pub fn frame_mut(&mut self) -> &mut CallRecord {
+        // SAFETY: as in `frame`; `&mut self` makes it the only reference.
+        unsafe { &mut *self.record }
+    }
+
+    /// The number of records of the running coroutine.
+    pub fn depth(&self) -> u32 {
+        // SAFETY: both point into the record stack.
+        unsafe { self.record.offset_from(self.co.records.get()) as u32 + 1 }
+    }
+
+    /// Makes a suspended coroutine with an empty first record.
+    pub fn new_coroutine(rt: &mut Runtime) -> Result<Gc<Coroutine>, OutOfMemory> {
+        let stack_layout = stack_layout(FIRST_STACK);
+        let record_layout = record_layout(FIRST_RECORDS);
+        rt.heap.charge(stack_layout.size() + record_layout.size())?;
+        // SAFETY: neither layout is empty.
+        let (stack, records) =
+            unsafe { (alloc::alloc(stack_layout) as *mut Value, alloc::alloc(record_layout) as *mut CallRecord) };
+        let cell = if stack.is_null() || records.is_null() {
+            Err(OutOfMemory)
+        } else {
+            rt.heap.alloc(size_of::<Coroutine>())
+        };
+        let cell = match cell {
+            Ok(cell) => cell,
+            Err(e) => {
+                // SAFETY: allocated above with these layouts, and not used elsewhere.
+                unsafe {
+                    if !stack.is_null() {
+                        alloc::dealloc(stack as *mut u8, stack_layout);
+                    }
+                    if !records.is_null() {
+                        alloc::dealloc(records as *mut u8, record_layout);
+                    }
+                }
+                rt.heap.discharge(stack_layout.size() + record_layout.size());
+                return Err(e);
+            }
+        };
+        let p = cell.cast::<Coroutine>();
+        // SAFETY: the cell is fresh and large enough; the stack has at least one slot and one record.
+        let co = unsafe {
+            stack.write(Value::NIL);
+            records.write(CallRecord::bottom());
+            p.write(Coroutine {
+                barrier: Default::default(),
+                kind: Kind::Coroutine,
+                status: Status::Suspended.into(),
+                spare: 0,
+                non_yieldable: 0.into(),
+                stack: stack.into(),
+                stack_size: FIRST_STACK.into(),
+                top: 1.into(),
+                records: records.into(),
+                records_size: FIRST_RECORDS.into(),
+                depth: 1.into(),
+                resumer: None.into(),
+                to_close: Vec::new().into(),
+            });
+            Gc::from_ptr(p)
+        };
+        rt.heap.register_coroutine(co);
+        Ok(co)
+    }
+
+    /// Writes the running coroutine's state back into its object.
+    pub fn leave_coroutine(&mut self) {
+        let depth = self.depth();
+        self.co.depth.set(depth);
+        let top = self.index_of(self.top);
+        self.co.top.set(top);
+    }
+
+    /// Makes `co` the running coroutine.
+    pub fn enter_coroutine(&mut self, co: Gc<Coroutine>) {
+        self.co = co;
+        self.stack = co.stack.get();
+        // SAFETY: the coroutine's own sizes.
+        unsafe {
+            self.stack_limit = self.stack.add((co.stack_size.get() - STACK_SLACK) as usize);
+            self.record = co.records.get().add(co.depth.get() as usize - 1);
+            self.records_end = co.records.get().add(co.records_size.get() as usize);
+            self.top = self.stack.add(co.top.get() as usize);
+        }
+        co.status.set(Status::Running);
+    }
+
+    /// Makes room for slots up to index `end` of the running coroutine (and the slack behind). Moves the stack:
+    /// slot pointers become invalid, indices stay. `self.top` is kept.
+    #[cold]
+    #[inline(never)]
+    pub fn grow_stack(&mut self, end: u32) -> Result<(), Raised> {
+        let old = self.co.stack_size.get();
+        let need = end.saturating_add(STACK_SLACK);
+        if need <= old {
+            return Ok(());
+        }
+        let limit = if old > STACK_MAX { STACK_MAX + STACK_RESERVE } else { STACK_MAX };
+        if need > limit {
+            if old > STACK_MAX {
+                let message = self.string_value(b"error in error handling")?;
+                return Err(self.raise(message));
+            }
+            // The handler of this very error needs a little more.
+            self.resize_stack(STACK_MAX + STACK_RESERVE)?;
+            return Err(self.raise_text("stack overflow"));
+        }
+        self.resize_stack(need.max((old * 2).min(STACK_MAX)))
+    }
+
+    /// Gives back the reserve that a stack overflow took, once the stack is used normally again.
+    pub fn shrink_reserve(&mut self) {
+        let used = self.frame().top.max(self.index_of(self.top));
+        if self.co.stack_size.get() > STACK_MAX && used + STACK_SLACK < STACK_MAX {
+            // Shrinking in place cannot fail in a way that matters: the larger stack stays usable.
+            let _ = self.resize_stack(STACK_MAX);
+        }
+    }
+
+    fn resize_stack(&mut self, size: u32) -> Result<(), Raised> {
+        let old = self.co.stack_size.get();
+        let top = self.index_of(self.top);
+        let (old_layout, new_layout) = (stack_layout(old), stack_layout(size));
+        if size > old {
+            let charged = self.rt.heap.charge(new_layout.size() - old_layout.size());
+            self.check_memory(charged)?;
+        }
+        // SAFETY: allocated with `old_layout`; the new size is not zero.
+        let p = unsafe { alloc::realloc(self.stack as *mut u8, old_layout, new_layout.size()) } as *mut Value;
+        if p.is_null() {
+            if size > old {
+                self.rt.heap.discharge(new_layout.size() - old_layout.size());
+            }
+            return Err(self.raise_memory());
+        }
+        if size < old {
+            self.rt.heap.discharge(old_layout.size() - new_layout.size());
+        }
+        self.co.stack.set(p);
+        self.co.stack_size.set(size);
+        self.stack = p;
+        // SAFETY: within the new allocation: callers shrink only above what is in use.
+        unsafe {
+            self.top = p.add(top as usize);
+            self.stack_limit = p.add((size - STACK_SLACK) as usize);
+        }
+        Ok(())
+    }
+
+    /// Makes room for one more record. Moves the records.
+    #[cold]
+    #[inline(never)]
+    pub fn grow_records(&mut self) -> Result<(), Raised> {
+        let depth = self.depth();
+        let old = self.co.records_size.get();
+        let size = old * 2;
+        let (old_layout, new_layout) = (record_layout(old), record_layout(size));
+        let charged = self.rt.heap.charge(new_layout.size() - old_layout.size());
+        self.check_memory(charged)?;
+        let records = self.co.records.get();
+        // SAFETY: allocated with `old_layout`; the new size is not zero.
+        let p = unsafe { alloc::realloc(records as *mut u8, old_layout, new_layout.size()) } as *mut CallRecord;
+        if p.is_null() {
+            self.rt.heap.discharge(new_layout.size() - old_layout.size());
+            return Err(self.raise_memory());
+        }
+        self.co.records.set(p);
+        self.co.records_size.set(size);
+        // SAFETY: within the new allocation.
+        unsafe {
+            self.record = p.add(depth as usize - 1);
+            self.records_end = p.add(size as usize);
+        }
+        Ok(())
+    }
+
+    /// Pushes a record for a function whose first register is at `base` and whose window ends at `top`.
+    #[inline(always)]
+    pub fn push_record(&mut self, record: CallRecord) -> Result<(), Raised> {
+        // SAFETY: one past the current record is at most the end of the allocation.
+        let mut next = unsafe { self.record.add(1) };
+        if next == self.records_end {
+            self.grow_records()?;
+            // SAFETY: there is room now.
+            next = unsafe { self.record.add(1) };
+        }
+        // SAFETY: `next` lies within the record stack.
+        unsafe { next.write(record) };
+        self.record = next;
+        Ok(())
+    }
+
+    /// Drops the current record.
+    #[inline(always)]
+    pub fn pop_record(&mut self) {
+        debug_assert!(self.depth() > 1);
+        // SAFETY: the first record of a coroutine is never popped.
+        self.record = unsafe { self.record.sub(1) };
+    }
+}
+
+impl CallRecord {
+    /// The first record of a coroutine: a host frame without a function, at slot 1.
+    pub fn bottom() -> CallRecord {
+        use crate::runtime::coroutine::{Continuation, record_flags};
+        CallRecord {
+            pc: ptr::null(),
+            return_site: ptr::null(),
+            then: None,
+            base: 1,
+            top: 1,
+            extra_args: 0,
+            wanted: -1,
+            continuation: Continuation::Host,
+            flags: record_flags::NATIVE,
+            aux: 0,
+        }
+    }
+}
+
+/// The memory of a value stack with `slots` slots.
+pub fn stack_layout(slots: u32) -> Layout {
+    Layout::array::<Value>(slots as usize).expect("a stack is far smaller than the address space")
+}
+
+/// The memory of a record stack with `records` records.
+pub fn record_layout(records: u32) -> Layout {
+    Layout::array::<CallRecord>(records as usize).expect("a record stack is far smaller than the address space")
+}
