@@ -33,22 +33,19 @@ pub enum Continuation {
     Call,
     /// A metamethod: the first result goes to register `aux` of the caller.
     StoreResult,
-    /// A comparison metamethod: jump by `aux` (the pc offset taken when the truth of the result equals the low bit).
+    /// A comparison metamethod: the caller jumps if the truth of the result equals the lowest bit of `aux`;
+    /// the rest of it is the distance.
     Jump,
-    /// The results are dropped (`__newindex`, `__close` at a block's end, finalizers, hooks).
+    /// The results are dropped (`__newindex`, `__close` at the end of a block).
     Discard,
-    /// `__concat`: go on concatenating at register `aux`.
+    /// `__concat`: the caller goes on concatenating; `aux` is the number of operands left before the result.
     Concat,
-    /// The iterator call of a generic `for`.
-    Iterate,
-    /// `__close` while a function returns: its results are saved and the return goes on.
-    CloseReturn,
-    /// `__close` while an error unwinds.
-    CloseUnwind,
     /// The function was entered from Rust; returning leaves the interpreter loop.
     Host,
-    /// The caller is a host function that goes on in its continuation.
+    /// The caller is a host function that goes on in `then`.
     Native,
+    /// The function is a coroutine's body; returning ends the coroutine.
+    Coroutine,
 }
 
 /// Bits of [`CallRecord::flags`].
@@ -57,16 +54,17 @@ pub mod record_flags {
     pub const NATIVE: u8 = 1;
     /// The function was called by a tail call (the frames in between are gone).
     pub const TAIL: u8 = 2;
-    /// An error unwinding to this frame stops here (`pcall`, `xpcall`, a coroutine's first frame).
+    /// An error unwinding to this frame stops here (`pcall`, `xpcall`).
     pub const CATCHES: u8 = 4;
-    /// The function was called with more arguments than parameters, which lie below its base.
+    /// The function has extra arguments, which lie below its base: `extra_args` of them, above the original
+    /// places of the parameters and of the function.
     pub const VARARG: u8 = 8;
-    /// The frame has to-be-closed variables pending.
+    /// The frame has to-be-closed variables.
     pub const TBC: u8 = 16;
-    /// The function is being called as a finalizer.
-    pub const FINALIZER: u8 = 32;
-    /// The frame runs a hook.
-    pub const HOOK: u8 = 64;
+    /// The frame is returning and closes its variables first; `top` is the end of its results.
+    pub const CLOSING: u8 = 32;
+    /// The function was called as a finalizer.
+    pub const FINALIZER: u8 = 64;
 }
 
 /// One activation.

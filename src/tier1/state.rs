@@ -74,6 +74,8 @@ pub struct State {
     pub main: Gc<Coroutine>,
     /// The error being raised.
     pub error: Value,
+    /// What a host function that returned a request wants done.
+    pub(super) pending: Option<super::call::Step>,
     /// Whether the message handler has already been applied to `error`.
     pub error_handled: bool,
     /// Native activations of the interpreter on the native stack.
@@ -275,7 +277,7 @@ impl State {
     }
 
     /// Gives back the reserve that a stack overflow took, once the stack is used normally again.
-    pub fn shrink_reserve(&mut self) {
+    pub(super) fn shrink_reserve(&mut self) {
         let used = self.frame().top.max(self.index_of(self.top));
         if self.co.stack_size.get() > STACK_MAX && used + STACK_SLACK < STACK_MAX {
             // Shrinking in place cannot fail in a way that matters: the larger stack stays usable.

@@ -1,0 +1,406 @@
+//! Calls, returns and continuations.
+//!
+//! Nothing here recurses on the native stack: a host function that wants something called returns a request
+//! ([`State::call_then`], [`State::finish_then`]), and [`State::drive`] carries out requests one after another
+//! until there is a bytecode frame to run or the activation that Rust asked for has ended.
+
+use std::ptr;
+
+use super::native::{Args, ContinuationFn, NativeResult};
+use super::state::{NATIVE_DEPTH_MAX, Raised, STACK_SLACK, State};
+use super::{interp, message};
+use crate::bytecode::proto_flags;
+use crate::runtime::coroutine::{CallRecord, Continuation, record_flags};
+use crate::runtime::metatable::Event;
+use crate::runtime::value::{Tag, Value};
+
+/// Free slots that a host function may rely on above its arguments.
+pub const NATIVE_SLOTS: u32 = 20;
+
+/// Returned by a host function to have [`State::pending`] carried out.
+pub(super) const REQUEST: i32 = -2;
+
+/// What happens with a callee's results.
+#[derive(Clone, Copy)]
+pub struct Return {
+    pub wanted: i16,
+    pub continuation: Continuation,
+    pub then: Option<ContinuationFn>,
+    pub aux: u64,
+    pub flags: u8,
+}
+
+impl Return {
+    /// As for a call instruction that wants `wanted` results (-1: all).
+    pub fn call(wanted: i16) -> Return {
+        Return { wanted, continuation: Continuation::Call, then: None, aux: 0, flags: 0 }
+    }
+
+    /// To the caller, as `continuation` says.
+    pub fn to(continuation: Continuation, aux: u64) -> Return {
+        Return { wanted: -1, continuation, then: None, aux, flags: 0 }
+    }
+
+    /// To the running host function, which goes on in `then`.
+    pub fn native(then: ContinuationFn) -> Return {
+        Return { wanted: -1, continuation: Continuation::Native, then: Some(then), aux: 0, flags: 0 }
+    }
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy)]
+pub enum Step {
+    /// Call the value at stack index `func` with the `nargs` values above it.
+    Call { func: u32, nargs: u32, ret: Return },
+    /// The current activation returns `n` values, which begin at stack index `first`.
+    Return { first: u32, n: u32 },
+}
+
+/// Where control is after a call or return has been carried out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// In a bytecode frame, the current one.
+    Continue,
+    /// The activation entered from Rust has ended; its results end at [`State::top`].
+    Exit,
+}
+
+impl State {
+    /// Asks for a call from a host function; the function must return the result of this.
+    pub fn call_then(&mut self, func: u32, nargs: u32, then: ContinuationFn) -> NativeResult {
+        self.request_step(Step::Call { func, nargs, ret: Return::native(then) })
+    }
+
+    /// Asks for `step` from a host function; the function must return the result of this.
+    pub(super) fn request_step(&mut self, step: Step) -> NativeResult {
+        self.pending = Some(step);
+        Ok(REQUEST)
+    }
+
+    /// Calls the value at stack index `func` with the `nargs` values above it and runs it to its end. The results
+    /// replace the function and end at [`State::top`]; their number is returned. Nothing can yield across this.
+    pub fn call(&mut self, func: u32, nargs: u32) -> Result<u32, Raised> {
+        if self.native_depth >= NATIVE_DEPTH_MAX {
+            return Err(self.stack_overflow_in_native());
+        }
+        self.native_depth += 1;
+        let co = self.co;
+        co.non_yieldable.set(co.non_yieldable.get() + 1);
+        let outcome = self.call_to_end(func, nargs);
+        co.non_yieldable.set(co.non_yieldable.get() - 1);
+        self.native_depth -= 1;
+        outcome?;
+        Ok(self.index_of(self.top) - func)
+    }
+
+    #[cold]
+    fn stack_overflow_in_native(&mut self) -> Raised {
+        if self.native_depth > NATIVE_DEPTH_MAX {
+            return match self.string_value(b"error in error handling") {
+                Ok(v) => self.raise(v),
+                Err(raised) => raised,
+            };
+        }
+        // The handler of this error may nest a little deeper.
+        self.native_depth += 1;
+        let raised = self.raise_text("C stack overflow");
+        self.native_depth -= 1;
+        raised
+    }
+
+    fn call_to_end(&mut self, func: u32, nargs: u32) -> Result<(), Raised> {
+        let mut outcome = self.drive(Step::Call { func, nargs, ret: Return::to(Continuation::Host, 0) });
+        loop {
+            outcome = match outcome {
+                Ok(Outcome::Exit) => return Ok(()),
+                Ok(Outcome::Continue) => interp::execute(self),
+                Err(Raised) => match self.unwind()? {
+                    Some(step) => self.drive(step),
+                    None => Ok(Outcome::Continue),
+                },
+            };
+        }
+    }
+
+    /// Pushes `f` and `args` above everything in use and calls it: [`State::call`] for Rust code that has the
+    /// values at hand. Returns the stack index of the results and their number.
+    pub fn call_value(&mut self, f: Value, args: &[Value]) -> Result<(u32, u32), Raised> {
+        let func = self.free_index();
+        self.reserve(func + 1 + args.len() as u32)?;
+        // SAFETY: room was made above.
+        unsafe {
+            Value::store(self.slot(func), f);
+            for (i, v) in args.iter().enumerate() {
+                Value::store(self.slot(func + 1 + i as u32), *v);
+            }
+        }
+        let n = self.call(func, args.len() as u32)?;
+        Ok((func, n))
+    }
+
+    /// The first slot above everything in use by the current activation.
+    pub fn free_index(&self) -> u32 {
+        let frame = self.frame();
+        if frame.flags & record_flags::NATIVE != 0 {
+            frame.top
+        } else {
+            frame.top.max(self.index_of(self.top))
+        }
+    }
+
+    /// Carries out `step` and what follows from it.
+    pub fn drive(&mut self, mut step: Step) -> Result<Outcome, Raised> {
+        loop {
+            step = match step {
+                Step::Call { func, nargs, ret } => match self.enter(func, nargs, ret)? {
+                    None => return Ok(Outcome::Continue),
+                    Some(step) => step,
+                },
+                Step::Return { first, n } => match self.deliver(first, n)? {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(step) => step,
+                },
+            };
+        }
+    }
+
+    /// What a host function's result asks for.
+    #[inline]
+    pub(super) fn step_of(&mut self, result: i32) -> Step {
+        if result >= 0 {
+            Step::Return { first: self.frame().base - 1, n: result as u32 }
+        } else {
+            self.pending.take().expect("a host function that returns a request has made one")
+        }
+    }
+
+    /// Enters the function at `func`: pushes a bytecode frame (`None`), or runs a host function and returns
+    /// what it asks for.
+    pub(super) fn enter(&mut self, func: u32, mut nargs: u32, ret: Return) -> Result<Option<Step>, Raised> {
+        loop {
+            // SAFETY: the caller has put the function there.
+            let f = unsafe { Value::load(self.slot(func)) };
+            if let Some(closure) = f.as_closure() {
+                self.push_closure(closure, func, nargs, ret)?;
+                return Ok(None);
+            }
+            if let Some(native) = f.as_native() {
+                let args = self.push_native(func, nargs, ret)?;
+                let result = (native.func)(self, args)?;
+                return Ok(Some(self.step_of(result)));
+            }
+            let handler = self.rt.metamethod(f, Event::Call);
+            if handler.is_nil() {
+                return Err(message::call_error(self, f));
+            }
+            // The called value becomes the first argument.
+            self.reserve(func + nargs + 2)?;
+            let p = self.slot(func);
+            // SAFETY: room was made above.
+            unsafe {
+                for i in (0..=nargs as usize).rev() {
+                    Value::store(p.add(i + 1), Value::load(p.add(i)));
+                }
+                Value::store(p, handler);
+            }
+            nargs += 1;
+        }
+    }
+
+    /// Pushes the frame of a host function.
+    pub(super) fn push_native(&mut self, func: u32, nargs: u32, ret: Return) -> Result<Args, Raised> {
+        let args = Args { base: func + 1, count: nargs };
+        self.reserve(args.base + nargs + NATIVE_SLOTS)?;
+        self.push_record(CallRecord {
+            pc: ptr::null(),
+            return_site: ptr::null(),
+            then: ret.then,
+            base: args.base,
+            top: args.base + nargs,
+            extra_args: 0,
+            wanted: ret.wanted,
+            continuation: ret.continuation,
+            flags: ret.flags | record_flags::NATIVE,
+            aux: ret.aux,
+        })?;
+        Ok(args)
+    }
+
+    /// Pushes the frame of a bytecode function.
+    pub(super) fn push_closure(
+        &mut self,
+        closure: crate::runtime::object::Gc<crate::runtime::function::Closure>,
+        func: u32,
+        nargs: u32,
+        ret: Return,
+    ) -> Result<(), Raised> {
+        let proto = closure.proto;
+        let params = proto.params as u32;
+        let mut base = func + 1;
+        let mut flags = ret.flags;
+        let mut extra_args = 0;
+        if proto.flags & proto_flags::VARARG != 0 && nargs > params {
+            flags |= record_flags::VARARG;
+            extra_args = nargs - params;
+            base = func + 1 + nargs + 1;
+            self.reserve(base + proto.registers)?;
+            let from = self.slot(func);
+            let to = self.slot(base - 1);
+            // SAFETY: room was made above; the function and its parameters move up, above the extra arguments.
+            unsafe {
+                for i in 0..=params as usize {
+                    Value::store(to.add(i), Value::load(from.add(i)));
+                    if i > 0 {
+                        Value::store(from.add(i), Value::NIL);
+                    }
+                }
+            }
+        } else {
+            self.reserve(base + proto.registers.max(nargs))?;
+            for i in nargs..params {
+                // SAFETY: parameters are registers, for which room was made above.
+                unsafe { Value::store(self.slot(base + i), Value::NIL) };
+            }
+        }
+        self.push_record(CallRecord {
+            pc: proto.code,
+            return_site: ptr::null(),
+            then: ret.then,
+            base,
+            top: base + proto.registers,
+            extra_args,
+            wanted: ret.wanted,
+            continuation: ret.continuation,
+            flags,
+            aux: ret.aux,
+        })?;
+        self.count_entry(proto);
+        Ok(())
+    }
+
+    /// Where the current activation's results go.
+    pub(super) fn result_slot(&self) -> u32 {
+        let frame = self.frame();
+        let mut func = frame.base - 1;
+        if frame.flags & record_flags::VARARG != 0 {
+            // SAFETY: a frame with extra arguments is a bytecode function's, which lies below its base.
+            let f = unsafe { Value::load(self.slot(func)) };
+            let params = f.as_closure().map_or(0, |c| c.proto.params as u32);
+            func -= params + frame.extra_args + 1;
+        }
+        func
+    }
+
+    /// Returns from the current activation: `Ok` when control is settled, `Err` with the next step otherwise.
+    fn deliver(&mut self, first: u32, n: u32) -> Result<Result<Outcome, Step>, Raised> {
+        let frame = *self.frame();
+        let dest = self.result_slot();
+        match frame.continuation {
+            Continuation::Call => {
+                self.pop_record();
+                self.place_results(dest, first, n, frame.wanted);
+            }
+            Continuation::Host => {
+                self.pop_record();
+                self.place_results(dest, first, n, -1);
+                return Ok(Ok(Outcome::Exit));
+            }
+            Continuation::Discard => self.pop_record(),
+            Continuation::StoreResult => {
+                let v = self.first_result(first, n);
+                self.pop_record();
+                let to = self.frame().base + frame.aux as u32;
+                // SAFETY: `aux` is a register of the caller.
+                unsafe { Value::store(self.slot(to), v) };
+            }
+            Continuation::Jump => {
+                let v = self.first_result(first, n);
+                self.pop_record();
+                if v.is_falsy() != (frame.aux & 1 != 0) {
+                    let distance = (frame.aux as i64) >> 1;
+                    let caller = self.frame_mut();
+                    // SAFETY: the distance is that of the interrupted jump, which the verifier has checked.
+                    caller.pc = unsafe { caller.pc.offset(distance as isize) };
+                }
+            }
+            Continuation::Concat => {
+                let v = self.first_result(first, n);
+                self.pop_record();
+                if let Some(step) = self.concat_resume(v, frame.aux)? {
+                    return Ok(Err(step));
+                }
+            }
+            Continuation::Native => {
+                self.pop_record();
+                self.place_results(dest, first, n, -1);
+                let then = frame.then.expect("a native continuation has a function");
+                self.frame_mut().top = dest + n;
+                let result = then(self, Args { base: dest, count: n })?;
+                return Ok(Err(self.step_of(result)));
+            }
+            Continuation::Coroutine => return Ok(Err(self.end_coroutine(first, n)?)),
+        }
+        Ok(Ok(Outcome::Continue))
+    }
+
+    fn first_result(&self, first: u32, n: u32) -> Value {
+        // SAFETY: the results are initialised.
+        if n == 0 { Value::NIL } else { unsafe { Value::load(self.slot(first)) } }
+    }
+
+    /// Moves results down to where the caller expects them.
+    #[inline]
+    pub(super) fn place_results(&mut self, dest: u32, first: u32, n: u32, wanted: i16) {
+        let to = self.slot(dest);
+        let from = self.slot(first);
+        let count = if wanted < 0 { n } else { wanted as u32 };
+        // SAFETY: `dest` lies at or below `first`; wanted results are registers of the caller.
+        unsafe {
+            for i in 0..count.min(n) as usize {
+                Value::store(to.add(i), Value::load(from.add(i)));
+            }
+            for i in n..count {
+                Value::store(to.add(i as usize), Value::NIL);
+            }
+            if wanted < 0 {
+                self.top = to.add(n as usize);
+            }
+        }
+    }
+
+    /// Pushes a call of `f` with up to three arguments above the current frame's registers and enters it.
+    pub(super) fn call_metamethod(&mut self, f: Value, args: &[Value], ret: Return) -> Result<Outcome, Raised> {
+        debug_assert!(args.len() < STACK_SLACK as usize);
+        let func = self.frame().top;
+        let p = self.slot(func);
+        // SAFETY: above a frame's window there is always the slack.
+        unsafe {
+            Value::store(p, f);
+            for (i, v) in args.iter().enumerate() {
+                Value::store(p.add(i + 1), *v);
+            }
+        }
+        self.drive(Step::Call { func, nargs: args.len() as u32, ret })
+    }
+
+    /// Pushes a value onto the running host function's window, which keeps it alive; returns its stack index.
+    pub fn push_temp(&mut self, v: Value) -> Result<u32, Raised> {
+        let at = self.frame().top;
+        self.reserve(at + 1)?;
+        // SAFETY: room was made above.
+        unsafe { Value::store(self.slot(at), v) };
+        self.frame_mut().top = at + 1;
+        Ok(at)
+    }
+
+    /// Whether `v` can be called.
+    pub fn is_callable(&self, v: Value) -> bool {
+        v.tag().is_function() || !self.rt.metamethod(v, Event::Call).is_nil()
+    }
+
+    /// The tag of the value at a slot, for assertions.
+    pub fn tag_at(&self, index: u32) -> Tag {
+        // SAFETY: callers name slots in use.
+        unsafe { Value::load(self.slot(index)) }.tag()
+    }
+}

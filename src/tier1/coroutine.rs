@@ -1,0 +1,207 @@
+//! Resuming, yielding and closing coroutines.
+//!
+//! A switch exchanges which coroutine's stacks the state points to and moves the values over; the native stack
+//! is not involved. While a coroutine runs, its resumer waits in the frame of the host function that resumed it
+//! (`coroutine.resume`, or a function made by `coroutine.wrap`), whose record's `aux` says which.
+
+use super::call::{Return, Step};
+use super::native::{Args, NativeResult};
+use super::state::{NATIVE_DEPTH_MAX, Raised, State};
+use crate::runtime::coroutine::{Continuation, Coroutine, Status};
+use crate::runtime::metatable::Event;
+use crate::runtime::object::Gc;
+use crate::runtime::value::Value;
+
+/// How the resuming function wants results and errors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ResumeKind {
+    /// `true` and the values, or `false` and the error.
+    Protected = 0,
+    /// The values, or the error raised again.
+    Wrapped = 1,
+}
+
+impl State {
+    /// Resumes `co` with the values `first..first + n` of the running coroutine's stack. To be returned from the
+    /// resuming host function, which must be the current activation.
+    pub fn resume(&mut self, co: Gc<Coroutine>, first: u32, n: u32, kind: ResumeKind) -> NativeResult {
+        if co.status.get() != Status::Suspended {
+            let what = if co.status.get() == Status::Dead { "dead" } else { "non-suspended" };
+            let text = format!("cannot resume {what} coroutine");
+            return self.refuse_resume(&text, kind);
+        }
+        if self.native_depth >= NATIVE_DEPTH_MAX {
+            return self.refuse_resume("C stack overflow", kind);
+        }
+        self.frame_mut().aux = kind as u64;
+        // Results and errors will be delivered above the window.
+        self.top = self.slot(self.frame().top);
+        let started = co.depth.get() > 1;
+        // The values go to the end of the resumed coroutine's stack.
+        let at = co.top.get();
+        self.transfer(co, at, first, n)?;
+        self.native_depth += 1;
+        let resumer = self.co;
+        self.leave_coroutine();
+        resumer.status.set(Status::Normal);
+        co.resumer.set(Some(resumer));
+        self.enter_coroutine(co);
+        if started {
+            // The current record is that of `yield`: it returns the values.
+            self.request_step(Step::Return { first: at, n })
+        } else {
+            // The function lies below the values.
+            self.request_step(Step::Call { func: at - 1, nargs: n, ret: Return::to(Continuation::Coroutine, 0) })
+        }
+    }
+
+    fn refuse_resume(&mut self, text: &str, kind: ResumeKind) -> NativeResult {
+        if kind == ResumeKind::Wrapped {
+            return Err(self.raise_text(text));
+        }
+        let message = self.string_value(text.as_bytes())?;
+        let args = Args { base: self.frame().base, count: 0 };
+        self.ret2(args, Value::FALSE, message)
+    }
+
+    /// Copies values of the running coroutine onto another one's stack, growing that if necessary.
+    fn transfer(&mut self, to: Gc<Coroutine>, at: u32, first: u32, n: u32) -> Result<(), Raised> {
+        let room = at + n + super::call::NATIVE_SLOTS;
+        if room + super::state::STACK_SLACK > to.stack_size.get() {
+            let from = self.co;
+            let status = to.status.get();
+            self.leave_coroutine();
+            self.enter_coroutine(to);
+            let grown = self.grow_stack(room);
+            self.leave_coroutine();
+            to.status.set(status);
+            self.enter_coroutine(from);
+            grown?;
+        }
+        let (source, target) = (self.slot(first), to.stack.get());
+        for i in 0..n as usize {
+            // SAFETY: room was made above; the source values are in use.
+            unsafe { Value::store(target.add(at as usize + i), Value::load(source.add(i))) };
+        }
+        Ok(())
+    }
+
+    /// Yields the values in the window of the running host function, which must return the result of this.
+    pub fn yield_values(&mut self, args: Args) -> NativeResult {
+        let co = self.co;
+        if co.non_yieldable.get() > 0 || co == self.main {
+            return Err(if co == self.main {
+                self.raise_text("attempt to yield from outside a coroutine")
+            } else {
+                self.raise_text("attempt to yield across a C-call boundary")
+            });
+        }
+        let resumer = co.resumer.get().expect("a running coroutine that is not the main one has a resumer");
+        self.transfer(resumer, resumer.top.get(), args.base, args.count)?;
+        // The window is empty while suspended; what `resume` passes goes where the arguments were.
+        self.top = self.slot(args.base);
+        self.frame_mut().top = args.base;
+        self.leave_coroutine();
+        co.status.set(Status::Suspended);
+        self.return_to_resumer(co);
+        self.resumed_with_values(args.count)
+    }
+
+    /// Makes the resumer of `co` the running coroutine.
+    pub(super) fn return_to_resumer(&mut self, co: Gc<Coroutine>) {
+        let resumer = co.resumer.take().expect("a coroutine that ran has a resumer");
+        self.native_depth -= 1;
+        self.enter_coroutine(resumer);
+    }
+
+    /// The running coroutine's body has returned: ends it and gives the values to the resumer.
+    pub(super) fn end_coroutine(&mut self, first: u32, n: u32) -> Result<Step, Raised> {
+        let co = self.co;
+        let resumer = co.resumer.get().expect("a running coroutine has a resumer");
+        self.transfer(resumer, resumer.top.get(), first, n)?;
+        self.pop_record();
+        self.top = self.slot(1);
+        self.leave_coroutine();
+        co.status.set(Status::Dead);
+        self.return_to_resumer(co);
+        self.resumed_with_values(n).map(|r| self.step_of(r))
+    }
+
+    /// The running coroutine's resuming function gets `n` values, which lie at the top of the stack.
+    fn resumed_with_values(&mut self, n: u32) -> NativeResult {
+        let first = self.index_of(self.top);
+        if self.frame().aux == ResumeKind::Wrapped as u64 {
+            return self.request_step(Step::Return { first, n });
+        }
+        // SAFETY: `transfer` has made more room than the values need; they move up by one for the status.
+        unsafe {
+            for i in (0..n as usize).rev() {
+                Value::store(self.top.add(i + 1), Value::load(self.top.add(i)));
+            }
+            Value::store(self.top, Value::TRUE);
+        }
+        self.request_step(Step::Return { first, n: n + 1 })
+    }
+
+    /// The running coroutine's resuming function gets the error with which `dead` has ended.
+    pub(super) fn resumed_with_error(&mut self, dead: Gc<Coroutine>, error: Value) -> Result<Step, Raised> {
+        if self.frame().aux == ResumeKind::Wrapped as u64 {
+            // A wrapped coroutine is closed; strings get the position of the resumer's caller.
+            let closed = self.close_coroutine(dead);
+            let error = closed.err().unwrap_or(error);
+            let error = match error.as_string() {
+                Some(s) => {
+                    let mut text = self.position(1);
+                    text.extend_from_slice(s.as_bytes());
+                    self.string_value(&text)?
+                }
+                None => error,
+            };
+            return Err(self.raise(error));
+        }
+        let base = self.frame().base;
+        // SAFETY: the function's slot and the one above.
+        unsafe {
+            Value::store(self.slot(base - 1), Value::FALSE);
+            Value::store(self.slot(base), error);
+        }
+        Ok(Step::Return { first: base - 1, n: 2 })
+    }
+
+    /// Closes the pending variables of a suspended or failed coroutine and makes it dead. `Err` is the error of a
+    /// `__close`, or the one with which the coroutine had ended.
+    pub fn close_coroutine(&mut self, co: Gc<Coroutine>) -> Result<(), Value> {
+        let caller = self.co;
+        let caller_status = caller.status.get();
+        let failed = co.status.get() == Status::Dead && co.depth.get() > 1;
+        // SAFETY: slot 0 holds the error with which a coroutine has ended.
+        let mut error = failed.then(|| unsafe { Value::load(co.stack.get()) });
+        if co.depth.get() > 1 {
+            let saved = (self.error, self.error_handled);
+            self.leave_coroutine();
+            caller.status.set(Status::Normal);
+            self.enter_coroutine(co);
+            self.record = co.records.get();
+            while let Some(slot) = self.take_to_close(1) {
+                // SAFETY: a variable marked to be closed is initialised.
+                let v = unsafe { Value::load(self.slot(slot)) };
+                let method = self.rt.metamethod(v, Event::Close);
+                self.frame_mut().top = slot + 1;
+                if self.call_value(method, &[v, error.unwrap_or(Value::NIL)]).is_err() {
+                    error = Some(self.error);
+                }
+            }
+            self.frame_mut().top = 1;
+            self.top = self.slot(1);
+            self.leave_coroutine();
+            (self.error, self.error_handled) = saved;
+            self.enter_coroutine(caller);
+            caller.status.set(caller_status);
+        }
+        co.status.set(Status::Dead);
+        match error {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+}

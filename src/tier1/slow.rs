@@ -1,0 +1,813 @@
+//! What instructions do when their fast path does not apply.
+//!
+//! These functions see the state with the program counter saved behind the running instruction. Where they call
+//! a metamethod they push its frame and say how its result finishes the instruction; they never run it.
+
+use super::call::{Outcome, Return, Step};
+use super::native::{Builtin, to_integer, to_number};
+use super::state::{Raised, State};
+use super::{ic, message};
+use crate::bytecode::cache::{FieldCache, SlotKind};
+use crate::bytecode::{CellSource, Instr, Proto};
+use crate::runtime::coroutine::{Continuation, record_flags};
+use crate::runtime::function::{CellState, Closure, UpCell};
+use crate::runtime::metatable::Event;
+use crate::runtime::number;
+use crate::runtime::object::{Gc, Kind};
+use crate::runtime::table::{Table, TableError};
+use crate::runtime::value::{Tag, Value};
+
+/// The longest chain of `__index` or `__newindex` tables that is followed.
+const CHAIN_MAX: usize = 2000;
+
+/// An arithmetic or bitwise operation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arith {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Pow,
+    IDiv,
+    BAnd,
+    BOr,
+    BXor,
+    Shl,
+    Shr,
+    Unm,
+    BNot,
+}
+
+impl Arith {
+    fn event(self) -> Event {
+        match self {
+            Arith::Add => Event::Add,
+            Arith::Sub => Event::Sub,
+            Arith::Mul => Event::Mul,
+            Arith::Div => Event::Div,
+            Arith::Mod => Event::Mod,
+            Arith::Pow => Event::Pow,
+            Arith::IDiv => Event::IDiv,
+            Arith::BAnd => Event::BAnd,
+            Arith::BOr => Event::BOr,
+            Arith::BXor => Event::BXor,
+            Arith::Shl => Event::Shl,
+            Arith::Shr => Event::Shr,
+            Arith::Unm => Event::Unm,
+            Arith::BNot => Event::BNot,
+        }
+    }
+
+    /// Whether the operands are converted to integers.
+    pub fn is_bitwise(self) -> bool {
+        matches!(self, Arith::BAnd | Arith::BOr | Arith::BXor | Arith::Shl | Arith::Shr | Arith::BNot)
+    }
+}
+
+/// Why an operation on two numbers has no result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArithError {
+    /// "attempt to perform 'n//0'"
+    DivideByZero,
+    /// "attempt to perform 'n%%0'"
+    ModuloByZero,
+    /// "number has no integer representation"
+    NoInteger,
+}
+
+/// `op` on two numbers (the second is ignored by the unary operations). The one definition of Lua's arithmetic
+/// besides the fast paths; constant folding uses it too.
+pub fn arith_numbers(op: Arith, x: Value, y: Value) -> Result<Value, ArithError> {
+    if op.is_bitwise() {
+        let a = to_integer(x).ok_or(ArithError::NoInteger)?;
+        let b = to_integer(y).ok_or(ArithError::NoInteger)?;
+        return Ok(Value::int(match op {
+            Arith::BAnd => a & b,
+            Arith::BOr => a | b,
+            Arith::BXor => a ^ b,
+            Arith::Shl => number::shift_left(a, b),
+            Arith::Shr => number::shift_right(a, b),
+            _ => !a,
+        }));
+    }
+    if let (Some(a), Some(b)) = (x.as_int(), y.as_int()) {
+        match op {
+            Arith::Add => return Ok(Value::int(a.wrapping_add(b))),
+            Arith::Sub => return Ok(Value::int(a.wrapping_sub(b))),
+            Arith::Mul => return Ok(Value::int(a.wrapping_mul(b))),
+            Arith::IDiv => return number::int_floor_div(a, b).map(Value::int).ok_or(ArithError::DivideByZero),
+            Arith::Mod => return number::int_modulo(a, b).map(Value::int).ok_or(ArithError::ModuloByZero),
+            Arith::Unm => return Ok(Value::int(a.wrapping_neg())),
+            _ => {}
+        }
+    }
+    let (a, b) = (x.to_float_unchecked(), y.to_float_unchecked());
+    Ok(Value::float(match op {
+        Arith::Add => a + b,
+        Arith::Sub => a - b,
+        Arith::Mul => a * b,
+        Arith::Div => a / b,
+        Arith::Pow => number::pow(a, b),
+        Arith::Mod => number::float_modulo(a, b),
+        Arith::IDiv => number::float_floor_div(a, b),
+        _ => -a,
+    }))
+}
+
+/// Arithmetic that is not on two numbers, or fails: strings are converted, metamethods called.
+#[cold]
+#[inline(never)]
+pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Result<Outcome, Raised> {
+    if let (Some(a), Some(b)) = (to_number(x), to_number(y)) {
+        let numbers = x.tag().is_number() && y.tag().is_number();
+        match arith_numbers(op, a, b) {
+            Ok(v) => {
+                let to = st.frame().base + dest as u32;
+                // SAFETY: `dest` is a register of the current frame.
+                unsafe { Value::store(st.slot(to), v) };
+                return Ok(Outcome::Continue);
+            }
+            Err(ArithError::DivideByZero) => return Err(st.raise_at("attempt to perform 'n//0'")),
+            Err(ArithError::ModuloByZero) => return Err(st.raise_at("attempt to perform 'n%%0'")),
+            Err(ArithError::NoInteger) if numbers && !has_event(st, op.event(), x, y) => {
+                return Err(message::no_integer(st, x, y));
+            }
+            Err(ArithError::NoInteger) => {}
+        }
+    }
+    let handler = binary_handler(st, op.event(), x, y);
+    if handler.is_nil() {
+        return Err(message::arith_error(st, op.is_bitwise(), x, y));
+    }
+    st.call_metamethod(handler, &[x, y], Return::to(Continuation::StoreResult, dest as u64))
+}
+
+fn has_event(st: &State, event: Event, x: Value, y: Value) -> bool {
+    !binary_handler(st, event, x, y).is_nil()
+}
+
+fn binary_handler(st: &State, event: Event, x: Value, y: Value) -> Value {
+    let handler = st.rt.metamethod(x, event);
+    if handler.is_nil() { st.rt.metamethod(y, event) } else { handler }
+}
+
+/// Where an `__index` or `__newindex` chain ends.
+enum Chain {
+    /// A value (or, for a store, a table that takes it).
+    Table(Gc<Table>, Value),
+    /// A function, and the object to call it with.
+    Handler(Value, Value),
+}
+
+fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raised> {
+    let mut object = object;
+    for _ in 0..CHAIN_MAX {
+        let handler = match object.as_table() {
+            Some(t) => {
+                let v = st.rt.get(t, key);
+                if !v.is_nil() {
+                    return Ok(Chain::Table(t, v));
+                }
+                let handler = st.rt.table_event(t, Event::Index);
+                if handler.is_nil() {
+                    return Ok(Chain::Table(t, Value::NIL));
+                }
+                handler
+            }
+            None => {
+                let handler = st.rt.metamethod(object, Event::Index);
+                if handler.is_nil() {
+                    return Err(message::index_error(st, object, key));
+                }
+                handler
+            }
+        };
+        if handler.tag().is_function() {
+            return Ok(Chain::Handler(handler, object));
+        }
+        object = handler;
+    }
+    Err(st.raise_at("'__index' chain too long; possibly a loop"))
+}
+
+/// `R[dest] = object[key]` with metamethods.
+#[inline(never)]
+pub fn get_index(st: &mut State, object: Value, key: Value, dest: usize) -> Result<Outcome, Raised> {
+    match index_chain(st, object, key)? {
+        Chain::Table(_, v) => {
+            let to = st.frame().base + dest as u32;
+            // SAFETY: `dest` is a register of the current frame.
+            unsafe { Value::store(st.slot(to), v) };
+            Ok(Outcome::Continue)
+        }
+        Chain::Handler(handler, object) => {
+            st.call_metamethod(handler, &[object, key], Return::to(Continuation::StoreResult, dest as u64))
+        }
+    }
+}
+
+/// `object[key] = v` with metamethods.
+#[inline(never)]
+pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<Outcome, Raised> {
+    let mut object = object;
+    for _ in 0..CHAIN_MAX {
+        let handler = match object.as_table() {
+            Some(t) => {
+                let handler = match t.metatable.get() {
+                    None => Value::NIL,
+                    Some(_) => st.rt.table_event(t, Event::NewIndex),
+                };
+                if handler.is_nil() || !st.rt.get(t, key).is_nil() {
+                    let stored = st.rt.set(t, key, v);
+                    st.check_store(stored)?;
+                    return Ok(Outcome::Continue);
+                }
+                handler
+            }
+            None => {
+                let handler = st.rt.metamethod(object, Event::NewIndex);
+                if handler.is_nil() {
+                    return Err(message::index_error(st, object, key));
+                }
+                handler
+            }
+        };
+        if handler.tag().is_function() {
+            return st.call_metamethod(handler, &[object, key, v], Return::to(Continuation::Discard, 0));
+        }
+        object = handler;
+    }
+    Err(st.raise_at("'__newindex' chain too long; possibly a loop"))
+}
+
+impl State {
+    /// Turns a failed table store into a raised error.
+    pub fn check_store(&mut self, r: Result<(), TableError>) -> Result<(), Raised> {
+        match r {
+            Ok(()) => Ok(()),
+            Err(TableError::NilKey) => Err(self.raise_at("index is nil")),
+            Err(TableError::NanKey) => Err(self.raise_at("index is NaN")),
+            Err(TableError::Memory) => Err(self.raise_memory()),
+        }
+    }
+
+    /// A new heap cell.
+    #[inline]
+    pub fn new_cell(&mut self, v: Value, state: CellState) -> Result<Gc<UpCell>, Raised> {
+        let cell = self.rt.heap.alloc(size_of::<UpCell>());
+        let p = self.check_memory(cell)?.cast::<UpCell>();
+        // SAFETY: the allocation is large enough and fresh.
+        unsafe {
+            p.write(UpCell {
+                barrier: Default::default(),
+                kind: Kind::Cell,
+                state: state.into(),
+                tag: v.tag().byte().into(),
+                spare: 0,
+                payload: v.payload().into(),
+            });
+            Ok(Gc::from_ptr(p))
+        }
+    }
+
+    /// Stores to a captured variable: the first store makes it constant, the second mutable.
+    #[inline(always)]
+    pub fn store_cell(&mut self, cell: Gc<UpCell>, v: Value) {
+        if cell.state.get() != CellState::Mutable {
+            self.first_stores(cell);
+        }
+        cell.put(v);
+        self.rt.heap.write_barrier(cell);
+    }
+
+    #[cold]
+    fn first_stores(&mut self, cell: Gc<UpCell>) {
+        if cell.state.get() == CellState::Uninitialised {
+            cell.state.set(CellState::Constant);
+        } else {
+            cell.state.set(CellState::Mutable);
+            self.rt.cell_changed(cell);
+        }
+    }
+}
+
+/// `R[dest] = receiver[F.key]`; teaches the cache.
+#[inline(never)]
+pub fn get_field(
+    st: &mut State,
+    at: *mut Instr,
+    receiver: Value,
+    cache: &FieldCache,
+    dest: usize,
+) -> Result<Outcome, Raised> {
+    st.counters.field_misses += 1;
+    if let Some(t) = receiver.as_table() {
+        ic::learn_get(st, at, t, cache);
+        let v = st.rt.get_str(t, cache.key);
+        if !v.is_nil() || t.metatable.get().is_none() {
+            let to = st.frame().base + dest as u32;
+            // SAFETY: `dest` is a register of the current frame.
+            unsafe { Value::store(st.slot(to), v) };
+            return Ok(Outcome::Continue);
+        }
+    }
+    get_index(st, receiver, Value::string(cache.key), dest)
+}
+
+/// `R[dest+1] = receiver; R[dest] = receiver[F.key]`; teaches the cache.
+#[inline(never)]
+pub fn get_method(
+    st: &mut State,
+    at: *mut Instr,
+    receiver: Value,
+    cache: &FieldCache,
+    dest: usize,
+) -> Result<Outcome, Raised> {
+    st.counters.field_misses += 1;
+    if let Some(t) = receiver.as_table() {
+        ic::learn_get(st, at, t, cache);
+    } else if receiver.is_string() {
+        ic::learn_string_method(st, at, cache);
+    }
+    let found = index_chain(st, receiver, Value::string(cache.key))?;
+    let to = st.frame().base + dest as u32;
+    // SAFETY: `dest` and the register above it belong to the current frame.
+    unsafe { Value::store(st.slot(to + 1), receiver) };
+    match found {
+        Chain::Table(_, v) => {
+            // SAFETY: as above.
+            unsafe { Value::store(st.slot(to), v) };
+            Ok(Outcome::Continue)
+        }
+        Chain::Handler(handler, object) => st.call_metamethod(
+            handler,
+            &[object, Value::string(cache.key)],
+            Return::to(Continuation::StoreResult, dest as u64),
+        ),
+    }
+}
+
+/// `receiver[F.key] = v`; teaches the cache.
+#[inline(never)]
+pub fn set_field(
+    st: &mut State,
+    at: *mut Instr,
+    receiver: Value,
+    cache: &FieldCache,
+    v: Value,
+) -> Result<Outcome, Raised> {
+    st.counters.field_misses += 1;
+    if let Some(t) = receiver.as_table() {
+        let plain = t.metatable.get().is_none() || st.rt.table_event(t, Event::NewIndex).is_nil();
+        if plain {
+            // Learned before the store, because it is this store that may add the key.
+            ic::learn_set(st, at, t, cache);
+            let stored = st.rt.set_str_const(t, cache.key, v);
+            st.check_store(stored)?;
+            return Ok(Outcome::Continue);
+        }
+    }
+    set_index(st, receiver, Value::string(cache.key), v)
+}
+
+/// The value that a cache has found in its holder.
+///
+/// # Safety
+/// The cache's holder is alive and the epoch has been checked.
+#[inline(always)]
+pub unsafe fn holder_value(cache: &FieldCache) -> Value {
+    // SAFETY: the epoch guarantees that the holder still has the shape for which the offsets were computed.
+    unsafe {
+        let holder = cache.holder.get().unwrap_unchecked();
+        let base = if cache.in_overflow.get() { holder.overflow.get() as *const u8 } else { holder.as_ptr() as *const u8 };
+        let slot = cache.slot.get();
+        Value::new(
+            (base.add(slot.payload as usize) as *const u64).read(),
+            Tag::from_byte(base.add(slot.tag as usize).read()),
+        )
+    }
+}
+
+/// Stores through a polymorphic site; false if it does not know the shape.
+#[inline]
+pub fn poly_set(st: &mut State, cache: &FieldCache, t: Gc<Table>, v: Value) -> bool {
+    let more = cache.more.get();
+    if more.is_null() {
+        return false;
+    }
+    // SAFETY: a live box owned by the cache; offsets belong to the shape that is checked.
+    unsafe {
+        let more = &*more;
+        for e in &more.entries[..more.len] {
+            if e.shape == t.shape.get() {
+                let base = if e.kind == SlotKind::Inline { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                if !e.nil_is_final && *base.add(e.slot.tag as usize) == 0 {
+                    return false;
+                }
+                (base.add(e.slot.payload as usize) as *mut u64).write(v.payload());
+                base.add(e.slot.tag as usize).write(v.tag().byte());
+                st.rt.heap.write_barrier(t);
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Registers in use after the instruction before `pc`, which has just written `dest`.
+///
+/// # Safety
+/// `pc` points behind an instruction of `proto`.
+#[inline(always)]
+pub unsafe fn live_after(proto: *const Proto, pc: *const Instr, dest: usize) -> usize {
+    // SAFETY: there is a count for each instruction.
+    unsafe {
+        let at = pc.offset_from((*proto).code) as usize - 1;
+        (*(*proto).info.live.get_unchecked(at) as usize).max(dest + 1)
+    }
+}
+
+/// `a == b` for two different tables or userdata: jumps by `distance` if the result equals `sense`.
+#[cold]
+#[inline(never)]
+pub fn equals(st: &mut State, x: Value, y: Value, sense: bool, distance: i32) -> Result<Outcome, Raised> {
+    let handler = binary_handler(st, Event::Eq, x, y);
+    if handler.is_nil() {
+        jump_if(st, false == sense, distance);
+        return Ok(Outcome::Continue);
+    }
+    st.call_metamethod(handler, &[x, y], Return::to(Continuation::Jump, jump_operand(sense, distance)))
+}
+
+fn jump_operand(sense: bool, distance: i32) -> u64 {
+    ((distance as i64) << 1 | sense as i64) as u64
+}
+
+fn jump_if(st: &mut State, taken: bool, distance: i32) {
+    if taken {
+        let frame = st.frame_mut();
+        // SAFETY: a jump's distance, checked by the verifier.
+        frame.pc = unsafe { frame.pc.offset(distance as isize) };
+    }
+}
+
+/// `a < b` for other than two integers or two floats.
+#[inline(never)]
+pub fn less(st: &mut State, x: Value, y: Value, sense: bool, distance: i32) -> Result<Outcome, Raised> {
+    compare(st, x, y, Event::Lt, sense, distance)
+}
+
+/// `a <= b` for other than two integers or two floats.
+#[inline(never)]
+pub fn less_equal(st: &mut State, x: Value, y: Value, sense: bool, distance: i32) -> Result<Outcome, Raised> {
+    compare(st, x, y, Event::Le, sense, distance)
+}
+
+/// The primitive order of two numbers or two strings; `None` if there is none.
+#[inline]
+pub fn primitive_order(x: Value, y: Value, event: Event) -> Option<bool> {
+    let strict = event == Event::Lt;
+    match (x.tag(), y.tag()) {
+        (Tag::INT, Tag::INT) => {
+            let (a, b) = (x.as_int_unchecked(), y.as_int_unchecked());
+            Some(if strict { a < b } else { a <= b })
+        }
+        (Tag::FLOAT, Tag::FLOAT) => {
+            let (a, b) = (x.as_float_unchecked(), y.as_float_unchecked());
+            Some(if strict { a < b } else { a <= b })
+        }
+        (Tag::INT, Tag::FLOAT) => {
+            let (a, b) = (x.as_int_unchecked(), y.as_float_unchecked());
+            Some(if strict { number::lt_int_float(a, b) } else { number::le_int_float(a, b) })
+        }
+        (Tag::FLOAT, Tag::INT) => {
+            let (a, b) = (x.as_float_unchecked(), y.as_int_unchecked());
+            Some(if strict { number::lt_float_int(a, b) } else { number::le_float_int(a, b) })
+        }
+        (Tag::STRING, Tag::STRING) => {
+            let (a, b) = (x.as_string()?, y.as_string()?);
+            Some(if strict { a.as_bytes() < b.as_bytes() } else { a.as_bytes() <= b.as_bytes() })
+        }
+        _ => None,
+    }
+}
+
+fn compare(st: &mut State, x: Value, y: Value, event: Event, sense: bool, distance: i32) -> Result<Outcome, Raised> {
+    if let Some(result) = primitive_order(x, y, event) {
+        jump_if(st, result == sense, distance);
+        return Ok(Outcome::Continue);
+    }
+    let handler = binary_handler(st, event, x, y);
+    if handler.is_nil() {
+        return Err(message::compare_error(st, x, y));
+    }
+    st.call_metamethod(handler, &[x, y], Return::to(Continuation::Jump, jump_operand(sense, distance)))
+}
+
+/// `R[dest] = #v`.
+#[inline(never)]
+pub fn len(st: &mut State, v: Value, dest: usize) -> Result<Outcome, Raised> {
+    let plain = match v.tag() {
+        Tag::STRING => v.as_string().map(|s| Value::int(s.len as i64)),
+        Tag::TABLE => v.as_table().filter(|t| st.rt.table_event(*t, Event::Len).is_nil()).map(|t| Value::int(st.rt.length(t))),
+        _ => None,
+    };
+    if let Some(n) = plain {
+        let to = st.frame().base + dest as u32;
+        // SAFETY: `dest` is a register of the current frame.
+        unsafe { Value::store(st.slot(to), n) };
+        return Ok(Outcome::Continue);
+    }
+    let handler = st.rt.metamethod(v, Event::Len);
+    if handler.is_nil() {
+        return Err(message::type_error(st, v, "get length of"));
+    }
+    st.call_metamethod(handler, &[v, v], Return::to(Continuation::StoreResult, dest as u64))
+}
+
+/// `R[first] = R[first] .. ... .. R[first+n-1]`.
+#[inline(never)]
+pub fn concat(st: &mut State, first: u32, n: u32) -> Result<Outcome, Raised> {
+    match st.concat_from(first, n)? {
+        None => Ok(Outcome::Continue),
+        Some(step) => st.drive(step),
+    }
+}
+
+/// The same when all operands are strings.
+#[inline(never)]
+pub fn concat_strings(st: &mut State, first: *mut Value, n: usize) -> Result<(), Raised> {
+    // SAFETY: `n` registers from `first` are initialised.
+    let operands = unsafe { std::slice::from_raw_parts(first, n) };
+    let result = st.rt.concat(operands);
+    match result {
+        Ok(s) => {
+            // SAFETY: as above.
+            unsafe { Value::store(first, Value::string(s)) };
+            Ok(())
+        }
+        Err(e) => Err(st.concat_failed(e)),
+    }
+}
+
+impl State {
+    fn concat_failed(&mut self, e: crate::runtime::string::ConcatError) -> Raised {
+        match e {
+            crate::runtime::string::ConcatError::Memory => self.raise_memory(),
+            crate::runtime::string::ConcatError::TooLong => self.raise_at("string length overflow"),
+        }
+    }
+
+    /// Concatenates registers `first..first + n` of the current frame from the right, as far as no metamethod is
+    /// needed; the result ends up in `first`.
+    fn concat_from(&mut self, first: u32, mut n: u32) -> Result<Option<Step>, Raised> {
+        let base = self.frame().base + first;
+        while n > 1 {
+            let right = self.slot(base + n - 1);
+            // SAFETY: operands are registers of the current frame.
+            let (x, y) = unsafe { (Value::load(right.sub(1)), Value::load(right)) };
+            let stringy = |v: Value| v.is_string() || v.tag().is_number();
+            if !(stringy(x) && stringy(y)) {
+                let handler = binary_handler(self, Event::Concat, x, y);
+                if handler.is_nil() {
+                    return Err(message::concat_error(self, x, y));
+                }
+                let func = self.frame().top;
+                let p = self.slot(func);
+                // SAFETY: above a frame's window there is always the slack.
+                unsafe {
+                    Value::store(p, handler);
+                    Value::store(p.add(1), x);
+                    Value::store(p.add(2), y);
+                }
+                let aux = (first as u64) << 32 | (n - 1) as u64;
+                return Ok(Some(Step::Call { func, nargs: 2, ret: Return::to(Continuation::Concat, aux) }));
+            }
+            // All operands to the left that are strings or numbers join in one go.
+            let mut count = 2;
+            // SAFETY: as above.
+            while count < n && stringy(unsafe { Value::load(self.slot(base + n - 1 - count)) }) {
+                count += 1;
+            }
+            for i in n - count..n {
+                let p = self.slot(base + i);
+                // SAFETY: as above.
+                let v = unsafe { Value::load(p) };
+                if v.tag().is_number() {
+                    let s = self.number_to_str(v)?;
+                    // SAFETY: as above.
+                    unsafe { Value::store(p, Value::string(s)) };
+                }
+            }
+            let p = self.slot(base + n - count);
+            concat_strings(self, p, count as usize)?;
+            n -= count - 1;
+        }
+        Ok(None)
+    }
+
+    /// A `__concat` has returned `v`: goes on with the operands to its left.
+    pub(super) fn concat_resume(&mut self, v: Value, aux: u64) -> Result<Option<Step>, Raised> {
+        let (first, n) = ((aux >> 32) as u32, aux as u32);
+        let at = self.frame().base + first + n - 1;
+        // SAFETY: the place of the two operands' left one.
+        unsafe { Value::store(self.slot(at), v) };
+        self.concat_from(first, n)
+    }
+}
+
+/// Stores `n` values from `first` into the array part of `t`, from index `start`.
+#[inline(never)]
+pub fn set_list(st: &mut State, t: Gc<Table>, start: i64, first: *const Value, n: usize) -> Result<(), Raised> {
+    // SAFETY: `n` registers from `first` are initialised.
+    let stored = unsafe { st.rt.set_list(t, start, first, n) };
+    st.check_memory(stored)
+}
+
+/// Prepares a numeric loop whose fast path did not apply; whether it runs at all.
+#[inline(never)]
+pub fn for_prepare(st: &mut State, p: *mut Value) -> Result<bool, Raised> {
+    // SAFETY: the four registers of a numeric loop.
+    let (start, limit, step) = unsafe { (Value::load(p), Value::load(p.add(1)), Value::load(p.add(2))) };
+    if let (Some(from), Some(by)) = (start.as_int(), step.as_int()) {
+        if by == 0 {
+            return Err(st.raise_at("'for' step is zero"));
+        }
+        let to = match limit.as_int() {
+            Some(to) => Some(to),
+            None => match to_for_number(limit) {
+                Some(f) => match to_integer_limit(f) {
+                    Limit::Int(to) => Some(to),
+                    Limit::Float(f) => number::for_limit(from, f, by),
+                },
+                None => return Err(message::for_error(st, limit, "limit")),
+            },
+        };
+        let passes = to.and_then(|to| number::for_repetitions(from, to, by));
+        let Some(passes) = passes else {
+            return Ok(false);
+        };
+        // SAFETY: as above.
+        unsafe {
+            Value::store(p.add(1), Value::int(passes as i64));
+            Value::store(p.add(3), start);
+        }
+        return Ok(true);
+    }
+    let Some(to) = to_for_number(limit) else {
+        return Err(message::for_error(st, limit, "limit"));
+    };
+    let Some(by) = to_for_number(step) else {
+        return Err(message::for_error(st, step, "step"));
+    };
+    let Some(from) = to_for_number(start) else {
+        return Err(message::for_error(st, start, "initial"));
+    };
+    let (from, to, by) = (from.to_float_unchecked(), to.to_float_unchecked(), by.to_float_unchecked());
+    if by == 0.0 {
+        return Err(st.raise_at("'for' step is zero"));
+    }
+    if if by > 0.0 { to < from } else { from < to } {
+        return Ok(false);
+    }
+    // SAFETY: as above.
+    unsafe {
+        Value::store(p, Value::float(from));
+        Value::store(p.add(1), Value::float(to));
+        Value::store(p.add(2), Value::float(by));
+        Value::store(p.add(3), Value::float(from));
+    }
+    // A NaN anywhere makes the loop not run.
+    Ok(if by > 0.0 { from <= to } else { to <= from })
+}
+
+enum Limit {
+    Int(i64),
+    Float(f64),
+}
+
+fn to_integer_limit(v: Value) -> Limit {
+    match v.as_int() {
+        Some(i) => Limit::Int(i),
+        None => Limit::Float(v.as_float_unchecked()),
+    }
+}
+
+/// Numbers only: a loop does not convert strings.
+fn to_for_number(v: Value) -> Option<Value> {
+    v.tag().is_number().then_some(v)
+}
+
+/// Marks the variable at `p` to be closed.
+#[inline(never)]
+pub fn mark_to_close(st: &mut State, p: *mut Value) -> Result<(), Raised> {
+    // SAFETY: a register of the current frame.
+    let v = unsafe { Value::load(p) };
+    if v.is_falsy() {
+        return Ok(());
+    }
+    if st.rt.metamethod(v, Event::Close).is_nil() {
+        return Err(message::close_error(st, p));
+    }
+    let slot = st.index_of(p);
+    st.add_to_close(slot)?;
+    st.frame_mut().flags |= record_flags::TBC;
+    Ok(())
+}
+
+/// Whether `v` is the library's `next`.
+#[inline(always)]
+pub fn is_next(v: Value) -> bool {
+    matches!(v.as_native(), Some(n) if n.builtin == Builtin::Next)
+}
+
+/// One step of a traversal whose control variable is `R[a+2]`; nil and nil at the end.
+#[inline]
+pub fn next_in_loop(st: &mut State, t: Gc<Table>, p: *mut Value) -> Result<(Value, Value), Raised> {
+    // SAFETY: the control variable of a generic loop.
+    let key = unsafe { Value::load(p.add(2)) };
+    match st.rt.next(t, key) {
+        Ok(Some(pair)) => Ok(pair),
+        Ok(None) => Ok((Value::NIL, Value::NIL)),
+        Err(_) => Err(st.raise_at("invalid key to 'next'")),
+    }
+}
+
+/// A closure over the nested prototype `index`, in the frame at `base`.
+#[inline(never)]
+pub fn new_closure(st: &mut State, proto: *const Proto, index: usize, base: *mut Value) -> Result<Gc<Closure>, Raised> {
+    // SAFETY: the verifier has checked the index, and that the named registers hold cells.
+    unsafe {
+        let child = (&(*proto).info.protos)[index];
+        let sources = &child.info.captured;
+        let cell = st.rt.heap.alloc(Closure::size(sources.len()));
+        let p = st.check_memory(cell)?.cast::<Closure>();
+        p.write(Closure {
+            barrier: Default::default(),
+            kind: Kind::Closure,
+            cell_count: sources.len() as u8,
+            spare: 0,
+            spare2: 0,
+            proto: child,
+        });
+        let closure = Gc::from_ptr(p);
+        let parent: Gc<Closure> = Gc::from_addr(Value::payload_at(base.sub(1)));
+        for (i, source) in sources.iter().enumerate() {
+            let cell = match source.source {
+                CellSource::Register(r) => Gc::from_addr(Value::payload_at(base.add(r as usize))),
+                CellSource::Captured(n) => parent.cell(n as usize),
+            };
+            closure.set_cell(i, cell);
+        }
+        Ok(closure)
+    }
+}
+
+/// A call whose callee is not a simple bytecode function.
+#[inline(never)]
+pub fn call(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result<Outcome, Raised> {
+    st.drive(Step::Call { func, nargs, ret: Return::call(wanted) })
+}
+
+/// A tail call: the callee takes the place of the running function.
+#[inline(never)]
+pub fn tail_call(st: &mut State, func: u32, nargs: u32) -> Result<Outcome, Raised> {
+    let frame = *st.frame();
+    if frame.flags & record_flags::TBC != 0 || st.tag_at(func) != Tag::CLOSURE {
+        // Host functions keep the caller's frame while they run, and return through it.
+        return st.drive(Step::Call { func, nargs, ret: Return::call(-1) });
+    }
+    let dest = st.result_slot();
+    for i in 0..=nargs {
+        // SAFETY: the function and its arguments lie above the frame's own function.
+        unsafe { Value::store(st.slot(dest + i), Value::load(st.slot(func + i))) };
+    }
+    st.pop_record();
+    let ret = Return {
+        wanted: frame.wanted,
+        continuation: frame.continuation,
+        then: frame.then,
+        aux: frame.aux,
+        flags: frame.flags & record_flags::FINALIZER | record_flags::TAIL,
+    };
+    let outcome = st.drive(Step::Call { func: dest, nargs, ret })?;
+    // The frame keeps its place, so heat alone would not notice a loop of tail calls.
+    st.poll_in(outcome)
+}
+
+/// A return that is not a plain one.
+#[inline(never)]
+pub fn leave(st: &mut State, first: *mut Value, n: usize) -> Result<Outcome, Raised> {
+    let first = st.index_of(first);
+    if st.frame().flags & record_flags::TBC != 0 {
+        // The return is executed again after each variable.
+        let frame = st.frame_mut();
+        // SAFETY: the program counter points behind the return.
+        frame.pc = unsafe { frame.pc.sub(1) };
+        if let Some(outcome) = st.close_before_return(first, n as u32)? {
+            return Ok(outcome);
+        }
+    }
+    st.drive(Step::Return { first, n: n as u32 })
+}

@@ -1,0 +1,263 @@
+//! What happens when an error has been raised: message handlers, closing variables, and finding who catches.
+//!
+//! The records of the failed activations stay where they are until the handler has run, so a handler and a
+//! traceback see the stack as it was.
+
+use super::call::{Outcome, Return, Step};
+use super::native::{Args, NativeResult};
+use super::state::{Raised, State};
+use super::introspect;
+use crate::runtime::coroutine::{Continuation, Status, record_flags};
+use crate::runtime::metatable::Event;
+use crate::runtime::value::Value;
+
+/// Values of a catching record's `aux`: how the host function wants errors.
+pub(super) mod catch {
+    /// As they are (`pcall`).
+    pub const PLAIN: u64 = 0;
+    /// Passed through the message handler in the window's first slot (`xpcall`).
+    pub const HANDLER: u64 = 1;
+}
+
+/// Who takes the error.
+enum Catcher {
+    /// The catching frame at this depth.
+    Frame(u32),
+    /// The Rust code that made the call at this depth.
+    Host(u32),
+    /// The resumer of this coroutine.
+    Resumer,
+}
+
+impl State {
+    /// Unwinds to whoever catches the current error: returns what is to be done next, or the error again after
+    /// popping the activation that Rust asked for.
+    pub(super) fn unwind(&mut self) -> Result<Option<Step>, Raised> {
+        self.pending = None;
+        if !self.error_handled {
+            self.error_handled = true;
+            self.apply_handler();
+        }
+        match self.find_catcher() {
+            Catcher::Frame(depth) => {
+                self.truncate(depth);
+                self.shrink_reserve();
+                self.close_after_error().map(Some)
+            }
+            Catcher::Host(depth) => {
+                self.truncate(depth);
+                let from = self.result_slot();
+                self.close_for_host(from);
+                self.pop_record();
+                self.shrink_reserve();
+                Err(Raised)
+            }
+            Catcher::Resumer => self.fail_coroutine().map(Some),
+        }
+    }
+
+    fn find_catcher(&self) -> Catcher {
+        let mut depth = self.depth();
+        loop {
+            let record = self.record_at(depth);
+            if record.flags & record_flags::CATCHES != 0 {
+                return Catcher::Frame(depth);
+            }
+            match record.continuation {
+                Continuation::Host => return Catcher::Host(depth),
+                Continuation::Coroutine => return Catcher::Resumer,
+                _ => depth -= 1,
+            }
+        }
+    }
+
+    /// Makes the record at `depth` the current one.
+    fn truncate(&mut self, depth: u32) {
+        // SAFETY: a depth found by looking at the records.
+        self.record = unsafe { self.co.records.get().add(depth as usize - 1) };
+    }
+
+    /// Passes the error through the handler of the nearest `xpcall`, if it is nearer than any `pcall`; looks past
+    /// activations entered from Rust, since their stack is still intact. Without any, notes the traceback.
+    fn apply_handler(&mut self) {
+        let mut depth = self.depth();
+        loop {
+            if depth == 0 {
+                if self.keep_traceback && self.co == self.main {
+                    self.traceback = Some(introspect::traceback(self, 0));
+                }
+                return;
+            }
+            let record = *self.record_at(depth);
+            if record.flags & record_flags::CATCHES != 0 {
+                if record.aux == catch::HANDLER {
+                    // SAFETY: the window's first slot.
+                    let handler = unsafe { Value::load(self.slot(record.base)) };
+                    self.run_handler(handler);
+                }
+                return;
+            }
+            if record.continuation == Continuation::Coroutine {
+                return;
+            }
+            depth -= 1;
+        }
+    }
+
+    fn run_handler(&mut self, handler: Value) {
+        // An error in the handler is handled by the handler again, until the native stack is used up; then the
+        // error is "C stack overflow" and is handed out as it is.
+        let error = self.error;
+        self.native_depth += 1;
+        match self.call_value(handler, &[error]) {
+            Ok((at, n)) => {
+                // SAFETY: results are initialised.
+                self.error = if n == 0 { Value::NIL } else { unsafe { Value::load(self.slot(at)) } };
+            }
+            Err(Raised) => {}
+        }
+        self.native_depth -= 1;
+        self.error_handled = true;
+    }
+
+    /// The current record catches: closes the variables above it, then returns `false` and the error from it.
+    fn close_after_error(&mut self) -> Result<Step, Raised> {
+        let frame = self.frame();
+        // xpcall keeps its handler in the first slot.
+        let at = frame.base + if frame.aux == catch::HANDLER { 1 } else { 0 };
+        let error = self.error;
+        // SAFETY: the slot held the called function, which is no longer needed.
+        unsafe { Value::store(self.slot(at), error) };
+        self.frame_mut().top = at + 1;
+        self.close_next(at)
+    }
+
+    fn close_next(&mut self, error_at: u32) -> Result<Step, Raised> {
+        // SAFETY: written by `close_after_error`.
+        let error = unsafe { Value::load(self.slot(error_at)) };
+        if let Some(slot) = self.take_to_close(error_at + 1) {
+            // SAFETY: a variable marked to be closed is initialised.
+            let v = unsafe { Value::load(self.slot(slot)) };
+            let method = self.rt.metamethod(v, Event::Close);
+            let func = slot + 1;
+            self.frame_mut().top = slot + 1;
+            self.reserve(func + 3)?;
+            // SAFETY: room was made above; everything above the variable belonged to dead frames.
+            unsafe {
+                Value::store(self.slot(func), method);
+                Value::store(self.slot(func + 1), v);
+                Value::store(self.slot(func + 2), error);
+            }
+            return Ok(Step::Call { func, nargs: 2, ret: Return::native(closed_after_error) });
+        }
+        let base = self.frame().base;
+        // SAFETY: the function's slot and the one above.
+        unsafe {
+            Value::store(self.slot(base - 1), Value::FALSE);
+            Value::store(self.slot(base), error);
+        }
+        Ok(Step::Return { first: base - 1, n: 2 })
+    }
+
+    /// Takes the newest variable to be closed at or above stack index `from`.
+    pub(super) fn take_to_close(&mut self, from: u32) -> Option<u32> {
+        let mut list = self.co.to_close.take();
+        let found = match list.last() {
+            Some(&slot) if slot >= from => list.pop(),
+            _ => None,
+        };
+        self.co.to_close.set(list);
+        found
+    }
+
+    /// Notes a variable to be closed.
+    pub(super) fn add_to_close(&mut self, slot: u32) -> Result<(), Raised> {
+        let mut list = self.co.to_close.take();
+        let room = list.try_reserve(1);
+        if room.is_ok() {
+            list.push(slot);
+        }
+        self.co.to_close.set(list);
+        room.map_err(|_| self.raise_memory())
+    }
+
+    /// Closes the variables at or above `from` while the error leaves for Rust.
+    fn close_for_host(&mut self, from: u32) {
+        while let Some(slot) = self.take_to_close(from) {
+            let error = self.error;
+            // SAFETY: a variable marked to be closed is initialised.
+            let v = unsafe { Value::load(self.slot(slot)) };
+            let method = self.rt.metamethod(v, Event::Close);
+            let frame = self.frame_mut();
+            frame.top = frame.top.max(slot + 1);
+            if self.call_value(method, &[v, error]).is_ok() {
+                self.error = error;
+            }
+        }
+    }
+
+    /// The record at `depth` (1 is the coroutine's first).
+    pub(super) fn record_at(&self, depth: u32) -> &crate::runtime::coroutine::CallRecord {
+        debug_assert!(depth >= 1 && depth <= self.depth());
+        // SAFETY: between the first record and the current one.
+        unsafe { &*self.co.records.get().add(depth as usize - 1) }
+    }
+
+    /// The error ends the running coroutine: its resumer gets it. The records stay, for tracebacks.
+    fn fail_coroutine(&mut self) -> Result<Step, Raised> {
+        let error = self.error;
+        // SAFETY: slot 0 of a stack is not used otherwise; `coroutine.close` finds the error there.
+        unsafe { Value::store(self.slot(0), error) };
+        self.leave_coroutine();
+        let dead = self.co;
+        dead.status.set(Status::Dead);
+        self.return_to_resumer(dead);
+        self.resumed_with_error(dead, error)
+    }
+
+    /// Starts closing the variables of a returning bytecode frame; `n` results begin at `first`.
+    pub(super) fn close_before_return(&mut self, first: u32, n: u32) -> Result<Option<Outcome>, Raised> {
+        let base = self.frame().base;
+        let Some(slot) = self.take_to_close(base) else {
+            return Ok(None);
+        };
+        // SAFETY: a variable marked to be closed is initialised.
+        let v = unsafe { Value::load(self.slot(slot)) };
+        let method = self.rt.metamethod(v, Event::Close);
+        let end = (first + n).max(base + self.running_registers());
+        let frame = self.frame_mut();
+        frame.flags |= record_flags::CLOSING;
+        frame.top = end;
+        self.reserve(end + 3)?;
+        self.close_call(method, v).map(Some)
+    }
+
+    /// Calls `__close` of the newest variable at or above `from`, if there is one.
+    pub(super) fn close_one(&mut self, from: u32) -> Result<Option<Outcome>, Raised> {
+        let Some(slot) = self.take_to_close(from) else {
+            return Ok(None);
+        };
+        // SAFETY: as above.
+        let v = unsafe { Value::load(self.slot(slot)) };
+        let method = self.rt.metamethod(v, Event::Close);
+        self.close_call(method, v).map(Some)
+    }
+
+    fn close_call(&mut self, method: Value, v: Value) -> Result<Outcome, Raised> {
+        self.call_metamethod(method, &[v, Value::NIL], Return::to(Continuation::Discard, 0))
+    }
+
+    fn running_registers(&self) -> u32 {
+        // SAFETY: the current frame is a bytecode function's, which lies below its base.
+        let f = unsafe { Value::load(self.slot(self.frame().base - 1)) };
+        f.as_closure().map_or(0, |c| c.proto.registers)
+    }
+}
+
+/// Goes on closing after a `__close` that ran because of an error.
+fn closed_after_error(st: &mut State, _: Args) -> NativeResult {
+    let frame = st.frame();
+    let at = frame.base + if frame.aux == catch::HANDLER { 1 } else { 0 };
+    let step = st.close_next(at)?;
+    st.request_step(step)
+}
