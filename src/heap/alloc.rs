@@ -135,6 +135,7 @@ impl Heap {
                 poison_free_cells(pointer);
             }
         }
+        true
     }
 
     #[cold]
@@ -152,9 +153,8 @@ impl Heap {
 
     /// Frees a cell that nothing refers to any longer. For storage that has exactly one owner, not for objects.
     ///
-    /// # Safety
-    /// `cell` was allocated with this size from this heap, and is not used again.
-    pub unsafe fn free(&mut self, cell: NonNull<u8>, size: usize) {
+    /// `cell` must have been allocated with this size from this heap, and not be used again.
+    pub fn free(&mut self, cell: NonNull<u8>, size: usize) {
         if size > SMALL_MAX {
             self.charged -= self.large.free(cell);
             return;
@@ -247,12 +247,12 @@ impl Heap {
     fn charge_unchecked(&mut self, bytes: usize) {
         self.charged += bytes;
         self.allocated += bytes as u64;
-        if self.charged >= self.threshold {
+        if self.charged >= self.trigger {
             self.requested = true;
         }
     }
 
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         self.limit.saturating_sub(self.charged)
     }
 
@@ -355,9 +355,7 @@ impl Heap {
     /// Finishes the sweep of blocks and large cells.
     pub(super) fn finish_sweep(&mut self) {
         for class in 0..CLASSES {
-            while !self.classes[class].unswept.is_null() {
-                self.sweep_block(class);
-            }
+            while self.sweep_block(class) {}
         }
         while self.sweep_large_cell().is_some() {}
     }

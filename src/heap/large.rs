@@ -102,11 +102,6 @@ impl LargeCells {
         !std::mem::replace(&mut head.marked, true)
     }
 
-    pub fn unmark(cell: NonNull<u8>) {
-        // SAFETY: as in `mark`.
-        unsafe { LargeCells::head(cell).as_mut().marked = false };
-    }
-
     pub fn is_marked(cell: NonNull<u8>) -> bool {
         // SAFETY: as in `mark`.
         unsafe { LargeCells::head(cell).as_ref().marked }

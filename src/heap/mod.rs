@@ -10,21 +10,38 @@
 //!
 //! ```text
 //! alloc    the allocator: spans, free lists, accounting, limit
-//! block    blocks, bitmaps, reservations        large    cells above SMALL_MAX
+//! block    blocks, bitmaps, reservations        large     cells above SMALL_MAX
+//! cycle    the phases of a collection           pacing    when to collect, and how much at a time
+//! mark     grey objects, write barrier, roots   trace     what each kind of object refers to
+//! weak     weak tables and ephemerons           finalize  objects with finalizers
+//! owners   objects that own host memory
 //! ```
 
 mod alloc;
 mod block;
+mod cycle;
+mod finalize;
 mod large;
+mod mark;
+mod owners;
+mod pacing;
 #[cfg(test)]
 mod tests;
+mod trace;
+mod weak;
 
 use std::collections::TryReserveError;
 use std::ptr;
 
 pub use block::SMALL_MAX;
 use block::{Block, CLASSES, Regions};
+use finalize::Finalizers;
 use large::LargeCells;
+use mark::Marking;
+pub use mark::{Marker, Roots};
+use owners::Owners;
+use pacing::Pacing;
+pub use pacing::{Mode, Parameters, Stats};
 
 /// An allocation failed: the limit or the system's memory is exhausted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +76,15 @@ struct Class {
     unswept: *mut Block,
 }
 
+/// Where the collector is; see [`cycle`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Pause,
+    Mark,
+    Owners,
+    Sweep,
+}
+
 /// The heap of one VM.
 #[repr(C)]
 pub struct Heap {
@@ -69,18 +95,25 @@ pub struct Heap {
     /// A bit per class whose unswept blocks must not be allocated from yet, because a list still names dead cells
     /// of it.
     held: u64,
-    /// Mark bits survive the sweep.
+    phase: Phase,
+    /// Mark bits survive the sweep: the mode is generational.
     sticky: bool,
     /// Bytes accounted for, unused rests of spans and free lists included.
     charged: usize,
     limit: usize,
     /// The collector is asked for when `charged` reaches this.
-    threshold: usize,
+    trigger: usize,
     requested: bool,
     stress: bool,
     fail_at: Option<u64>,
     /// All bytes ever charged, less those given back unused.
     allocated: u64,
+    marking: Marking,
+    finalizers: Finalizers,
+    owners: Owners,
+    /// Classes below this one have been swept in this cycle.
+    sweep_class: usize,
+    pacing: Pacing,
 }
 
 impl Heap {
@@ -98,26 +131,29 @@ impl Heap {
             available: ptr::null_mut(),
             unswept: ptr::null_mut(),
         };
-        Heap {
+        let mut heap = Heap {
             bump: [bump; CLASSES],
             classes: [class; CLASSES],
             regions: Regions::default(),
             large: LargeCells::default(),
             held: 0,
+            phase: Phase::Pause,
             sticky: false,
             charged: 0,
             limit: usize::MAX,
-            threshold: usize::MAX,
+            trigger: usize::MAX,
             requested: false,
             stress: false,
             fail_at: None,
             allocated: 0,
-        }
-    }
-
-    /// Sets the limit on [`Heap::used`], in bytes. What is in use already stays.
-    pub fn set_limit(&mut self, bytes: usize) {
-        self.limit = bytes;
+            marking: Marking::default(),
+            finalizers: Finalizers::default(),
+            owners: Owners::default(),
+            sweep_class: 0,
+            pacing: Pacing::default(),
+        };
+        heap.schedule_cycle(0);
+        heap
     }
 
     /// Whether the interpreter should call the collector at its next safepoint.
@@ -130,5 +166,11 @@ impl Heap {
 impl Default for Heap {
     fn default() -> Heap {
         Heap::new()
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        self.release_all();
     }
 }

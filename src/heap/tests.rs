@@ -92,8 +92,7 @@ proptest! {
                 Step::Alloc(size) => model.alloc(&mut heap, size),
                 Step::Free(i) if !model.cells.is_empty() => {
                     let (cell, size, _) = model.cells.swap_remove(i % model.cells.len());
-                    // SAFETY: the model forgets it.
-                    unsafe { heap.free(cell, size) };
+                    heap.free(cell, size);
                 }
                 Step::Free(_) => {}
                 Step::Collect(choice, lazy) => {
@@ -130,8 +129,7 @@ fn injected_failures_count_every_allocation() {
     let mut heap = Heap::new();
     let cell = heap.alloc(32).unwrap();
     heap.set_fail_at(Some(3));
-    // SAFETY: not used again.
-    unsafe { heap.free(cell, 32) };
+    heap.free(cell, 32);
     let results = [32, 32, 100_000, 32, 32].map(|size| heap.alloc(size).is_ok());
     assert_eq!(results, [true, true, true, false, true]);
     heap.set_fail_at(None);
