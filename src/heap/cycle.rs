@@ -174,7 +174,7 @@ impl Runtime {
         }
         m.clear_weak_keys();
         m.clear_weak_values(seen);
-        self.sweep_weak(roots);
+        self.report_deaths(roots);
         let marking = &mut self.heap.marking;
         marking.clear_lists();
         // Clearing entries logs tables, to no purpose.
@@ -183,10 +183,10 @@ impl Runtime {
     }
 
     /// Tells everyone with weak references who is dead.
-    fn sweep_weak(&mut self, roots: &dyn Roots) {
+    fn report_deaths(&mut self, roots: &dyn Roots) {
         let alive = |object: Gc<Header>| Heap::is_marked(object);
         roots.sweep_weak(&alive);
-        self.sweep_weak_references(&alive);
+        self.sweep_weak(&alive);
     }
 }
 

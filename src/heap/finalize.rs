@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use super::mark::Marker;
 use super::{Heap, OutOfMemory};
 use crate::runtime::object::{Gc, Header, Kind};
+use crate::runtime::table::{Table, table_flags};
+use crate::runtime::userdata::Userdata;
 use crate::runtime::value::Value;
 
 /// The objects with finalizers.
@@ -20,15 +22,36 @@ pub(super) struct Finalizers {
     pending: VecDeque<Gc<Header>>,
 }
 
+fn is_registered(object: Gc<Header>) -> bool {
+    match object.kind {
+        Kind::Table => object.cast::<Table>().has_flag(table_flags::FINALIZABLE),
+        _ => object.cast::<Userdata>().finalizable.get(),
+    }
+}
+
+fn set_registered(object: Gc<Header>, registered: bool) {
+    if object.kind == Kind::Table {
+        let flags = &object.cast::<Table>().flags;
+        let others = flags.get() & !table_flags::FINALIZABLE;
+        flags.set(if registered { others | table_flags::FINALIZABLE } else { others });
+    } else {
+        object.cast::<Userdata>().finalizable.set(registered);
+    }
+}
+
 impl Heap {
-    /// Registers a table or userdata whose metatable has `__gc`. The caller sees to it that it is not registered twice.
+    /// Registers a table or userdata whose metatable has `__gc`. Nothing happens if it is registered already.
     pub fn register_finalizer(&mut self, object: Gc<Header>) -> Result<(), OutOfMemory> {
         debug_assert!(matches!(object.kind, Kind::Table | Kind::Userdata));
+        if is_registered(object) {
+            return Ok(());
+        }
         // The pending list must be able to take it without fail.
         let finalizers = &mut self.finalizers;
         finalizers.registered.try_reserve(1)?;
         finalizers.pending.try_reserve(finalizers.registered.len() + 1)?;
         finalizers.registered.push(object);
+        set_registered(object, true);
         Ok(())
     }
 
@@ -40,6 +63,7 @@ impl Heap {
     /// Takes the next object to be finalized.
     pub fn next_finalizer(&mut self) -> Option<Value> {
         let object = self.finalizers.pending.pop_front()?;
+        set_registered(object, false);
         Some(match object.kind {
             Kind::Table => Value::table(object.cast()),
             _ => Value::userdata(object.cast()),

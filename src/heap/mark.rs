@@ -161,6 +161,19 @@ impl Marker<'_> {
         }
     }
 
+    /// Marks what the runtime itself keeps alive.
+    pub(super) fn mark_runtime(&mut self) {
+        // The runtime's own references are leaves and metatables; their marks do not depend on the heap's lists,
+        // which are put back afterwards.
+        let mut marking = std::mem::take(&mut self.rt.heap.marking);
+        self.rt.trace(|object| {
+            if Heap::mark_cell(cell(object)) && object.kind == Kind::Table {
+                push(&mut marking.gray, object, &mut marking.failed);
+            }
+        });
+        self.rt.heap.marking = marking;
+    }
+
     /// Scans grey objects until `budget` bytes have been looked at or none is left. Returns what is left of the
     /// budget.
     pub(super) fn propagate(&mut self, mut budget: isize) -> isize {

@@ -6,6 +6,7 @@
 
 use super::Heap;
 use super::mark::{Marker, cell};
+use crate::runtime::hash::Node;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
@@ -19,10 +20,21 @@ fn is_dead(v: Value) -> bool {
     }
 }
 
+#[inline]
+fn hash_nodes<'a>(t: Gc<Table>) -> &'a [Node] {
+    t.hash_part().map_or(&[], |hash| hash.nodes())
+}
+
+/// Empties a node.
+fn clear(node: &Node) {
+    node.set_value(Value::NIL);
+    node.kill_key();
+}
+
 impl Marker<'_> {
     /// Scans the hash part of a strong table. Returns the number of its nodes.
     pub(super) fn scan_hash(&mut self, t: Gc<Table>) -> usize {
-        let nodes = t.hash_nodes();
+        let nodes = hash_nodes(t);
         for node in nodes {
             if node.value().is_nil() {
                 node.kill_key();
@@ -36,7 +48,7 @@ impl Marker<'_> {
 
     /// Scans the keys of a table with weak values.
     pub(super) fn scan_hash_keys(&mut self, t: Gc<Table>) -> usize {
-        let nodes = t.hash_nodes();
+        let nodes = hash_nodes(t);
         for node in nodes {
             if node.value().is_nil() {
                 node.kill_key();
@@ -50,7 +62,7 @@ impl Marker<'_> {
     /// Marks the values of a table with weak keys whose keys are alive. Returns whether there were unmarked ones.
     pub(super) fn scan_ephemeron(&mut self, t: Gc<Table>) -> bool {
         let mut progress = false;
-        for node in t.hash_nodes() {
+        for node in hash_nodes(t) {
             if node.value().is_nil() {
                 node.kill_key();
             } else if !is_dead(node.key()) {
@@ -114,48 +126,49 @@ impl Marker<'_> {
 
     fn clear_values(&mut self, t: Gc<Table>) {
         let (inline, overflow, array) = self.runs(t);
-        for (run, first) in [(inline, 0), (overflow, inline.len)] {
-            for i in 0..run.len {
-                // SAFETY: the runs of a table are initialised.
-                let (tag, payload) = unsafe { run.get(i) };
-                let v = Value::new(payload, Tag::from_byte(tag));
-                if is_dead(v) {
-                    self.rt.clear_slot(t, (first + i) as u32);
-                } else if tag == Tag::STRING.byte() {
-                    self.mark_value(v);
-                }
+        for i in 0..inline.len + overflow.len {
+            // SAFETY: the runs of a table are initialised.
+            let slot = unsafe { if i < inline.len { inline.get(i) } else { overflow.get(i - inline.len) } };
+            if !self.survives(slot) {
+                let key = self.rt.shapes.keys(t.shape.get())[i];
+                self.remove(t, Value::string(key));
             }
         }
         for i in 0..array.len {
-            // SAFETY: as above.
-            let (tag, payload) = unsafe { array.get(i) };
-            let v = Value::new(payload, Tag::from_byte(tag));
-            if is_dead(v) {
-                self.rt.clear_element(t, i as u32);
-            } else if tag == Tag::STRING.byte() {
-                self.mark_value(v);
+            // SAFETY: as above; the storage stays when elements are removed.
+            if !self.survives(unsafe { array.get(i) }) {
+                self.remove(t, Value::int(i as i64 + 1));
             }
         }
-        for node in t.hash_nodes() {
+        for node in hash_nodes(t) {
             if is_dead(node.value()) {
                 self.rt.before_weak_clear(t);
-                node.clear();
+                clear(node);
             } else {
                 self.mark_string(node.value());
-            }
-            if node.value().is_nil() {
-                node.kill_key();
-            } else {
                 self.mark_string(node.key());
             }
         }
     }
 
+    /// Whether the value in a slot is not dead; a string is marked.
+    fn survives(&mut self, (tag, payload): (u8, u64)) -> bool {
+        let v = Value::new(payload, Tag::from_byte(tag));
+        self.mark_string(v);
+        !is_dead(v)
+    }
+
+    /// Assigns nil to an existing key.
+    fn remove(&mut self, t: Gc<Table>, key: Value) {
+        self.rt.before_weak_clear(t);
+        let removed = self.rt.set(t, key, Value::NIL);
+        debug_assert!(removed.is_ok(), "removing allocates nothing");
+    }
+
     fn clear_keys(&mut self, t: Gc<Table>) {
-        for node in t.hash_nodes() {
+        for node in hash_nodes(t) {
             if is_dead(node.key()) {
-                node.clear();
-                node.kill_key();
+                clear(node);
             }
         }
     }

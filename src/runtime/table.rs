@@ -63,6 +63,8 @@ pub mod table_flags {
     pub const DICTIONARY: u8 = 2;
     /// The shape is the table's own.
     pub const OWNED: u8 = 4;
+    /// The finalizer is still to run; see [`Heap::register_finalizer`](crate::heap::Heap::register_finalizer).
+    pub const FINALIZABLE: u8 = 8;
 }
 
 /// Why a store failed.
