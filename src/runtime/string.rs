@@ -6,11 +6,24 @@
 //! [`Buffer`] that it may share with the strings it was built from, so that repeated `s = s .. x` is linear.
 
 use std::cell::Cell;
+use std::cmp::Ordering;
+use std::hash::{BuildHasher, RandomState};
+use std::mem::{offset_of, size_of};
+use std::ptr::{self, NonNull};
+use std::slice;
 
-use super::object::{Gc, Kind, Object};
+use smallvec::SmallVec;
+
+use super::hasher::hash_bytes;
+use super::object::{Gc, Header, Kind, Object};
+use super::runtime::Runtime;
+use crate::heap::{Heap, OutOfMemory};
 
 /// The longest interned string, in bytes.
 pub const SHORT_MAX: usize = 40;
+
+/// From this length on a string that is appended to gets a buffer with slack.
+const BUFFER_MIN: usize = 256;
 
 /// The head of a string; see [`LongStr`] for what follows in a long one. A short one's bytes follow at once.
 #[repr(C, align(8))]
@@ -43,7 +56,431 @@ pub struct Buffer {
     pub capacity: usize,
 }
 
+const _: () = {
+    assert!(size_of::<Str>() == 16 && offset_of!(Str, hash) == 4 && offset_of!(Str, len) == 8);
+    assert!(size_of::<LongStr>() == 32 && size_of::<Buffer>() == 16);
+};
+
 // SAFETY: `#[repr(C)]`, barrier and kind first.
 unsafe impl Object for Str {}
 // SAFETY: begins with `Str`.
 unsafe impl Object for LongStr {}
+
+impl Str {
+    #[inline(always)]
+    fn new(kind: Kind, len: usize, hash: u32) -> Str {
+        Str {
+            barrier: Cell::new(0),
+            kind,
+            event: Cell::new(0),
+            hashed: Cell::new(kind == Kind::ShortString),
+            hash: Cell::new(hash),
+            len,
+        }
+    }
+
+    /// Whether the string is interned.
+    #[inline(always)]
+    pub fn is_short(&self) -> bool {
+        self.kind == Kind::ShortString
+    }
+}
+
+impl Gc<Str> {
+    /// The bytes. The slice is valid as long as the string is; see [`Gc`].
+    #[inline]
+    pub fn as_bytes<'a>(self) -> &'a [u8] {
+        // SAFETY: a short string's bytes lie behind its head, a long one's at `data`; both are `len`
+        // initialised bytes that never change (a buffer is only written behind `used`).
+        unsafe {
+            let data = match self.kind {
+                Kind::ShortString => self.as_ptr().add(1) as *const u8,
+                _ => (*(self.as_ptr() as *const LongStr)).data,
+            };
+            slice::from_raw_parts(data, self.len)
+        }
+    }
+
+    /// The string as a long one, if it is.
+    #[inline]
+    pub fn as_long(self) -> Option<Gc<LongStr>> {
+        (!self.is_short()).then(|| self.cast())
+    }
+
+    /// Equality by content of strings that are not the same object.
+    #[inline]
+    pub fn content_equals(self, other: Gc<Str>) -> bool {
+        // Two short strings are equal only if they are the same one.
+        !self.is_short()
+            && !other.is_short()
+            && self.len == other.len
+            && self.as_bytes() == other.as_bytes()
+    }
+
+    /// Byte order, as `strcoll` has it in the C locale, zeros included.
+    #[inline]
+    pub fn compare(self, other: Gc<Str>) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// The interner: all short strings of more than one byte, weakly, and the strings of one byte, which live
+/// as long as the VM.
+///
+/// The table is open addressing with linear probing. An entry is the string's address with the upper half
+/// of its hash in the upper 16 bits, which user-space addresses leave zero; 0 is a free entry. At most two
+/// thirds of the entries are in use.
+pub struct StringTable {
+    seed: u64,
+    entries: Vec<u64>,
+    used: usize,
+    /// The strings of one byte; empty before [`StringTable::new`] returns.
+    bytes: Vec<Gc<Str>>,
+    /// Strings that the VM itself needs, and the empty string first.
+    statics: Vec<Gc<Str>>,
+}
+
+const ADDRESS_MASK: u64 = (1 << 48) - 1;
+const INITIAL_ENTRIES: usize = 512;
+
+#[inline(always)]
+fn entry_of(s: Gc<Str>) -> u64 {
+    debug_assert!(s.addr() & !ADDRESS_MASK == 0);
+    s.addr() | ((s.hash.get() >> 16) as u64) << 48
+}
+
+#[inline(always)]
+fn string_of(entry: u64) -> Gc<Str> {
+    Gc::from_addr(entry & ADDRESS_MASK)
+}
+
+fn zeroed(n: usize) -> Result<Vec<u64>, OutOfMemory> {
+    let mut v = Vec::new();
+    v.try_reserve_exact(n).map_err(|_| OutOfMemory)?;
+    v.resize(n, 0);
+    Ok(v)
+}
+
+impl StringTable {
+    pub fn new(heap: &mut Heap) -> Result<StringTable, OutOfMemory> {
+        let mut table = StringTable {
+            seed: RandomState::new().hash_one(0u64),
+            entries: zeroed(INITIAL_ENTRIES)?,
+            used: 0,
+            bytes: Vec::new(),
+            statics: Vec::new(),
+        };
+        table
+            .bytes
+            .try_reserve_exact(256)
+            .map_err(|_| OutOfMemory)?;
+        for b in 0..=255u8 {
+            let s = new_short(heap, &[b], hash_bytes(table.seed, &[b]))?;
+            table.bytes.push(s);
+        }
+        table.intern_static(heap, b"")?;
+        Ok(table)
+    }
+
+    /// The interned string of at most [`SHORT_MAX`] bytes.
+    #[inline]
+    pub fn intern(&mut self, heap: &mut Heap, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
+        debug_assert!(bytes.len() <= SHORT_MAX);
+        if let [b] = *bytes {
+            return Ok(self.bytes[b as usize]);
+        }
+        let hash = hash_bytes(self.seed, bytes);
+        let mask = self.entries.len() - 1;
+        let high = (hash >> 16) as u64;
+        let mut at = hash as usize & mask;
+        loop {
+            let entry = self.entries[at];
+            if entry == 0 {
+                return self.insert(heap, bytes, hash, at);
+            }
+            if entry >> 48 == high {
+                let s = string_of(entry);
+                if s.as_bytes() == bytes {
+                    return Ok(s);
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn insert(
+        &mut self,
+        heap: &mut Heap,
+        bytes: &[u8],
+        hash: u32,
+        mut at: usize,
+    ) -> Result<Gc<Str>, OutOfMemory> {
+        if (self.used + 1) * 3 > self.entries.len() * 2 {
+            self.resize(self.entries.len() * 2)?;
+            at = self.free_entry(hash);
+        }
+        let s = new_short(heap, bytes, hash)?;
+        self.entries[at] = entry_of(s);
+        self.used += 1;
+        Ok(s)
+    }
+
+    /// The interned string, which then lives as long as the VM.
+    pub fn intern_static(&mut self, heap: &mut Heap, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
+        self.statics.try_reserve(1).map_err(|_| OutOfMemory)?;
+        let s = self.intern(heap, bytes)?;
+        if bytes.len() != 1 && !self.statics.contains(&s) {
+            self.statics.push(s);
+        }
+        Ok(s)
+    }
+
+    /// The empty string.
+    #[inline]
+    pub fn empty(&self) -> Gc<Str> {
+        self.statics[0]
+    }
+
+    /// The string of one byte.
+    #[inline]
+    pub fn one_byte(&self, b: u8) -> Gc<Str> {
+        self.bytes[b as usize]
+    }
+
+    /// The hash of a string used as a key, computed on first use for a long one.
+    #[inline]
+    pub fn hash_of(&self, s: Gc<Str>) -> u32 {
+        if !s.hashed.get() {
+            s.hash.set(hash_bytes(self.seed, s.as_bytes()));
+            s.hashed.set(true);
+        }
+        s.hash.get()
+    }
+
+    fn free_entry(&self, hash: u32) -> usize {
+        let mask = self.entries.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.entries[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    fn resize(&mut self, n: usize) -> Result<(), OutOfMemory> {
+        let old = std::mem::replace(&mut self.entries, zeroed(n)?);
+        for entry in old {
+            if entry != 0 {
+                let at = self.free_entry(string_of(entry).hash.get());
+                self.entries[at] = entry;
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the strings that live as long as the VM.
+    pub fn trace(&self, mut mark: impl FnMut(Gc<Header>)) {
+        self.bytes
+            .iter()
+            .chain(&self.statics)
+            .for_each(|s| mark(s.header()));
+    }
+
+    /// Forgets the dead strings, before their cells are reused. Gives memory back when few are left.
+    pub fn sweep_weak(&mut self, alive: &dyn Fn(Gc<Header>) -> bool) {
+        let mask = self.entries.len() - 1;
+        let mut at = 0;
+        while at <= mask {
+            let entry = self.entries[at];
+            if entry != 0 && !alive(string_of(entry).header()) {
+                // The entry that closes the gap is looked at next.
+                self.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        let mut target = self.entries.len();
+        while target > INITIAL_ENTRIES && self.used * 8 < target {
+            target /= 2;
+        }
+        if target < self.entries.len() {
+            // A table that cannot be made smaller for lack of memory stays as it is.
+            let _ = self.resize(target);
+        }
+    }
+
+    /// Frees an entry and closes the gap in the probe sequences that lead over it. Only entries behind
+    /// `gap` (cyclically) move.
+    fn remove(&mut self, mut gap: usize) {
+        let mask = self.entries.len() - 1;
+        let mut at = gap;
+        loop {
+            at = (at + 1) & mask;
+            let entry = self.entries[at];
+            if entry == 0 {
+                break;
+            }
+            // A dead string's hash may still be read: its cell is not reused before the sweep is over.
+            let home = string_of(entry).hash.get() as usize & mask;
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
+                self.entries[gap] = entry;
+                gap = at;
+            }
+        }
+        self.entries[gap] = 0;
+        self.used -= 1;
+    }
+}
+
+fn new_short(heap: &mut Heap, bytes: &[u8], hash: u32) -> Result<Gc<Str>, OutOfMemory> {
+    let p: NonNull<Str> = heap.alloc(size_of::<Str>() + bytes.len())?.cast();
+    // SAFETY: the cell is fresh and has room for the head and the bytes.
+    unsafe {
+        p.write(Str::new(Kind::ShortString, bytes.len(), hash));
+        ptr::copy_nonoverlapping(bytes.as_ptr(), p.as_ptr().add(1) as *mut u8, bytes.len());
+        Ok(Gc::from_ptr(p))
+    }
+}
+
+/// A long string of its own `len` bytes, which `fill` writes.
+fn new_long(
+    heap: &mut Heap,
+    len: usize,
+    fill: impl FnOnce(*mut u8),
+) -> Result<Gc<Str>, OutOfMemory> {
+    let size = len.checked_add(size_of::<LongStr>()).ok_or(OutOfMemory)?;
+    let p: NonNull<LongStr> = heap.alloc(size)?.cast();
+    // SAFETY: the cell is fresh and has room for the head and the bytes.
+    unsafe {
+        let data = p.as_ptr().add(1) as *mut u8;
+        fill(data);
+        p.write(LongStr {
+            head: Str::new(Kind::LongString, len, 0),
+            data,
+            buffer: ptr::null_mut(),
+        });
+        Ok(Gc::from_ptr(p).cast())
+    }
+}
+
+/// The first `len` bytes of a buffer as a string.
+fn new_view(heap: &mut Heap, buffer: NonNull<Buffer>, len: usize) -> Result<Gc<Str>, OutOfMemory> {
+    let p: NonNull<LongStr> = heap.alloc(size_of::<LongStr>())?.cast();
+    // SAFETY: the cell is fresh; the bytes begin behind the buffer's head.
+    unsafe {
+        let data = buffer.as_ptr().add(1) as *const u8;
+        p.write(LongStr {
+            head: Str::new(Kind::LongString, len, 0),
+            data,
+            buffer: buffer.as_ptr(),
+        });
+        Ok(Gc::from_ptr(p).cast())
+    }
+}
+
+/// Copies the pieces to `to`, one behind the other.
+///
+/// # Safety
+/// There must be room for all of them, not overlapping any.
+unsafe fn copy_pieces(mut to: *mut u8, pieces: &[&[u8]]) {
+    for piece in pieces {
+        // SAFETY: the caller's promise.
+        unsafe {
+            ptr::copy_nonoverlapping(piece.as_ptr(), to, piece.len());
+            to = to.add(piece.len());
+        }
+    }
+}
+
+impl Runtime {
+    /// The string with these bytes.
+    #[inline]
+    pub fn new_string(&mut self, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
+        if bytes.len() <= SHORT_MAX {
+            return self.strings.intern(&mut self.heap, bytes);
+        }
+        // SAFETY: `new_long` gives room for as many bytes.
+        new_long(&mut self.heap, bytes.len(), |to| unsafe {
+            copy_pieces(to, &[bytes])
+        })
+    }
+
+    /// The (short) string with these bytes, which then lives as long as the VM.
+    pub fn intern_static(&mut self, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
+        self.strings.intern_static(&mut self.heap, bytes)
+    }
+
+    /// The concatenation of strings. See [`append`](Runtime::append) for its cost.
+    pub fn concat(&mut self, parts: &[Gc<Str>]) -> Result<Gc<Str>, OutOfMemory> {
+        let Some(first) = parts.iter().position(|s| s.len != 0) else {
+            return Ok(self.strings.empty());
+        };
+        let rest: SmallVec<[&[u8]; 8]> = parts[first + 1..].iter().map(|s| s.as_bytes()).collect();
+        self.append(parts[first], &rest)
+    }
+
+    /// `left` followed by the pieces.
+    ///
+    /// Linear in the length of the result, except that appending to the result of an append takes amortised
+    /// time linear in the pieces, at the price of a buffer of at most twice the length.
+    pub fn append(&mut self, left: Gc<Str>, pieces: &[&[u8]]) -> Result<Gc<Str>, OutOfMemory> {
+        let mut rest = 0usize;
+        for piece in pieces {
+            rest = rest.checked_add(piece.len()).ok_or(OutOfMemory)?;
+        }
+        if rest == 0 {
+            return Ok(left);
+        }
+        let total = left
+            .len
+            .checked_add(rest)
+            .filter(|&n| n <= isize::MAX as usize / 4)
+            .ok_or(OutOfMemory)?;
+        if total <= SHORT_MAX {
+            let mut bytes = [0u8; SHORT_MAX];
+            bytes[..left.len].copy_from_slice(left.as_bytes());
+            // SAFETY: the pieces are as long as what is left of the result, which fits.
+            unsafe { copy_pieces(bytes.as_mut_ptr().add(left.len), pieces) };
+            return self.strings.intern(&mut self.heap, &bytes[..total]);
+        }
+        let shared = left.as_long().and_then(|long| NonNull::new(long.buffer));
+        if let Some(buffer) = shared {
+            // SAFETY: a string's buffer is alive as long as the string.
+            let head = unsafe { buffer.as_ref() };
+            if head.used.get() == left.len && head.capacity - left.len >= rest {
+                let result = new_view(&mut self.heap, buffer, total)?;
+                // SAFETY: the bytes behind `used` are in nobody's view, and there are enough of them.
+                unsafe { copy_pieces((buffer.as_ptr().add(1) as *mut u8).add(left.len), pieces) };
+                head.used.set(total);
+                return Ok(result);
+            }
+        }
+        if (shared.is_some() || left.len >= BUFFER_MIN) && rest < left.len {
+            let capacity = total * 2;
+            let size = size_of::<Buffer>() + capacity;
+            let buffer: NonNull<Buffer> = self.heap.alloc(size)?.cast();
+            let result = match new_view(&mut self.heap, buffer, total) {
+                Ok(result) => result,
+                Err(e) => {
+                    self.heap.free(buffer.cast(), size);
+                    return Err(e);
+                }
+            };
+            // SAFETY: the buffer is fresh and has room for twice as much.
+            unsafe {
+                buffer.write(Buffer {
+                    used: Cell::new(total),
+                    capacity,
+                });
+                let data = buffer.as_ptr().add(1) as *mut u8;
+                copy_pieces(data, &[left.as_bytes()]);
+                copy_pieces(data.add(left.len), pieces);
+            }
+            return Ok(result);
+        }
+        // SAFETY: `new_long` gives room for the whole.
+        new_long(&mut self.heap, total, |to| unsafe {
+            copy_pieces(to, &[left.as_bytes()]);
+            copy_pieces(to.add(left.len), pieces);
+        })
+    }
+}
