@@ -125,7 +125,12 @@ impl Gc<Table> {
         let mut kind = self.array_kind.get();
         if i > len + 1 {
             // SAFETY: the gap is within the capacity.
-            unsafe { self.array.get().add(len as usize).write_bytes(Tag::NIL.byte(), (i - 1 - len) as usize) };
+            unsafe {
+                self.array
+                    .get()
+                    .add(len as usize)
+                    .write_bytes(Tag::NIL.byte(), (i - 1 - len) as usize)
+            };
             kind = ArrayKind::ANY;
         }
         self.put_element(i, v);
@@ -158,8 +163,13 @@ impl Gc<Table> {
     /// Drops nils at the end and determines the kind anew.
     pub(super) fn refresh_array(self) {
         let tags = self.element_tags();
-        let len = tags.iter().rposition(|&tag| tag != Tag::NIL.byte()).map_or(0, |last| last + 1);
-        let kind = tags[..len].iter().fold(ArrayKind::EMPTY, |kind, &tag| kind.join(Tag::from_byte(tag)));
+        let len = tags
+            .iter()
+            .rposition(|&tag| tag != Tag::NIL.byte())
+            .map_or(0, |last| last + 1);
+        let kind = tags[..len].iter().fold(ArrayKind::EMPTY, |kind, &tag| {
+            kind.join(Tag::from_byte(tag))
+        });
         self.array_len.set(len as u32);
         self.array_kind.set(kind);
     }
@@ -189,7 +199,11 @@ impl Gc<Table> {
         let mut below = 0;
         while above - below > 1 {
             let middle = (above + below) / 2;
-            if is_nil(middle) { above = middle } else { below = middle }
+            if is_nil(middle) {
+                above = middle
+            } else {
+                below = middle
+            }
         }
         below as i64
     }
@@ -216,7 +230,11 @@ impl Gc<Table> {
         }
         while above - below > 1 {
             let middle = below + (above - below) / 2;
-            if is_nil(middle) { above = middle } else { below = middle }
+            if is_nil(middle) {
+                above = middle
+            } else {
+                below = middle
+            }
         }
         below as i64
     }
@@ -237,7 +255,11 @@ impl Runtime {
                 let base = block.add(8 * cap as usize);
                 if len > 0 {
                     let payloads = 8 * len as usize;
-                    ptr::copy_nonoverlapping(t.array.get().sub(payloads), base.sub(payloads), payloads);
+                    ptr::copy_nonoverlapping(
+                        t.array.get().sub(payloads),
+                        base.sub(payloads),
+                        payloads,
+                    );
                     ptr::copy_nonoverlapping(t.array.get(), base, len as usize);
                 }
                 base
@@ -255,11 +277,19 @@ impl Runtime {
     /// into the hash part.
     pub(super) fn grow_array(&mut self, t: Gc<Table>) -> Result<bool, TableError> {
         let cap = t.array_cap.get();
-        if t.array_kind.get() == ArrayKind::ANY && t.count_elements() < t.array_len.get() as usize / 2 {
+        if t.array_kind.get() == ArrayKind::ANY
+            && t.count_elements() < t.array_len.get() as usize / 2
+        {
             return Ok(false);
         }
-        let more = if cap < DOUBLING_MAX { cap.max(CAP_MIN) } else { cap / 2 };
-        let cap = cap.checked_add(if cap == 0 { CAP_MIN } else { more }).ok_or(TableError::Memory)?;
+        let more = if cap < DOUBLING_MAX {
+            cap.max(CAP_MIN)
+        } else {
+            cap / 2
+        };
+        let cap = cap
+            .checked_add(if cap == 0 { CAP_MIN } else { more })
+            .ok_or(TableError::Memory)?;
         self.set_array_cap(t, cap)?;
         self.migrate(t);
         Ok(true)

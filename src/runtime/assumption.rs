@@ -76,7 +76,9 @@ impl Assumptions {
     /// From now on `a` is reported when it breaks, once.
     pub fn watch(&mut self, a: Assumption) -> Result<(), OutOfMemory> {
         self.watched.try_reserve(1).map_err(|_| OutOfMemory)?;
-        self.broken.try_reserve(self.watched.len() + 1).map_err(|_| OutOfMemory)?;
+        self.broken
+            .try_reserve(self.watched.len() + 1)
+            .map_err(|_| OutOfMemory)?;
         self.watched.insert(a);
         Ok(())
     }

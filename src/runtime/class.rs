@@ -66,7 +66,12 @@ impl Events {
     }
 
     fn same(&self, other: &Events) -> bool {
-        self.present == other.present && self.values.iter().zip(&other.values).all(|(a, b)| a.same_bits(*b))
+        self.present == other.present
+            && self
+                .values
+                .iter()
+                .zip(&other.values)
+                .all(|(a, b)| a.same_bits(*b))
     }
 }
 
@@ -84,8 +89,20 @@ pub struct Classes {
 
 impl Classes {
     pub fn new() -> Classes {
-        let list = vec![Class { events: Events::default(), known: true }, Class { events: Events::default(), known: false }];
-        Classes { list, interned: HashTable::new() }
+        let list = vec![
+            Class {
+                events: Events::default(),
+                known: true,
+            },
+            Class {
+                events: Events::default(),
+                known: false,
+            },
+        ];
+        Classes {
+            list,
+            interned: HashTable::new(),
+        }
     }
 
     /// The value of an event, or `None` if the class does not know.
@@ -103,7 +120,11 @@ impl Classes {
 
     /// The class of these events, if there is one.
     pub fn find(&self, events: &Events) -> Option<ClassId> {
-        self.interned.find(events.hash(), |id| self.list[id.0 as usize].events.same(events)).copied()
+        self.interned
+            .find(events.hash(), |id| {
+                self.list[id.0 as usize].events.same(events)
+            })
+            .copied()
     }
 
     /// The class of these events.
@@ -112,19 +133,28 @@ impl Classes {
             return Ok(id);
         }
         let list = &self.list;
-        self.interned.try_reserve(1, |id| list[id.0 as usize].events.hash()).map_err(|_| OutOfMemory)?;
+        self.interned
+            .try_reserve(1, |id| list[id.0 as usize].events.hash())
+            .map_err(|_| OutOfMemory)?;
         self.list.try_reserve(1).map_err(|_| OutOfMemory)?;
         let id = ClassId(self.list.len() as u32);
         let hash = events.hash();
-        self.list.push(Class { events, known: true });
+        self.list.push(Class {
+            events,
+            known: true,
+        });
         let list = &self.list;
-        self.interned.insert_unique(hash, id, |id| list[id.0 as usize].events.hash());
+        self.interned
+            .insert_unique(hash, id, |id| list[id.0 as usize].events.hash());
         Ok(id)
     }
 
     /// From now on the class knows nothing.
     pub fn dissolve(&mut self, id: ClassId) {
-        if let Ok(entry) = self.interned.find_entry(self.list[id.0 as usize].events.hash(), |&other| other == id) {
+        if let Ok(entry) = self
+            .interned
+            .find_entry(self.list[id.0 as usize].events.hash(), |&other| other == id)
+        {
             entry.remove();
         }
         let class = &mut self.list[id.0 as usize];
@@ -139,7 +169,11 @@ impl Classes {
         let list = &mut self.list;
         self.interned.retain(|id| {
             let class = &mut list[id.0 as usize];
-            let keep = class.events.values.iter().all(|v| v.as_object().is_none_or(alive));
+            let keep = class
+                .events
+                .values
+                .iter()
+                .all(|v| v.as_object().is_none_or(alive));
             if !keep {
                 class.known = false;
                 class.events = Events::default();

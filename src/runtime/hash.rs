@@ -194,16 +194,20 @@ impl HashPart {
     /// The node of an integer.
     #[inline(always)]
     pub fn find_int(&self, key: i64) -> Option<usize> {
-        self.find_from(self.position_of_word(key as u64), |node| node.has_key(Tag::INT, key as u64))
+        self.find_from(self.position_of_word(key as u64), |node| {
+            node.has_key(Tag::INT, key as u64)
+        })
     }
 
     /// The node of any normalised key.
     pub fn find(&self, strings: &StringTable, key: Value) -> Option<usize> {
         let at = self.main_position(strings, key.tag(), key.payload());
         match key.as_string() {
-            Some(s) if !s.is_short() => {
-                self.find_from(at, |node| node.key().as_string().is_some_and(|k| k == s || k.content_equals(s)))
-            }
+            Some(s) if !s.is_short() => self.find_from(at, |node| {
+                node.key()
+                    .as_string()
+                    .is_some_and(|k| k == s || k.content_equals(s))
+            }),
             _ => self.find_from(at, |node| node.has_key(key.tag(), key.payload())),
         }
     }
@@ -213,7 +217,9 @@ impl HashPart {
         self.find(strings, key).or_else(|| {
             let at = self.main_position(strings, key.tag(), key.payload());
             let object = key.as_object()?;
-            let dead = |node: &Node| node.key_tag.get() == DEAD_KEY && node.key_payload.get() == object.addr();
+            let dead = |node: &Node| {
+                node.key_tag.get() == DEAD_KEY && node.key_payload.get() == object.addr()
+            };
             self.find_from(at, dead)
         })
     }
@@ -232,26 +238,35 @@ impl HashPart {
                 // The node in the way is not in its main position: move it to the free one.
                 let mut previous = other;
                 loop {
-                    let next = previous.wrapping_add_signed(self.node(previous).next.get() as isize);
+                    let next =
+                        previous.wrapping_add_signed(self.node(previous).next.get() as isize);
                     if next == at {
                         break;
                     }
                     previous = next;
                 }
                 let moved = self.node(free);
-                self.node(previous).next.set((free as isize - previous as isize) as i32);
+                self.node(previous)
+                    .next
+                    .set((free as isize - previous as isize) as i32);
                 moved.payload.set(main.payload.get());
                 moved.tag.set(main.tag.get());
                 moved.key_payload.set(main.key_payload.get());
                 moved.key_tag.set(main.key_tag.get());
                 let next = main.next.get();
-                moved.next.set(if next == 0 { 0 } else { next + (at as isize - free as isize) as i32 });
+                moved.next.set(if next == 0 {
+                    0
+                } else {
+                    next + (at as isize - free as isize) as i32
+                });
                 main.next.set(0);
             } else {
                 // It is: the new key goes to the free node, second in the chain.
                 let next = main.next.get();
                 let distance = (free as isize - at as isize) as i32;
-                self.node(free).next.set(if next == 0 { 0 } else { next - distance });
+                self.node(free)
+                    .next
+                    .set(if next == 0 { 0 } else { next - distance });
                 main.next.set(distance);
                 at = free;
             }

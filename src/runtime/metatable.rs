@@ -1,13 +1,13 @@
 //! Metatables: the events, and how to get at the metamethod of a value.
 
+use super::assumption::Assumption;
+use super::class::ClassId;
 use super::class::Events;
 use super::object::Gc;
 use super::runtime::Runtime;
+use super::shape::{Location, ShapeId};
 use super::table::{Table, table_flags};
 use super::value::{Tag, Value};
-use super::assumption::Assumption;
-use super::class::ClassId;
-use super::shape::{Location, ShapeId};
 use crate::bytecode::cache::SlotOffsets;
 use crate::heap::OutOfMemory;
 
@@ -89,7 +89,11 @@ const NO_SHAPE_ENTRY: ByShape = ByShape {
     slots: [SlotOffsets { payload: 0, tag: 0 }; META_EVENTS_MAX],
     values: [Value::NIL; META_EVENTS_MAX],
 };
-const NO_IDENTITY_ENTRY: ByIdentity = ByIdentity { old: ShapeId::NONE, new: ShapeId::NONE, meta: 0 };
+const NO_IDENTITY_ENTRY: ByIdentity = ByIdentity {
+    old: ShapeId::NONE,
+    new: ShapeId::NONE,
+    meta: 0,
+};
 
 /// The recent metatable transitions, direct-mapped. All references are weak.
 pub struct MetatableCache {
@@ -127,7 +131,9 @@ impl MetatableCache {
         if e.old == old && e.meta == meta.shape.get() {
             let mut same = true;
             for i in 0..e.count as usize {
-                same &= meta.slot(Location::Inline(e.slots[i])).same_bits(e.values[i]);
+                same &= meta
+                    .slot(Location::Inline(e.slots[i]))
+                    .same_bits(e.values[i]);
             }
             if same {
                 return Some(e.new);
@@ -201,14 +207,22 @@ impl Runtime {
 
     #[cold]
     #[inline(never)]
-    fn set_metatable_slow(&mut self, t: Gc<Table>, m: Option<Gc<Table>>) -> Result<(), OutOfMemory> {
+    fn set_metatable_slow(
+        &mut self,
+        t: Gc<Table>,
+        m: Option<Gc<Table>>,
+    ) -> Result<(), OutOfMemory> {
         let old = t.shape.get();
         let class = match m {
             None => ClassId::NONE,
             Some(m) => self.class_for(old, m)?,
         };
         let owned = t.has_flag(table_flags::OWNED);
-        let new = if owned { self.shapes.set_owned_class(old, class)? } else { self.shapes.with_class(old, class)? };
+        let new = if owned {
+            self.shapes.set_owned_class(old, class)?
+        } else {
+            self.shapes.with_class(old, class)?
+        };
         if owned {
             self.holder_changed(t);
         }
@@ -256,7 +270,12 @@ impl Runtime {
 
     fn cache_metatable(&mut self, old: ShapeId, m: Gc<Table>, new: ShapeId) {
         let meta = m.shape.get();
-        let mut entry = ByShape { old, meta, new, ..NO_SHAPE_ENTRY };
+        let mut entry = ByShape {
+            old,
+            meta,
+            new,
+            ..NO_SHAPE_ENTRY
+        };
         let keys = self.shapes.events(meta);
         // Owned shapes change, and dictionaries keep their keys elsewhere.
         let mut by_shape = !m.has_flag(table_flags::OWNED | table_flags::DICTIONARY)
@@ -276,7 +295,11 @@ impl Runtime {
         if by_shape {
             self.metatable_cache.by_shape[MetatableCache::shape_index(old, meta)] = entry;
         } else {
-            let entry = ByIdentity { old, new, meta: m.addr() };
+            let entry = ByIdentity {
+                old,
+                new,
+                meta: m.addr(),
+            };
             self.metatable_cache.by_identity[MetatableCache::identity_index(old, m)] = entry;
         }
     }

@@ -1,9 +1,20 @@
 //! The object model: values, strings, tables and shapes, functions, coroutines, metatables.
 
+pub mod array;
+pub mod assumption;
+pub mod class;
 pub mod coroutine;
 pub mod function;
+pub mod hash;
+pub mod hasher;
+pub mod metatable;
+pub mod number;
 pub mod object;
+mod runtime;
+pub mod shape;
 pub mod string;
 pub mod table;
 pub mod userdata;
 pub mod value;
+
+pub use runtime::Runtime;

@@ -67,7 +67,10 @@ impl Runtime {
     pub fn trace(&self, mut mark: impl FnMut(Gc<Header>)) {
         self.strings.trace(&mut mark);
         self.shapes.trace(&mut mark);
-        self.primitive_metatables.iter().flatten().for_each(|m| mark(m.header()));
+        self.primitive_metatables
+            .iter()
+            .flatten()
+            .for_each(|m| mark(m.header()));
     }
 
     /// Clears the weak references to dead objects. Called in the atomic phase, after everything is marked.

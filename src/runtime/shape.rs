@@ -73,7 +73,11 @@ pub enum Location {
 /// The capacity of the overflow block for so many slots beyond the inline ones.
 #[inline]
 pub fn overflow_capacity(slots: u32) -> u32 {
-    if slots == 0 { 0 } else { slots.next_power_of_two().max(4) }
+    if slots == 0 {
+        0
+    } else {
+        slots.next_power_of_two().max(4)
+    }
 }
 
 /// Keys in slot order. Shared by the shapes along a path of the tree: each sees a prefix.
@@ -111,9 +115,15 @@ impl KeyList {
     #[inline]
     fn find(&self, n: usize, key: Gc<Str>) -> Option<u32> {
         if n <= LINEAR_MAX {
-            return self.keys[..n].iter().position(|&k| k == key).map(|slot| slot as u32);
+            return self.keys[..n]
+                .iter()
+                .position(|&k| k == key)
+                .map(|slot| slot as u32);
         }
-        self.index.get(&key.addr()).copied().filter(|&slot| (slot as usize) < n)
+        self.index
+            .get(&key.addr())
+            .copied()
+            .filter(|&slot| (slot as usize) < n)
     }
 }
 
@@ -148,7 +158,11 @@ struct CacheEntry {
     location: Location,
 }
 
-const NO_ENTRY: CacheEntry = CacheEntry { key: 0, shape: ShapeId::NONE, location: Location::Absent };
+const NO_ENTRY: CacheEntry = CacheEntry {
+    key: 0,
+    shape: ShapeId::NONE,
+    location: Location::Absent,
+};
 
 /// All shapes of a VM.
 pub struct Shapes {
@@ -201,7 +215,10 @@ impl Shapes {
 
     /// The empty shape with room for at least `slots` inline slots, or as many as there can be.
     pub fn root_for(&self, slots: u32) -> ShapeId {
-        let bucket = INLINE_CAPS.iter().position(|&cap| cap as u32 >= slots).unwrap_or(INLINE_CAPS.len() - 1);
+        let bucket = INLINE_CAPS
+            .iter()
+            .position(|&cap| cap as u32 >= slots)
+            .unwrap_or(INLINE_CAPS.len() - 1);
         ShapeId(ShapeId::EMPTY.0 + bucket as u32)
     }
 
@@ -255,11 +272,17 @@ impl Shapes {
         if slot < cap {
             let base = size_of::<Table>() as u32;
             let payload = (base + 8 * slot) as u16;
-            Location::Inline(SlotOffsets { payload, tag: (base + 8 * cap + slot) as u16 })
+            Location::Inline(SlotOffsets {
+                payload,
+                tag: (base + 8 * cap + slot) as u16,
+            })
         } else {
             let j = slot - cap;
             let payload = (8 * j) as u16;
-            Location::Overflow(SlotOffsets { payload, tag: (8 * self.overflow_cap(id) + j) as u16 })
+            Location::Overflow(SlotOffsets {
+                payload,
+                tag: (8 * self.overflow_cap(id) + j) as u16,
+            })
         }
     }
 
@@ -283,7 +306,11 @@ impl Shapes {
         };
         // Owned shapes change.
         if !self.is_owned(id) {
-            cell.set(CacheEntry { key: key.addr(), shape: id, location });
+            cell.set(CacheEntry {
+                key: key.addr(),
+                shape: id,
+                location,
+            });
         }
         location
     }
@@ -324,7 +351,14 @@ impl Shapes {
             return Ok(next);
         }
         self.transitions.try_reserve(1).map_err(|_| OutOfMemory)?;
-        let Shape { slots, keys, class, events, inline_cap, .. } = *self.shape(id);
+        let Shape {
+            slots,
+            keys,
+            class,
+            events,
+            inline_cap,
+            ..
+        } = *self.shape(id);
         let n = slots as usize;
         let list = &mut self.key_lists[keys as usize];
         // The root's list is shared by all first keys, so it stays empty.
@@ -386,7 +420,11 @@ impl Shapes {
     }
 
     /// The tree or dictionary shape with the same keys and this class; or `UNKNOWN` if the shape has too many.
-    pub(super) fn with_class(&mut self, id: ShapeId, class: ClassId) -> Result<ShapeId, OutOfMemory> {
+    pub(super) fn with_class(
+        &mut self,
+        id: ShapeId,
+        class: ClassId,
+    ) -> Result<ShapeId, OutOfMemory> {
         if self.class(id) == class {
             return Ok(id);
         }
@@ -400,10 +438,27 @@ impl Shapes {
         if class != ClassId::UNKNOWN && !self.accepts_class(base)? {
             return self.with_class(id, ClassId::UNKNOWN);
         }
-        self.class_transitions.try_reserve(1).map_err(|_| OutOfMemory)?;
-        let Shape { slots, keys, events, inline_cap, .. } = *self.shape(base);
-        let shape =
-            Shape { slots, keys, class, events, inline_cap, base, transitions: 0, class_transitions: 0, owned: None };
+        self.class_transitions
+            .try_reserve(1)
+            .map_err(|_| OutOfMemory)?;
+        let Shape {
+            slots,
+            keys,
+            events,
+            inline_cap,
+            ..
+        } = *self.shape(base);
+        let shape = Shape {
+            slots,
+            keys,
+            class,
+            events,
+            inline_cap,
+            base,
+            transitions: 0,
+            class_transitions: 0,
+            owned: None,
+        };
         let next = self.add_shape(shape)?;
         self.shape_mut(base).class_transitions += 1;
         self.class_transitions.insert((base.0, class.0), next);
@@ -422,29 +477,63 @@ impl Shapes {
     }
 
     /// A shape for `table` alone, with the keys and class of `id`; `None` if there are too many.
-    pub(super) fn own(&mut self, id: ShapeId, table: Gc<Table>) -> Result<Option<ShapeId>, OutOfMemory> {
+    pub(super) fn own(
+        &mut self,
+        id: ShapeId,
+        table: Gc<Table>,
+    ) -> Result<Option<ShapeId>, OutOfMemory> {
         if self.owned_count >= OWNED_MAX || self.is_full() {
             return Ok(None);
         }
-        let Shape { slots, keys, class, events, inline_cap, .. } = *self.shape(id);
+        let Shape {
+            slots,
+            keys,
+            class,
+            events,
+            inline_cap,
+            ..
+        } = *self.shape(id);
         let list = self.key_lists[keys as usize].prefix(slots as usize)?;
         let mut mutable = Vec::new();
-        mutable.try_reserve(slots as usize).map_err(|_| OutOfMemory)?;
+        mutable
+            .try_reserve(slots as usize)
+            .map_err(|_| OutOfMemory)?;
         mutable.resize(slots as usize, false);
         let keys = self.add_key_list(list)?;
-        let owned = Some(Box::new(Owned { table, mutable, absence_seen: Cell::new(false) }));
+        let owned = Some(Box::new(Owned {
+            table,
+            mutable,
+            absence_seen: Cell::new(false),
+        }));
         let base = ShapeId::NONE;
-        let shape =
-            Shape { slots, keys, class, events, inline_cap, base, transitions: 0, class_transitions: 0, owned };
+        let shape = Shape {
+            slots,
+            keys,
+            class,
+            events,
+            inline_cap,
+            base,
+            transitions: 0,
+            class_transitions: 0,
+            owned,
+        };
         let id = self.add_shape(shape)?;
         self.owned_count += 1;
         Ok(Some(id))
     }
 
     /// Adds a key to an owned shape. The id changes if someone relies on the key's absence.
-    pub(super) fn add_owned_key(&mut self, id: ShapeId, key: Gc<Str>) -> Result<ShapeId, OutOfMemory> {
+    pub(super) fn add_owned_key(
+        &mut self,
+        id: ShapeId,
+        key: Gc<Str>,
+    ) -> Result<ShapeId, OutOfMemory> {
         let keys = self.shape(id).keys as usize;
-        let renew = self.shape(id).owned.as_ref().is_some_and(|o| o.absence_seen.get());
+        let renew = self
+            .shape(id)
+            .owned
+            .as_ref()
+            .is_some_and(|o| o.absence_seen.get());
         if renew {
             self.list.try_reserve(1).map_err(|_| OutOfMemory)?;
         }
@@ -462,7 +551,11 @@ impl Shapes {
     }
 
     /// Gives an owned shape another class, and a new id.
-    pub(super) fn set_owned_class(&mut self, id: ShapeId, class: ClassId) -> Result<ShapeId, OutOfMemory> {
+    pub(super) fn set_owned_class(
+        &mut self,
+        id: ShapeId,
+        class: ClassId,
+    ) -> Result<ShapeId, OutOfMemory> {
         let new = self.renew(id)?;
         self.shape_mut(new).class = class;
         Ok(new)
@@ -472,7 +565,15 @@ impl Shapes {
     fn renew(&mut self, id: ShapeId) -> Result<ShapeId, OutOfMemory> {
         self.list.try_reserve(1).map_err(|_| OutOfMemory)?;
         let shape = self.shape_mut(id);
-        let Shape { slots, keys, class, events, inline_cap, base, .. } = *shape;
+        let Shape {
+            slots,
+            keys,
+            class,
+            events,
+            inline_cap,
+            base,
+            ..
+        } = *shape;
         let owned = shape.owned.take();
         if let Some(owned) = &owned {
             owned.absence_seen.set(false);
@@ -512,7 +613,10 @@ impl Shapes {
     /// Whether the slot of an owned shape has not been stored to since its initialisation.
     #[inline]
     pub fn slot_is_constant(&self, id: ShapeId, slot: u32) -> bool {
-        self.shape(id).owned.as_ref().is_some_and(|o| !o.mutable[slot as usize])
+        self.shape(id)
+            .owned
+            .as_ref()
+            .is_some_and(|o| !o.mutable[slot as usize])
     }
 
     /// Makes a slot of an owned shape mutable.
@@ -524,13 +628,19 @@ impl Shapes {
 
     /// Marks the keys of all shapes.
     pub fn trace(&self, mut mark: impl FnMut(Gc<Header>)) {
-        self.key_lists.iter().flat_map(|list| &list.keys).for_each(|key| mark(key.header()));
+        self.key_lists
+            .iter()
+            .flat_map(|list| &list.keys)
+            .for_each(|key| mark(key.header()));
     }
 
     /// Gives up the shapes of dead owners and empties the lookup cache.
     pub fn sweep_weak(&mut self, alive: &dyn Fn(Gc<Header>) -> bool) {
         for id in 0..self.list.len() as u32 {
-            let owner = self.list[id as usize].owned.as_ref().map(|owned| owned.table);
+            let owner = self.list[id as usize]
+                .owned
+                .as_ref()
+                .map(|owned| owned.table);
             if owner.is_some_and(|table| !alive(table.header())) {
                 self.disown(ShapeId(id));
             }

@@ -111,7 +111,10 @@ impl Gc<Str> {
     #[inline]
     pub fn content_equals(self, other: Gc<Str>) -> bool {
         // Two short strings are equal only if they are the same one.
-        !self.is_short() && !other.is_short() && self.len == other.len && self.as_bytes() == other.as_bytes()
+        !self.is_short()
+            && !other.is_short()
+            && self.len == other.len
+            && self.as_bytes() == other.as_bytes()
     }
 
     /// Byte order, as `strcoll` has it in the C locale, zeros included.
@@ -167,7 +170,10 @@ impl StringTable {
             bytes: Vec::new(),
             statics: Vec::new(),
         };
-        table.bytes.try_reserve_exact(256).map_err(|_| OutOfMemory)?;
+        table
+            .bytes
+            .try_reserve_exact(256)
+            .map_err(|_| OutOfMemory)?;
         for b in 0..=255u8 {
             let s = new_short(heap, &[b], hash_bytes(table.seed, &[b]))?;
             table.bytes.push(s);
@@ -202,7 +208,13 @@ impl StringTable {
         }
     }
 
-    fn insert(&mut self, heap: &mut Heap, bytes: &[u8], hash: u32, mut at: usize) -> Result<Gc<Str>, OutOfMemory> {
+    fn insert(
+        &mut self,
+        heap: &mut Heap,
+        bytes: &[u8],
+        hash: u32,
+        mut at: usize,
+    ) -> Result<Gc<Str>, OutOfMemory> {
         if (self.used + 1) * 3 > self.entries.len() * 2 {
             self.resize(self.entries.len() * 2)?;
             at = self.free_entry(hash);
@@ -267,7 +279,10 @@ impl StringTable {
 
     /// Marks the strings that live as long as the VM.
     pub fn trace(&self, mut mark: impl FnMut(Gc<Header>)) {
-        self.bytes.iter().chain(&self.statics).for_each(|s| mark(s.header()));
+        self.bytes
+            .iter()
+            .chain(&self.statics)
+            .for_each(|s| mark(s.header()));
     }
 
     /// Forgets the dead strings, before their cells are reused. Gives memory back when few are left.
@@ -327,14 +342,22 @@ fn new_short(heap: &mut Heap, bytes: &[u8], hash: u32) -> Result<Gc<Str>, OutOfM
 }
 
 /// A long string of its own `len` bytes, which `fill` writes.
-fn new_long(heap: &mut Heap, len: usize, fill: impl FnOnce(*mut u8)) -> Result<Gc<Str>, OutOfMemory> {
+fn new_long(
+    heap: &mut Heap,
+    len: usize,
+    fill: impl FnOnce(*mut u8),
+) -> Result<Gc<Str>, OutOfMemory> {
     let size = len.checked_add(size_of::<LongStr>()).ok_or(OutOfMemory)?;
     let p: NonNull<LongStr> = heap.alloc(size)?.cast();
     // SAFETY: the cell is fresh and has room for the head and the bytes.
     unsafe {
         let data = p.as_ptr().add(1) as *mut u8;
         fill(data);
-        p.write(LongStr { head: Str::new(Kind::LongString, len, 0), data, buffer: ptr::null_mut() });
+        p.write(LongStr {
+            head: Str::new(Kind::LongString, len, 0),
+            data,
+            buffer: ptr::null_mut(),
+        });
         Ok(Gc::from_ptr(p).cast())
     }
 }
@@ -345,7 +368,11 @@ fn new_view(heap: &mut Heap, buffer: NonNull<Buffer>, len: usize) -> Result<Gc<S
     // SAFETY: the cell is fresh; the bytes begin behind the buffer's head.
     unsafe {
         let data = buffer.as_ptr().add(1) as *const u8;
-        p.write(LongStr { head: Str::new(Kind::LongString, len, 0), data, buffer: buffer.as_ptr() });
+        p.write(LongStr {
+            head: Str::new(Kind::LongString, len, 0),
+            data,
+            buffer: buffer.as_ptr(),
+        });
         Ok(Gc::from_ptr(p).cast())
     }
 }
@@ -372,7 +399,9 @@ impl Runtime {
             return self.strings.intern(&mut self.heap, bytes);
         }
         // SAFETY: `new_long` gives room for as many bytes.
-        new_long(&mut self.heap, bytes.len(), |to| unsafe { copy_pieces(to, &[bytes]) })
+        new_long(&mut self.heap, bytes.len(), |to| unsafe {
+            copy_pieces(to, &[bytes])
+        })
     }
 
     /// The (short) string with these bytes, which then lives as long as the VM.
@@ -401,7 +430,11 @@ impl Runtime {
         if rest == 0 {
             return Ok(left);
         }
-        let total = left.len.checked_add(rest).filter(|&n| n <= isize::MAX as usize / 4).ok_or(OutOfMemory)?;
+        let total = left
+            .len
+            .checked_add(rest)
+            .filter(|&n| n <= isize::MAX as usize / 4)
+            .ok_or(OutOfMemory)?;
         if total <= SHORT_MAX {
             let mut bytes = [0u8; SHORT_MAX];
             bytes[..left.len].copy_from_slice(left.as_bytes());
@@ -434,7 +467,10 @@ impl Runtime {
             };
             // SAFETY: the buffer is fresh and has room for twice as much.
             unsafe {
-                buffer.write(Buffer { used: Cell::new(total), capacity });
+                buffer.write(Buffer {
+                    used: Cell::new(total),
+                    capacity,
+                });
                 let data = buffer.as_ptr().add(1) as *mut u8;
                 copy_pieces(data, &[left.as_bytes()]);
                 copy_pieces(data.add(left.len), pieces);

@@ -63,8 +63,6 @@ pub mod table_flags {
     pub const DICTIONARY: u8 = 2;
     /// The shape is the table's own.
     pub const OWNED: u8 = 4;
-    /// The finalizer is still to run; see [`Heap::register_finalizer`](crate::heap::Heap::register_finalizer).
-    pub const FINALIZABLE: u8 = 8;
 }
 
 /// Why a store failed.
@@ -140,14 +138,21 @@ impl Gc<Table> {
             _ => return None,
         };
         // SAFETY: offsets come from the table's shape, so they are within its cell or overflow block.
-        unsafe { Some((base.add(slot.payload as usize) as *mut u64, base.add(slot.tag as usize))) }
+        unsafe {
+            Some((
+                base.add(slot.payload as usize) as *mut u64,
+                base.add(slot.tag as usize),
+            ))
+        }
     }
 
     /// The value at a location that the table's shape has given.
     #[inline(always)]
     pub fn slot(self, location: Location) -> Value {
         if let Location::Dictionary(node) = location {
-            return self.hash_part().map_or(Value::NIL, |hash| hash.nodes()[node as usize].value());
+            return self
+                .hash_part()
+                .map_or(Value::NIL, |hash| hash.nodes()[node as usize].value());
         }
         match self.slot_pointers(location) {
             // SAFETY: the slots of a shape are initialised.
@@ -184,7 +189,9 @@ impl Gc<Table> {
     #[inline(never)]
     fn get_int_hash(self, i: i64) -> Value {
         match self.hash_part() {
-            Some(hash) if hash.has_ints() => hash.find_int(i).map_or(Value::NIL, |at| hash.nodes()[at].value()),
+            Some(hash) if hash.has_ints() => hash
+                .find_int(i)
+                .map_or(Value::NIL, |at| hash.nodes()[at].value()),
             _ => Value::NIL,
         }
     }
@@ -192,7 +199,9 @@ impl Gc<Table> {
     #[inline]
     fn get_str_hash(self, key: Gc<Str>) -> Value {
         match self.hash_part() {
-            Some(hash) => hash.find_str(key).map_or(Value::NIL, |at| hash.nodes()[at].value()),
+            Some(hash) => hash
+                .find_str(key)
+                .map_or(Value::NIL, |at| hash.nodes()[at].value()),
             None => Value::NIL,
         }
     }
@@ -265,10 +274,14 @@ impl Runtime {
         let Some(sample) = site.sample.take() else {
             return;
         };
-        let used = self.shapes.slot_count(sample.shape.get()).min(LEARNED_SLOTS_MAX);
+        let used = self
+            .shapes
+            .slot_count(sample.shape.get())
+            .min(LEARNED_SLOTS_MAX);
         let cap = self.shapes.inline_cap(site.shape.get());
         if used > cap || used < cap / 4 {
-            site.shape.set(self.shapes.root_for(used.max(site.slots as u32)));
+            site.shape
+                .set(self.shapes.root_for(used.max(site.slots as u32)));
         }
         let elements = sample.array_len.get().min(LEARNED_ELEMENTS_MAX);
         if elements > site.array_cap.get() || elements < site.array_cap.get() / 4 {
@@ -327,7 +340,9 @@ impl Runtime {
 
     fn get_hash(&self, t: Gc<Table>, key: Value) -> Value {
         match t.hash_part() {
-            Some(hash) => hash.find(&self.strings, key).map_or(Value::NIL, |at| hash.nodes()[at].value()),
+            Some(hash) => hash
+                .find(&self.strings, key)
+                .map_or(Value::NIL, |at| hash.nodes()[at].value()),
             None => Value::NIL,
         }
     }
@@ -428,7 +443,10 @@ impl Runtime {
 
     /// Sets a key that the table does not have and for which there is room.
     fn set_after_rehash(&mut self, t: Gc<Table>, key: Value, v: Value) -> Result<(), TableError> {
-        if let Some(i) = key.as_int().filter(|&i| i >= 1 && i <= t.array_cap.get() as i64) {
+        if let Some(i) = key
+            .as_int()
+            .filter(|&i| i >= 1 && i <= t.array_cap.get() as i64)
+        {
             t.extend_to(i as u32, v);
             return Ok(());
         }
@@ -441,13 +459,23 @@ impl Runtime {
 
     /// Sets a short string key that is a constant in the code.
     #[inline]
-    pub fn set_str_const(&mut self, t: Gc<Table>, key: Gc<Str>, v: Value) -> Result<(), TableError> {
+    pub fn set_str_const(
+        &mut self,
+        t: Gc<Table>,
+        key: Gc<Str>,
+        v: Value,
+    ) -> Result<(), TableError> {
         self.set_str(t, key, v, Origin::Constant)
     }
 
     /// Sets a short string key that has been computed.
     #[inline]
-    pub fn set_str_dynamic(&mut self, t: Gc<Table>, key: Gc<Str>, v: Value) -> Result<(), TableError> {
+    pub fn set_str_dynamic(
+        &mut self,
+        t: Gc<Table>,
+        key: Gc<Str>,
+        v: Value,
+    ) -> Result<(), TableError> {
         self.set_str(t, key, v, Origin::Dynamic)
     }
 
@@ -461,7 +489,13 @@ impl Runtime {
     }
 
     #[inline(always)]
-    fn set_str(&mut self, t: Gc<Table>, key: Gc<Str>, v: Value, origin: Origin) -> Result<(), TableError> {
+    fn set_str(
+        &mut self,
+        t: Gc<Table>,
+        key: Gc<Str>,
+        v: Value,
+        origin: Origin,
+    ) -> Result<(), TableError> {
         debug_assert!(key.is_short());
         if t.flags.get() == 0 {
             let location = self.shapes.locate(t.shape.get(), key);
@@ -476,8 +510,17 @@ impl Runtime {
 
     #[cold]
     #[inline(never)]
-    fn set_str_slow(&mut self, t: Gc<Table>, key: Gc<Str>, v: Value, origin: Origin) -> Result<(), TableError> {
-        if t.has_flag(table_flags::IS_METATABLE) && key.event.get() != 0 && !self.get_str(t, key).same_bits(v) {
+    fn set_str_slow(
+        &mut self,
+        t: Gc<Table>,
+        key: Gc<Str>,
+        v: Value,
+        origin: Origin,
+    ) -> Result<(), TableError> {
+        if t.has_flag(table_flags::IS_METATABLE)
+            && key.event.get() != 0
+            && !self.get_str(t, key).same_bits(v)
+        {
             self.events_change(t);
         }
         if t.has_flag(table_flags::DICTIONARY) {
@@ -505,7 +548,13 @@ impl Runtime {
     }
 
     /// Adds a short string key that the table does not have.
-    fn add_str(&mut self, t: Gc<Table>, key: Gc<Str>, v: Value, origin: Origin) -> Result<(), TableError> {
+    fn add_str(
+        &mut self,
+        t: Gc<Table>,
+        key: Gc<Str>,
+        v: Value,
+        origin: Origin,
+    ) -> Result<(), TableError> {
         self.heap.write_barrier(t);
         let id = t.shape.get();
         let Some(next) = self.shape_with(t, key, origin)? else {
@@ -518,7 +567,11 @@ impl Runtime {
         if slots >= inline {
             self.grow_overflow(t, slots - inline)?;
         }
-        let next = if owned { self.shapes.add_owned_key(id, key)? } else { next };
+        let next = if owned {
+            self.shapes.add_owned_key(id, key)?
+        } else {
+            next
+        };
         t.put_slot(self.shapes.slot_location(next, slots), v);
         t.shape.set(next);
         if owned {
@@ -529,14 +582,23 @@ impl Runtime {
     }
 
     /// The shape with one key more, or `None` if the table should become a dictionary. An owned shape itself.
-    fn shape_with(&mut self, t: Gc<Table>, key: Gc<Str>, origin: Origin) -> Result<Option<ShapeId>, OutOfMemory> {
+    fn shape_with(
+        &mut self,
+        t: Gc<Table>,
+        key: Gc<Str>,
+        origin: Origin,
+    ) -> Result<Option<ShapeId>, OutOfMemory> {
         if t.has_flag(table_flags::DICTIONARY) {
             return Ok(None);
         }
         let id = t.shape.get();
         let slots = self.shapes.slot_count(id);
         if t.has_flag(table_flags::OWNED) {
-            let max = if origin == Origin::Constant { shape::OWNED_SLOTS_MAX } else { shape::TREE_SLOTS_MAX };
+            let max = if origin == Origin::Constant {
+                shape::OWNED_SLOTS_MAX
+            } else {
+                shape::TREE_SLOTS_MAX
+            };
             return Ok((slots < max).then_some(id));
         }
         if slots >= shape::TREE_SLOTS_MAX {
@@ -576,7 +638,8 @@ impl Runtime {
 
     /// The overflow block and its size, for the collector.
     pub fn overflow_block(&self, t: Gc<Table>) -> Option<(NonNull<u8>, usize)> {
-        NonNull::new(t.overflow.get()).map(|p| (p, 9 * self.shapes.overflow_cap(t.shape.get()) as usize))
+        NonNull::new(t.overflow.get())
+            .map(|p| (p, 9 * self.shapes.overflow_cap(t.shape.get()) as usize))
     }
 
     /// Calls `visit` with the value of every slot, nil included.
@@ -592,17 +655,28 @@ impl Runtime {
     /// When the key is an event, the plan holds only for tables without
     /// [`IS_METATABLE`](table_flags::IS_METATABLE), which the shape does not tell.
     pub fn plan_add(&mut self, t: Gc<Table>, key: Gc<Str>) -> Option<AddPlan> {
-        if t.has_flag(table_flags::DICTIONARY | table_flags::OWNED) || self.locate(t, key) != Location::Absent {
+        if t.has_flag(table_flags::DICTIONARY | table_flags::OWNED)
+            || self.locate(t, key) != Location::Absent
+        {
             return None;
         }
         let next_shape = self.shape_with(t, key, Origin::Constant).ok()??;
         let slot = self.shapes.slot_count(t.shape.get());
         match self.shapes.slot_location(next_shape, slot) {
-            Location::Inline(offsets) => Some(AddPlan { next_shape, offsets, inline: true }),
+            Location::Inline(offsets) => Some(AddPlan {
+                next_shape,
+                offsets,
+                inline: true,
+            }),
             Location::Overflow(offsets)
-                if self.shapes.overflow_cap(next_shape) == self.shapes.overflow_cap(t.shape.get()) =>
+                if self.shapes.overflow_cap(next_shape)
+                    == self.shapes.overflow_cap(t.shape.get()) =>
             {
-                Some(AddPlan { next_shape, offsets, inline: false })
+                Some(AddPlan {
+                    next_shape,
+                    offsets,
+                    inline: false,
+                })
             }
             _ => None,
         }
@@ -631,7 +705,10 @@ impl Runtime {
     /// "no" holds as long as the table has its shape.
     pub fn store_needs_slow_path(&self, t: Gc<Table>, key: Gc<Str>) -> bool {
         t.has_flag(table_flags::OWNED)
-            && self.shapes.find(t.shape.get(), key).is_some_and(|slot| self.shapes.slot_is_constant(t.shape.get(), slot))
+            && self
+                .shapes
+                .find(t.shape.get(), key)
+                .is_some_and(|slot| self.shapes.slot_is_constant(t.shape.get(), slot))
     }
 
     /// A holder's slot and value of a key, if the slot is constant.
@@ -639,7 +716,9 @@ impl Runtime {
         let id = t.shape.get();
         let slot = self.shapes.find(id, key)?;
         let value = t.slot(self.shapes.slot_location(id, slot));
-        self.shapes.slot_is_constant(id, slot).then_some((slot, value))
+        self.shapes
+            .slot_is_constant(id, slot)
+            .then_some((slot, value))
     }
 
     /// What was known of a holder beyond its slots' values ends.
@@ -657,7 +736,9 @@ impl Runtime {
         }
         let id = t.shape.get();
         let dictionary = self.shapes.dictionary(self.shapes.class(id))?;
-        let in_hash = t.hash_part().map_or(0, |hash| hash.nodes().iter().filter(|n| !n.value().is_nil()).count());
+        let in_hash = t.hash_part().map_or(0, |hash| {
+            hash.nodes().iter().filter(|n| !n.value().is_nil()).count()
+        });
         let count = in_hash + self.shapes.slot_count(id) as usize + 1;
         let new = HashPart::alloc(&mut self.heap, HashPart::nodes_for(count))?;
         // SAFETY: just made, and used by this table only.
@@ -699,7 +780,11 @@ impl Runtime {
     #[inline(never)]
     pub(super) fn rehash(&mut self, t: Gc<Table>, extra: Value) -> Result<(), TableError> {
         let old = t.hash_part();
-        let live = || old.into_iter().flat_map(|hash| hash.nodes()).filter(|node| !node.value().is_nil());
+        let live = || {
+            old.into_iter()
+                .flat_map(|hash| hash.nodes())
+                .filter(|node| !node.value().is_nil())
+        };
 
         // bins[b]: integer keys in (2^(b-1), 2^b].
         let mut bins = [0u32; 33];
@@ -716,7 +801,10 @@ impl Runtime {
             let high = (1usize << b).min(tags.len());
             if low < high {
                 let holes = match t.array_kind.get() {
-                    ArrayKind::ANY => tags[low..high].iter().filter(|&&tag| tag == Tag::NIL.byte()).count(),
+                    ArrayKind::ANY => tags[low..high]
+                        .iter()
+                        .filter(|&&tag| tag == Tag::NIL.byte())
+                        .count(),
                     _ => 0,
                 };
                 *bin += (high - low - holes) as u32;
@@ -727,9 +815,17 @@ impl Runtime {
 
         let (len, old_cap) = (t.array_len.get(), t.array_cap.get());
         // An array keeps its capacity unless it is dense no more or much too large.
-        let cap = if dense > old_cap || dense < len || old_cap / 8 > dense { dense } else { old_cap };
+        let cap = if dense > old_cap || dense < len || old_cap / 8 > dense {
+            dense
+        } else {
+            old_cap
+        };
         let in_array = |key: Value| key.as_int().is_some_and(|i| i >= 1 && i <= cap as i64);
-        let leaving = || (cap + 1..=len).map(|i| (i, t.element(i))).filter(|(_, v)| !v.is_nil());
+        let leaving = || {
+            (cap + 1..=len)
+                .map(|i| (i, t.element(i)))
+                .filter(|(_, v)| !v.is_nil())
+        };
         let count = live().filter(|node| !in_array(node.key())).count()
             + leaving().count()
             + usize::from(!in_array(extra));
@@ -783,21 +879,36 @@ impl Runtime {
 
     /// The entry behind `key` (nil: the first one): array, slots, hash part.
     pub fn next(&self, t: Gc<Table>, key: Value) -> Result<Option<(Value, Value)>, InvalidKey> {
-        let position = if key.is_nil() { 0 } else { self.position_behind(t, key)? };
-        Ok(self.next_index(t, position).map(|(_, key, value)| (key, value)))
+        let position = if key.is_nil() {
+            0
+        } else {
+            self.position_behind(t, key)?
+        };
+        Ok(self
+            .next_index(t, position)
+            .map(|(_, key, value)| (key, value)))
     }
 
     fn position_behind(&self, t: Gc<Table>, key: Value) -> Result<u64, InvalidKey> {
         let key = normalise_key(key);
         // An element that has been assigned nil may be behind the end by now.
-        if let Some(i) = key.as_int().filter(|&i| i >= 1 && i <= t.array_cap.get() as i64) {
+        if let Some(i) = key
+            .as_int()
+            .filter(|&i| i >= 1 && i <= t.array_cap.get() as i64)
+        {
             return Ok(i as u64);
         }
-        if let Some(key) = key.as_string().filter(|key| key.is_short() && !t.has_flag(table_flags::DICTIONARY)) {
+        if let Some(key) = key
+            .as_string()
+            .filter(|key| key.is_short() && !t.has_flag(table_flags::DICTIONARY))
+        {
             let slot = self.shapes.find(t.shape.get(), key).ok_or(InvalidKey)?;
             return Ok(SLOTS + slot as u64 + 1);
         }
-        let node = t.hash_part().and_then(|hash| hash.find_for_next(&self.strings, key)).ok_or(InvalidKey)?;
+        let node = t
+            .hash_part()
+            .and_then(|hash| hash.find_for_next(&self.strings, key))
+            .ok_or(InvalidKey)?;
         Ok(NODES + node as u64 + 1)
     }
 
