@@ -8,11 +8,10 @@ use std::sync::atomic::Ordering;
 
 use super::call::Outcome;
 use super::state::{Raised, State, interrupt};
-use crate::bytecode::{Instr, LoopSite, Op, Proto, Role};
-use crate::heap::Roots;
-use crate::heap::mark::Marker;
-use crate::runtime::object::{Gc, Header};
+use crate::bytecode::{Instr, LoopSite, Op, Proto};
+use crate::runtime::object::Gc;
 use crate::runtime::value::{Tag, Value};
+use perilune_uops::Role;
 
 /// The longest recorded pass, in instructions.
 const RECORDING_MAX: usize = 512;
@@ -200,26 +199,5 @@ impl State {
         let v = self.string_value(b"cancelled")?;
         self.cancelling = true;
         Err(self.raise(v))
-    }
-
-    /// A safepoint of the running bytecode function, whose registers from `live` up are free.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn collect_at(&mut self, live: u32) {
-        let end = self.frame().base + live;
-        self.collect_below(end);
-    }
-
-    /// A safepoint at which the running coroutine's slots below `end` are in use.
-    fn collect_below(&mut self, end: u32) {
-        let top = self.top;
-        self.top = self.slot(end.max(self.frame().base));
-        self.leave_coroutine();
-        self.top = top;
-        self.counters.collections += 1;
-        self.with_collector(|heap, rt, roots| heap.collect_step(rt, roots));
-        if self.rt.heap.has_pending_finalizers() {
-            self.request(interrupt::FINALIZE);
-        }
     }
 }
