@@ -14,6 +14,8 @@ mod runtime;
 pub mod shape;
 pub mod string;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod userdata;
 pub mod value;
 

@@ -50,8 +50,8 @@ pub const DYNAMIC_TRANSITIONS_MAX: u32 = 64;
 const CLASSES_MAX: u32 = 64;
 /// When there are so many shapes, tables with new sets of keys become dictionaries.
 const SHAPES_MAX: usize = 1 << 21;
-/// Tables with a shape of their own.
-const OWNED_MAX: u32 = 1 << 16;
+/// Ids given to owned shapes in a VM's life, before no further table gets one.
+const OWNED_MAX: u32 = 1 << 18;
 /// Key lists up to this length are searched linearly.
 const LINEAR_MAX: usize = 8;
 /// Entries of the lookup cache, a power of two.
@@ -172,7 +172,7 @@ pub struct Shapes {
     class_transitions: HashMap<(u32, u32), ShapeId, BuildWordHasher>,
     /// Results of [`Shapes::locate`], direct-mapped.
     cache: Box<[Cell<CacheEntry>; CACHE_SIZE]>,
-    owned_count: u32,
+    owned_made: u32,
 }
 
 impl Shapes {
@@ -199,7 +199,7 @@ impl Shapes {
             transitions: HashMap::default(),
             class_transitions: HashMap::default(),
             cache: Box::new([const { Cell::new(NO_ENTRY) }; CACHE_SIZE]),
-            owned_count: 0,
+            owned_made: 0,
         }
     }
 
@@ -412,10 +412,11 @@ impl Shapes {
 
     /// Whether tables of these keys can get one class more.
     pub(super) fn accepts_class(&mut self, id: ShapeId) -> Result<bool, OutOfMemory> {
-        if self.is_owned(id) {
-            return Ok(true);
-        }
-        let base = self.base(id)?;
+        let base = if self.is_owned(id) {
+            id
+        } else {
+            self.base(id)?
+        };
         Ok(self.shape(base).class_transitions < CLASSES_MAX && !self.is_full())
     }
 
@@ -482,7 +483,7 @@ impl Shapes {
         id: ShapeId,
         table: Gc<Table>,
     ) -> Result<Option<ShapeId>, OutOfMemory> {
-        if self.owned_count >= OWNED_MAX || self.is_full() {
+        if self.owned_made >= OWNED_MAX || self.is_full() {
             return Ok(None);
         }
         let Shape {
@@ -518,7 +519,7 @@ impl Shapes {
             owned,
         };
         let id = self.add_shape(shape)?;
-        self.owned_count += 1;
+        self.owned_made += 1;
         Ok(Some(id))
     }
 
@@ -556,40 +557,33 @@ impl Shapes {
         id: ShapeId,
         class: ClassId,
     ) -> Result<ShapeId, OutOfMemory> {
+        // Nobody relies on a metatable of unknown class.
+        if class == ClassId::UNKNOWN && self.class(id) == ClassId::UNKNOWN {
+            return Ok(id);
+        }
         let new = self.renew(id)?;
-        self.shape_mut(new).class = class;
+        let shape = self.shape_mut(new);
+        shape.class = class;
+        shape.class_transitions += 1;
         Ok(new)
     }
 
     /// Moves an owned shape to a new id.
     fn renew(&mut self, id: ShapeId) -> Result<ShapeId, OutOfMemory> {
         self.list.try_reserve(1).map_err(|_| OutOfMemory)?;
+        self.owned_made = self.owned_made.saturating_add(1);
         let shape = self.shape_mut(id);
-        let Shape {
-            slots,
-            keys,
-            class,
-            events,
-            inline_cap,
-            base,
-            ..
-        } = *shape;
-        let owned = shape.owned.take();
-        if let Some(owned) = &owned {
+        let tombstone = Shape {
+            slots: 0,
+            keys: 0,
+            owned: None,
+            ..*shape
+        };
+        let shape = std::mem::replace(shape, tombstone);
+        if let Some(owned) = &shape.owned {
             owned.absence_seen.set(false);
         }
-        (shape.slots, shape.keys) = (0, 0);
-        self.list.push(Shape {
-            slots,
-            keys,
-            class,
-            events,
-            inline_cap,
-            base,
-            transitions: 0,
-            class_transitions: 0,
-            owned,
-        });
+        self.list.push(shape);
         Ok(ShapeId(self.list.len() as u32 - 1))
     }
 
@@ -600,7 +594,6 @@ impl Shapes {
         shape.slots = 0;
         shape.owned = None;
         self.key_lists[keys as usize] = KeyList::default();
-        self.owned_count -= 1;
     }
 
     /// Notes that someone relies on an absence in an owned shape.

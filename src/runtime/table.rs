@@ -293,20 +293,19 @@ impl Runtime {
 
     // Reading.
 
-    /// Where the table has a short string key.
+    /// Where the table has a short string key, for those who will remember it: if the table is a holder and
+    /// lacks the key, its shape will change when the key is added.
     #[inline]
     pub fn locate(&self, t: Gc<Table>, key: Gc<Str>) -> Location {
         if t.has_flag(table_flags::DICTIONARY) {
             let node = t.hash_part().and_then(|hash| hash.find_str(key));
             return node.map_or(Location::Absent, |at| Location::Dictionary(at as u32));
         }
-        self.shapes.locate(t.shape.get(), key)
-    }
-
-    /// Notes that the caller will rely on a key being absent from the table, if it is a holder.
-    #[inline]
-    pub fn rely_on_absence(&self, t: Gc<Table>) {
-        self.shapes.note_absence(t.shape.get());
+        let location = self.shapes.locate(t.shape.get(), key);
+        if location == Location::Absent {
+            self.shapes.note_absence(t.shape.get());
+        }
+        location
     }
 
     /// The value of a short string key.
@@ -414,13 +413,9 @@ impl Runtime {
         } else if n < cap {
             t.extend_to(i as u32, v);
             return Ok(());
-        } else if n == len {
-            if self.grow_array(t)? {
-                t.extend_to(i as u32, v);
-                return Ok(());
-            }
-            self.rehash(t, Value::int(i))?;
-            return self.set_after_rehash(t, Value::int(i), v);
+        } else if n == len && self.grow_array(t)? {
+            t.extend_to(i as u32, v);
+            return Ok(());
         }
         self.set_hash(t, Value::int(i), v)
     }
@@ -452,7 +447,6 @@ impl Runtime {
             t.extend_to(i as u32, v);
             return Ok(());
         }
-        // A key that grow_array sent here may be in the old hash part with nil, but not in a new one.
         match t.hash_part() {
             Some(hash) if hash.insert(&self.strings, key, v) => Ok(()),
             _ => Err(TableError::Memory),
