@@ -169,6 +169,11 @@ impl Runtime {
         }
     }
 
+    /// Whether a shape tells the events of its tables' metatables.
+    pub fn class_is_known(&self, shape: ShapeId) -> bool {
+        self.classes.is_known(self.shapes.class(shape))
+    }
+
     /// The metatable of any value.
     #[inline]
     pub fn metatable(&self, v: Value) -> Option<Gc<Table>> {
