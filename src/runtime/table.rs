@@ -9,12 +9,12 @@ use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 use std::ptr::{self, NonNull};
 
+use super::Runtime;
 use super::array::ArrayKind;
 use super::assumption::Assumption;
 use super::hash::HashPart;
 use super::number;
 use super::object::{Gc, Kind, Object};
-use super::runtime::Runtime;
 use super::shape::{self, Location, ShapeId};
 use super::string::Str;
 use super::value::{Tag, Value};
@@ -209,7 +209,7 @@ impl Gc<Table> {
     /// The hash part's block and its size, for the collector.
     pub fn hash_block(self) -> Option<(NonNull<u8>, usize)> {
         let hash = self.hash_part()?;
-        NonNull::new(self.hash.get()).map(|p| (p.cast(), HashPart::size(hash.len())))
+        NonNull::new(self.hash.get()).map(|p| (p.cast(), HashPart::size(hash.node_count())))
     }
 }
 
@@ -408,10 +408,7 @@ impl Runtime {
                 t.clear_element(i as u32);
                 return Ok(());
             }
-        } else if n < cap {
-            t.extend_to(i as u32, v);
-            return Ok(());
-        } else if n == len && self.grow_array(t)? {
+        } else if n < cap || n == len && self.grow_array(t)? {
             t.extend_to(i as u32, v);
             return Ok(());
         }
@@ -783,7 +780,7 @@ impl Runtime {
         // bins[b]: integer keys in (2^(b-1), 2^b].
         let mut bins = [0u32; 33];
         let mut count_int = |key: Value| {
-            if let Some(i) = key.as_int().filter(|&i| i >= 1 && i <= 1 << 32) {
+            if let Some(i) = key.as_int().filter(|i| (1..=1 << 32).contains(i)) {
                 bins[64 - (i as u64 - 1).leading_zeros() as usize] += 1;
             }
         };
@@ -829,7 +826,7 @@ impl Runtime {
         } else {
             let mut nodes = HashPart::nodes_for(count);
             // Where keys come and go, room to breathe: else every few insertions would end here.
-            if old.is_some_and(|hash| hash.len() == nodes) && count > nodes / 4 * 3 {
+            if old.is_some_and(|hash| hash.node_count() == nodes) && count > nodes / 4 * 3 {
                 nodes *= 2;
             }
             Some(HashPart::alloc(&mut self.heap, nodes)?)
@@ -848,7 +845,7 @@ impl Runtime {
             if let Err(e) = self.set_array_cap(t, cap) {
                 t.array_len.set(len);
                 if let (Some(p), Some(part)) = (new, part) {
-                    self.heap.free(p.cast(), HashPart::size(part.len()));
+                    self.heap.free(p.cast(), HashPart::size(part.node_count()));
                 }
                 return Err(e.into());
             }
