@@ -38,6 +38,10 @@ pub struct FieldCache {
     pub more: Cell<*mut PolyCache>,
     /// How often the site has been respecialised; past a bound it becomes polymorphic, then megamorphic.
     pub misses: Cell<u16>,
+    /// Whether a nil in the slot needs no look at `__index` (of a get) or `__newindex` (of a set).
+    pub nil_is_final: Cell<bool>,
+    /// Whether the slot lies in the overflow block.
+    pub in_overflow: Cell<bool>,
 }
 
 /// How a [`FieldEntry`] reaches the slot.
@@ -62,6 +66,8 @@ pub struct FieldEntry {
     pub epoch: u32,
     pub slot: SlotOffsets,
     pub kind: SlotKind,
+    /// As in [`FieldCache`].
+    pub nil_is_final: bool,
     pub holder: Option<Gc<Table>>,
 }
 
@@ -86,6 +92,8 @@ impl FieldCache {
             holder: Cell::new(None),
             more: Cell::new(ptr::null_mut()),
             misses: Cell::new(0),
+            nil_is_final: Cell::new(false),
+            in_overflow: Cell::new(false),
         }
     }
 

@@ -95,6 +95,9 @@ pub struct ProtoInfo {
     pub live: Vec<u8>,
     pub lines: LineTable,
     pub locals: Vec<LocalVar>,
+    /// For each conditional jump the outcomes of its last recorded executions, the newest in the lowest bit; empty
+    /// until the function has been recorded.
+    pub history: Cell<Vec<u16>>,
     /// The chunk's name as given to `load`: "@file", "=name" or the source itself.
     pub source: Gc<Str>,
     /// Where the definition begins, or 0 for a main chunk.

@@ -63,6 +63,8 @@ pub mod table_flags {
     pub const DICTIONARY: u8 = 2;
     /// The shape is the table's own.
     pub const OWNED: u8 = 4;
+    /// The table is registered with the collector, to be finalized.
+    pub const FINALIZABLE: u8 = 8;
 }
 
 /// Why a store failed.

@@ -295,6 +295,42 @@ impl Value {
         }
     }
 
+    /// A number as a float; meaningful for numbers only.
+    #[inline(always)]
+    pub fn to_float_unchecked(self) -> f64 {
+        if self.tag == Tag::INT { self.payload as i64 as f64 } else { f64::from_bits(self.payload) }
+    }
+
+    /// The tag of the value at `p`.
+    ///
+    /// # Safety
+    /// `p` must point to an initialised value.
+    #[inline(always)]
+    pub unsafe fn tag_at(p: *const Value) -> Tag {
+        // SAFETY: the caller's promise.
+        unsafe { (*p).tag }
+    }
+
+    /// The payload of the value at `p`.
+    ///
+    /// # Safety
+    /// As for [`Value::tag_at`].
+    #[inline(always)]
+    pub unsafe fn payload_at(p: *const Value) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe { (*p).payload }
+    }
+
+    /// Replaces the payload of the value at `p`.
+    ///
+    /// # Safety
+    /// As for [`Value::tag_at`]; the payload must go with the tag.
+    #[inline(always)]
+    pub unsafe fn set_payload_at(p: *mut Value, payload: u64) {
+        // SAFETY: the caller's promise.
+        unsafe { (*p).payload = payload }
+    }
+
     /// Reads a value as two scalars.
     ///
     /// # Safety

@@ -65,6 +65,18 @@ unsafe fn write_slot(base: *mut u8, payload: u16, tag: u16, v: Value) {
     }
 }
 
+/// Floor division by other than zero.
+#[inline(always)]
+fn floor_div_int(a: i64, b: i64) -> i64 {
+    number::int_floor_div(a, b).unwrap_or_default()
+}
+
+/// Modulo by other than zero.
+#[inline(always)]
+fn mod_int(a: i64, b: i64) -> i64 {
+    number::int_modulo(a, b).unwrap_or_default()
+}
+
 /// Looks the receiver's shape up in a polymorphic site.
 #[inline(always)]
 fn poly_get(st: &State, cache: &FieldCache, t: Gc<Table>) -> Option<Value> {
@@ -84,10 +96,10 @@ fn poly_get(st: &State, cache: &FieldCache, t: Gc<Table>) -> Option<Value> {
                     SlotKind::HolderInline => (e.holder?.as_ptr() as *const u8, true),
                     SlotKind::HolderOverflow => (e.holder?.overflow.get() as *const u8, true),
                     SlotKind::Absent => {
-                        return (e.epoch == st.rt.holder_epoch.get()).then_some(Value::NIL);
+                        return (e.epoch == st.rt.holder_epoch).then_some(Value::NIL);
                     }
                 };
-                if check && e.epoch != st.rt.holder_epoch.get() {
+                if check && e.epoch != st.rt.holder_epoch {
                     return None;
                 }
                 let v = read_slot(base, e.slot.payload, e.slot.tag);
@@ -161,6 +173,14 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             }
         };
     }
+    // For instructions with a constant, which leave `c` free.
+    macro_rules! specialise_k {
+        ($i:expr, $op:ident) => {
+            if ($i.c() as u32) < MISSES_MAX {
+                rewrite!($i, $op)
+            }
+        };
+    }
     // Back to the general form; executes it next.
     macro_rules! despecialise {
         ($i:expr, $op:ident) => {{
@@ -169,7 +189,15 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             pc = pc.sub(1);
         }};
     }
-    // The same for instructions that use all their operands.
+    macro_rules! despecialise_k {
+        ($i:expr, $op:ident) => {{
+            let misses = ($i.c() as u8).saturating_add(1);
+            *(pc.sub(1) as *mut Instr) = Instr::new(Op::$op, $i.a() as u8, $i.b() as u8, misses, $i.d());
+            st.counters.despecialised += 1;
+            pc = pc.sub(1);
+        }};
+    }
+    // The same without counting, for forms that are tried again cheaply.
     macro_rules! generalise {
         ($i:expr, $op:ident) => {{
             rewrite!($i, $op);
@@ -199,15 +227,17 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         }};
     }
     macro_rules! arith {
-        ($i:expr, $p:expr, $q:expr, $int:expr, $float:expr, $op:ident $(, $si:ident)? $(; $sf:ident)?) => {{
+        ($i:expr, $p:expr, $q:expr, $int:expr, $float:expr, $op:ident, $special:ident, $si:ident, $sf:ident) => {{
             let (p, q): (*const Value, *const Value) = ($p, $q);
             let (tp, tq) = (Value::tag_at(p), Value::tag_at(q));
             if tp == Tag::INT && tq == Tag::INT {
-                $(specialise!($i, $si);)?
+                $special!($i, $si);
                 let v: i64 = $int(Value::payload_at(p) as i64, Value::payload_at(q) as i64);
                 set!($i.a(), Value::int(v));
             } else if tp.is_number() && tq.is_number() {
-                $(if tp == Tag::FLOAT && tq == Tag::FLOAT { specialise!($i, $sf); })?
+                if tp == Tag::FLOAT && tq == Tag::FLOAT {
+                    $special!($i, $sf);
+                }
                 let v: f64 = $float(Value::load(p).to_float_unchecked(), Value::load(q).to_float_unchecked());
                 set!($i.a(), Value::float(v));
             } else {
@@ -239,11 +269,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
     }
     // Operations on floats only: integers are converted.
     macro_rules! arith_to_float {
-        ($i:expr, $p:expr, $q:expr, $float:expr, $op:ident $(, $sf:ident)?) => {{
+        ($i:expr, $p:expr, $q:expr, $float:expr, $op:ident $(, $special:ident, $sf:ident)?) => {{
             let (p, q): (*const Value, *const Value) = ($p, $q);
             let (tp, tq) = (Value::tag_at(p), Value::tag_at(q));
             if tp.is_number() && tq.is_number() {
-                $(if tp == Tag::FLOAT && tq == Tag::FLOAT { specialise!($i, $sf); })?
+                $(if tp == Tag::FLOAT && tq == Tag::FLOAT { $special!($i, $sf); })?
                 let v: f64 = $float(Value::load(p).to_float_unchecked(), Value::load(q).to_float_unchecked());
                 set!($i.a(), Value::float(v));
             } else {
@@ -253,10 +283,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
     }
     // Integer division and modulo: a zero divisor goes the slow way.
     macro_rules! arith_div {
-        ($i:expr, $p:expr, $q:expr, $int:expr, $float:expr, $op:ident) => {{
+        ($i:expr, $p:expr, $q:expr, $int:expr, $float:expr, $op:ident $(, $si:ident)?) => {{
             let (p, q): (*const Value, *const Value) = ($p, $q);
             let (tp, tq) = (Value::tag_at(p), Value::tag_at(q));
             if tp == Tag::INT && tq == Tag::INT && Value::payload_at(q) != 0 {
+                $(if Value::payload_at(q) as i64 > 0 { specialise_k!($i, $si); })?
                 let v: i64 = $int(Value::payload_at(p) as i64, Value::payload_at(q) as i64);
                 set!($i.a(), Value::int(v));
             } else if tp.is_number() && tq.is_number() && !(tp == Tag::INT && tq == Tag::INT) {
@@ -683,7 +714,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     if Value::tag_at(p) == Tag::TABLE
                         && table_at!(p).shape.get() == cache.shape.get()
-                        && cache.epoch.get() == st.rt.holder_epoch.get()
+                        && cache.epoch.get() == st.rt.holder_epoch
                     {
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
@@ -794,7 +825,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     if Value::tag_at(p) == Tag::TABLE
                         && table_at!(p).shape.get() == cache.shape.get()
-                        && cache.epoch.get() == st.rt.holder_epoch.get()
+                        && cache.epoch.get() == st.rt.holder_epoch
                     {
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
@@ -824,7 +855,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::SELF_STRING => {
                     let p = reg!(i.b());
                     let cache = field!(i);
-                    if Value::tag_at(p) == Tag::STRING && cache.epoch.get() == st.rt.holder_epoch.get() {
+                    if Value::tag_at(p) == Tag::STRING && cache.epoch.get() == st.rt.holder_epoch {
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
@@ -944,25 +975,25 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     raising!(slow::set_list(st, t, i.d() as i64 + 1, first, n));
                 }
 
-                Op::ADD => arith!(i, reg!(i.b()), reg!(i.c()), i64::wrapping_add, |x: f64, y: f64| x + y, Add, ADD_INT; ADD_FLOAT),
-                Op::SUB => arith!(i, reg!(i.b()), reg!(i.c()), i64::wrapping_sub, |x: f64, y: f64| x - y, Sub, SUB_INT; SUB_FLOAT),
-                Op::MUL => arith!(i, reg!(i.b()), reg!(i.c()), i64::wrapping_mul, |x: f64, y: f64| x * y, Mul, MUL_INT; MUL_FLOAT),
-                Op::DIV => arith_to_float!(i, reg!(i.b()), reg!(i.c()), |x: f64, y: f64| x / y, Div, DIV_FLOAT),
+                Op::ADD => arith!(i, reg!(i.b()), reg!(i.c()), i64::wrapping_add, |x: f64, y: f64| x + y, Add, specialise, ADD_INT, ADD_FLOAT),
+                Op::SUB => arith!(i, reg!(i.b()), reg!(i.c()), i64::wrapping_sub, |x: f64, y: f64| x - y, Sub, specialise, SUB_INT, SUB_FLOAT),
+                Op::MUL => arith!(i, reg!(i.b()), reg!(i.c()), i64::wrapping_mul, |x: f64, y: f64| x * y, Mul, specialise, MUL_INT, MUL_FLOAT),
+                Op::DIV => arith_to_float!(i, reg!(i.b()), reg!(i.c()), |x: f64, y: f64| x / y, Div, specialise, DIV_FLOAT),
                 Op::POW => arith_to_float!(i, reg!(i.b()), reg!(i.c()), number::pow, Pow),
-                Op::MOD => arith_div!(i, reg!(i.b()), reg!(i.c()), number::mod_int, number::mod_float, Mod),
-                Op::IDIV => arith_div!(i, reg!(i.b()), reg!(i.c()), number::floor_div_int, number::floor_div_float, IDiv),
+                Op::MOD => arith_div!(i, reg!(i.b()), reg!(i.c()), mod_int, number::float_modulo, Mod),
+                Op::IDIV => arith_div!(i, reg!(i.b()), reg!(i.c()), floor_div_int, number::float_floor_div, IDiv),
                 Op::BAND => bitwise!(i, reg!(i.b()), reg!(i.c()), |x: i64, y: i64| x & y, BAnd),
                 Op::BOR => bitwise!(i, reg!(i.b()), reg!(i.c()), |x: i64, y: i64| x | y, BOr),
                 Op::BXOR => bitwise!(i, reg!(i.b()), reg!(i.c()), |x: i64, y: i64| x ^ y, BXor),
                 Op::SHL => bitwise!(i, reg!(i.b()), reg!(i.c()), number::shift_left, Shl),
                 Op::SHR => bitwise!(i, reg!(i.b()), reg!(i.c()), number::shift_right, Shr),
-                Op::ADDK => arith!(i, reg!(i.b()), kst!(i), i64::wrapping_add, |x: f64, y: f64| x + y, Add),
-                Op::SUBK => arith!(i, reg!(i.b()), kst!(i), i64::wrapping_sub, |x: f64, y: f64| x - y, Sub),
-                Op::MULK => arith!(i, reg!(i.b()), kst!(i), i64::wrapping_mul, |x: f64, y: f64| x * y, Mul),
-                Op::DIVK => arith_to_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x / y, Div),
+                Op::ADDK => arith!(i, reg!(i.b()), kst!(i), i64::wrapping_add, |x: f64, y: f64| x + y, Add, specialise_k, ADDK_INT, ADDK_FLOAT),
+                Op::SUBK => arith!(i, reg!(i.b()), kst!(i), i64::wrapping_sub, |x: f64, y: f64| x - y, Sub, specialise_k, SUBK_INT, SUBK_FLOAT),
+                Op::MULK => arith!(i, reg!(i.b()), kst!(i), i64::wrapping_mul, |x: f64, y: f64| x * y, Mul, specialise_k, MULK_INT, MULK_FLOAT),
+                Op::DIVK => arith_to_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x / y, Div, specialise_k, DIVK_FLOAT),
                 Op::POWK => arith_to_float!(i, reg!(i.b()), kst!(i), number::pow, Pow),
-                Op::MODK => arith_div!(i, reg!(i.b()), kst!(i), number::mod_int, number::mod_float, Mod),
-                Op::IDIVK => arith_div!(i, reg!(i.b()), kst!(i), number::floor_div_int, number::floor_div_float, IDiv),
+                Op::MODK => arith_div!(i, reg!(i.b()), kst!(i), mod_int, number::float_modulo, Mod, MODK_INT),
+                Op::IDIVK => arith_div!(i, reg!(i.b()), kst!(i), floor_div_int, number::float_floor_div, IDiv, IDIVK_INT),
                 Op::BANDK => bitwise!(i, reg!(i.b()), kst!(i), |x: i64, y: i64| x & y, BAnd),
                 Op::BORK => bitwise!(i, reg!(i.b()), kst!(i), |x: i64, y: i64| x | y, BOr),
                 Op::BXORK => bitwise!(i, reg!(i.b()), kst!(i), |x: i64, y: i64| x ^ y, BXor),
@@ -1010,7 +1041,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     if Value::tag_at(p) == Tag::TABLE {
                         let t = table_at!(p);
                         if t.metatable.get().is_none() {
-                            set!(i.a(), Value::int(st.rt.length(t)));
+                            set!(i.a(), Value::int(t.length()));
                         } else {
                             saved!(slow::len(st, Value::load(p), i.a()));
                         }
@@ -1329,15 +1360,15 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
 
-                Op::ADDK_INT => arith_int!(i, reg!(i.b()), kst!(i), i64::wrapping_add, ADDK, generalise),
-                Op::ADDK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x + y, ADDK, generalise),
-                Op::SUBK_INT => arith_int!(i, reg!(i.b()), kst!(i), i64::wrapping_sub, SUBK, generalise),
-                Op::SUBK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x - y, SUBK, generalise),
-                Op::MULK_INT => arith_int!(i, reg!(i.b()), kst!(i), i64::wrapping_mul, MULK, generalise),
-                Op::MULK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x * y, MULK, generalise),
-                Op::DIVK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x / y, DIVK, generalise),
-                Op::MODK_INT => arith_int!(i, reg!(i.b()), kst!(i), number::mod_int, MODK, generalise),
-                Op::IDIVK_INT => arith_int!(i, reg!(i.b()), kst!(i), number::floor_div_int, IDIVK, generalise),
+                Op::ADDK_INT => arith_int!(i, reg!(i.b()), kst!(i), i64::wrapping_add, ADDK, despecialise_k),
+                Op::ADDK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x + y, ADDK, despecialise_k),
+                Op::SUBK_INT => arith_int!(i, reg!(i.b()), kst!(i), i64::wrapping_sub, SUBK, despecialise_k),
+                Op::SUBK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x - y, SUBK, despecialise_k),
+                Op::MULK_INT => arith_int!(i, reg!(i.b()), kst!(i), i64::wrapping_mul, MULK, despecialise_k),
+                Op::MULK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x * y, MULK, despecialise_k),
+                Op::DIVK_FLOAT => arith_float!(i, reg!(i.b()), kst!(i), |x: f64, y: f64| x / y, DIVK, despecialise_k),
+                Op::MODK_INT => arith_int!(i, reg!(i.b()), kst!(i), mod_int, MODK, despecialise_k),
+                Op::IDIVK_INT => arith_int!(i, reg!(i.b()), kst!(i), floor_div_int, IDIVK, despecialise_k),
             }
         }
     }

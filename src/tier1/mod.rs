@@ -4,9 +4,11 @@
 //! - [`interp`]: the dispatch loop; [`slow`]: what instructions do when their fast path fails;
 //! - [`ic`]: filling inline caches; [`call`]: calls, returns and continuations; [`unwind`]: errors;
 //! - [`coroutine`]: resuming and yielding; [`native`]: what host functions see;
+//! - [`collect`]: roots and finalizers; [`poll`]: interrupts, heat, recording;
 //! - [`message`]: the wording of run-time errors; [`traceback`].
 
 pub mod call;
+mod collect;
 pub mod coroutine;
 mod ic;
 mod interp;

@@ -3,6 +3,8 @@
 //! These functions see the state with the program counter saved behind the running instruction. Where they call
 //! a metamethod they push its frame and say how its result finishes the instruction; they never run it.
 
+use smallvec::SmallVec;
+
 use super::call::{Outcome, Return, Step};
 use super::native::{Builtin, to_integer, to_number};
 use super::state::{Raised, State};
@@ -13,6 +15,7 @@ use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::metatable::Event;
 use crate::runtime::number;
+use crate::runtime::string::Str;
 use crate::runtime::object::{Gc, Kind};
 use crate::runtime::table::{Table, TableError};
 use crate::runtime::value::{Tag, Value};
@@ -510,7 +513,7 @@ fn compare(st: &mut State, x: Value, y: Value, event: Event, sense: bool, distan
 pub fn len(st: &mut State, v: Value, dest: usize) -> Result<Outcome, Raised> {
     let plain = match v.tag() {
         Tag::STRING => v.as_string().map(|s| Value::int(s.len as i64)),
-        Tag::TABLE => v.as_table().filter(|t| st.rt.table_event(*t, Event::Len).is_nil()).map(|t| Value::int(st.rt.length(t))),
+        Tag::TABLE => v.as_table().filter(|t| st.rt.table_event(*t, Event::Len).is_nil()).map(|t| Value::int(t.length())),
         _ => None,
     };
     if let Some(n) = plain {
@@ -539,26 +542,16 @@ pub fn concat(st: &mut State, first: u32, n: u32) -> Result<Outcome, Raised> {
 #[inline(never)]
 pub fn concat_strings(st: &mut State, first: *mut Value, n: usize) -> Result<(), Raised> {
     // SAFETY: `n` registers from `first` are initialised.
-    let operands = unsafe { std::slice::from_raw_parts(first, n) };
-    let result = st.rt.concat(operands);
-    match result {
-        Ok(s) => {
-            // SAFETY: as above.
-            unsafe { Value::store(first, Value::string(s)) };
-            Ok(())
-        }
-        Err(e) => Err(st.concat_failed(e)),
-    }
+    let operands: SmallVec<[Gc<Str>; 8]> =
+        (0..n).map(|i| Gc::from_addr(unsafe { Value::payload_at(first.add(i)) })).collect();
+    let s = st.rt.concat(&operands);
+    let s = st.check_memory(s)?;
+    // SAFETY: as above.
+    unsafe { Value::store(first, Value::string(s)) };
+    Ok(())
 }
 
 impl State {
-    fn concat_failed(&mut self, e: crate::runtime::string::ConcatError) -> Raised {
-        match e {
-            crate::runtime::string::ConcatError::Memory => self.raise_memory(),
-            crate::runtime::string::ConcatError::TooLong => self.raise_at("string length overflow"),
-        }
-    }
-
     /// Concatenates registers `first..first + n` of the current frame from the right, as far as no metamethod is
     /// needed; the result ends up in `first`.
     fn concat_from(&mut self, first: u32, mut n: u32) -> Result<Option<Step>, Raised> {

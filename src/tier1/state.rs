@@ -96,6 +96,12 @@ pub struct State {
     pub finalizing: bool,
     /// The traceback of the last error that nothing caught, if the host wants one.
     pub traceback: Option<Vec<u8>>,
+    /// Whether to keep a traceback of errors that reach the host.
+    pub keep_traceback: bool,
+    /// Whether the error being raised is the host's request to stop, which nothing catches.
+    pub cancelling: bool,
+    /// Where warnings go: a piece of the message, and whether more follows.
+    pub warnings: Option<Box<dyn FnMut(&[u8], bool) + Send>>,
     /// Values that belong to library modules (the state of `math.random`, open files, ...).
     pub extensions: crate::tier1::native::Extensions,
 }
@@ -227,7 +233,7 @@ impl State {
             });
             Gc::from_ptr(p)
         };
-        rt.heap.register_coroutine(co);
+        rt.heap.register_coroutine(co)?;
         Ok(co)
     }
 

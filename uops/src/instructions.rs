@@ -108,6 +108,12 @@ macro_rules! instructions {
                 FORMATS[self as usize]
             }
 
+            /// Whether the instruction jumps or not, depending on its operands.
+            pub fn is_conditional(self) -> bool {
+                let general = self.general();
+                general.format().d == Wide::Jump && !matches!(general, Op::JMP | Op::LOOP | Op::TFORPREP)
+            }
+
             /// The general instruction that this one specialises; itself if it is general.
             pub fn general(self) -> Op {
                 const GENERAL: &[Option<Op>] = &[$(instructions!(@base $($base)?)),*];

@@ -1,0 +1,307 @@
+//! Scanning: what each kind of object refers to.
+
+use std::mem::size_of;
+
+use super::block::CLASS_SIZE;
+use super::mark::{Marker, push};
+use crate::runtime::coroutine::{CallRecord, Coroutine, record_flags};
+use crate::runtime::function::{Closure, Native, UpCell};
+use crate::runtime::metatable::Event;
+use crate::runtime::object::{Gc, Header, Kind};
+use crate::runtime::table::Table;
+use crate::runtime::userdata::Userdata;
+use crate::runtime::value::Value;
+use crate::bytecode::Proto;
+
+/// Which references of a table are weak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Weakness {
+    None,
+    Keys,
+    Values,
+    Both,
+}
+
+/// A run of values laid out as in tables: payloads and tags apart.
+#[derive(Clone, Copy)]
+pub(super) struct Run {
+    pub payloads: *const u64,
+    /// Distance from one payload to the next, in payloads: 1 or -1.
+    pub step: isize,
+    pub tags: *const u8,
+    pub len: usize,
+}
+
+impl Run {
+    pub const EMPTY: Run = Run { payloads: std::ptr::null(), step: 1, tags: std::ptr::null(), len: 0 };
+
+    /// # Safety
+    /// The run must be initialised, and `i` below its length.
+    #[inline(always)]
+    pub unsafe fn get(self, i: usize) -> (u8, u64) {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.tags.add(i), *self.payloads.offset(i as isize * self.step)) }
+    }
+}
+
+/// Whether any of eight tags is that of a collectable value.
+#[inline(always)]
+fn any_collectable(tags: u64) -> bool {
+    // Tags are below 128, so adding 128 - 6 to each byte sets its top bit exactly if the tag is 6 or more.
+    tags.wrapping_add(0x7a7a_7a7a_7a7a_7a7a) & 0x8080_8080_8080_8080 != 0
+}
+
+impl Marker<'_> {
+    /// Marks what a marked object refers to. Returns the bytes looked at.
+    #[inline]
+    pub(super) fn scan(&mut self, object: Gc<Header>) -> usize {
+        object.barrier.set(1);
+        match object.kind {
+            Kind::ShortString | Kind::LongString => CLASS_SIZE[0] as usize,
+            Kind::Table => self.scan_table(object.cast()),
+            Kind::Closure => self.scan_closure(object.cast()),
+            Kind::Native => self.scan_native(object.cast()),
+            Kind::Cell => {
+                self.mark_value(object.cast::<UpCell>().get());
+                size_of::<UpCell>()
+            }
+            Kind::Userdata => self.scan_userdata(object.cast()),
+            Kind::Coroutine => {
+                let co: Gc<Coroutine> = object.cast();
+                // Stores to a stack pass no barrier.
+                let marking = &mut self.rt.heap.marking;
+                push(&mut marking.coroutines, co, &mut marking.failed);
+                self.scan_coroutine(co)
+            }
+            Kind::Proto => self.scan_proto(object.cast()),
+        }
+    }
+
+    fn scan_closure(&mut self, closure: Gc<Closure>) -> usize {
+        self.mark(closure.proto);
+        let cells = closure.cell_count as usize;
+        for i in 0..cells {
+            self.mark(closure.cell(i));
+        }
+        Closure::size(cells)
+    }
+
+    fn scan_native(&mut self, native: Gc<Native>) -> usize {
+        let upvalues = native.upvalue_count as usize;
+        for i in 0..upvalues {
+            self.mark_value(native.upvalue(i));
+        }
+        Native::size(upvalues)
+    }
+
+    fn scan_userdata(&mut self, userdata: Gc<Userdata>) -> usize {
+        if let Some(m) = userdata.metatable.get() {
+            self.mark(m);
+        }
+        let values = userdata.user_values.take();
+        for &v in &values {
+            self.mark_value(v);
+        }
+        let size = size_of::<Userdata>() + values.len() * size_of::<Value>();
+        userdata.user_values.set(values);
+        size
+    }
+
+    /// Names and constants are strong, inline caches weak, except for the keys they are for.
+    fn scan_proto(&mut self, proto: Gc<Proto>) -> usize {
+        let info = &proto.info;
+        for &v in &info.constants {
+            self.mark_value(v);
+        }
+        for field in &info.fields {
+            self.mark_str(field.key);
+        }
+        for &child in &info.protos {
+            self.mark(child);
+        }
+        for name in info.captured.iter().filter_map(|c| c.name) {
+            self.mark_str(name);
+        }
+        for local in &info.locals {
+            self.mark_str(local.name);
+        }
+        self.mark_str(info.source);
+        size_of::<Proto>()
+            + (info.constants.len() + info.fields.len() + info.protos.len() + info.locals.len()) * size_of::<Value>()
+    }
+
+    /// Marks what a coroutine's activations use, and nothing else that lies on its stack.
+    pub(super) fn scan_coroutine(&mut self, co: Gc<Coroutine>) -> usize {
+        if let Some(resumer) = co.resumer.get() {
+            self.mark(resumer);
+        }
+        let stack = co.stack.get();
+        let depth = co.depth.get() as usize;
+        let mut scanned = depth * size_of::<CallRecord>();
+        for i in 0..depth {
+            // SAFETY: `depth` records are in use, and the slots of their windows below `top` or the next window are
+            // initialised.
+            unsafe {
+                let record = &*co.records.get().add(i);
+                let next = (i + 1 < depth).then(|| first_slot(&*co.records.get().add(i + 1)));
+                let first = first_slot(record);
+                let end = window_end(stack, record, next, co.top.get());
+                for slot in first..end {
+                    self.mark_value(Value::load(stack.add(slot as usize)));
+                }
+                scanned += end.saturating_sub(first) as usize * size_of::<Value>();
+            }
+        }
+        scanned
+    }
+
+    /// Overwrites the slots of a coroutine's stack that no activation uses. So whatever such a slot holds at the next
+    /// cycle has been stored since, and is a valid reference even if that slot has come into use unwritten.
+    pub(super) fn clear_dead_slots(co: Gc<Coroutine>) {
+        let stack = co.stack.get();
+        let depth = co.depth.get() as usize;
+        for i in 0..depth {
+            // SAFETY: as in `scan_coroutine`; slots outside the windows are never read.
+            unsafe {
+                let record = &*co.records.get().add(i);
+                let next = (i + 1 < depth).then(|| first_slot(&*co.records.get().add(i + 1)));
+                let end = window_end(stack, record, next, co.top.get());
+                for slot in end..next.unwrap_or(co.stack_size.get()) {
+                    Value::store(stack.add(slot as usize), Value::NIL);
+                }
+            }
+        }
+    }
+
+    fn weakness(&self, t: Gc<Table>) -> Weakness {
+        if t.metatable.get().is_none() {
+            return Weakness::None;
+        }
+        let Some(mode) = self.rt.table_event(t, Event::Mode).as_string() else { return Weakness::None };
+        let has = |c| mode.as_bytes().contains(&c);
+        match (has(b'k'), has(b'v')) {
+            (false, false) => Weakness::None,
+            (true, false) => Weakness::Keys,
+            (false, true) => Weakness::Values,
+            (true, true) => Weakness::Both,
+        }
+    }
+
+    fn scan_table(&mut self, t: Gc<Table>) -> usize {
+        let (inline, overflow, array) = self.runs(t);
+        let capacity = t.array_cap.get() as usize;
+        if capacity != 0 {
+            self.mark_block(t.array.get().wrapping_sub(8 * capacity));
+        }
+        self.mark_block(t.overflow.get());
+        self.mark_block(t.hash.get().cast());
+        if let Some(m) = t.metatable.get() {
+            self.mark(m);
+        }
+        let weakness = self.weakness(t);
+        let marking = &mut self.rt.heap.marking;
+        match weakness {
+            Weakness::None => {}
+            Weakness::Keys => push(&mut marking.ephemerons, t, &mut marking.failed),
+            Weakness::Values => push(&mut marking.weak_values, t, &mut marking.failed),
+            Weakness::Both => push(&mut marking.all_weak, t, &mut marking.failed),
+        }
+        if matches!(weakness, Weakness::None | Weakness::Keys) {
+            // SAFETY: the runs of a table are initialised.
+            unsafe {
+                self.scan_run(inline);
+                self.scan_run(overflow);
+                self.scan_run(array);
+            }
+        }
+        let nodes = match weakness {
+            Weakness::None => self.scan_hash(t),
+            Weakness::Values => self.scan_hash_keys(t),
+            Weakness::Keys => {
+                self.scan_ephemeron(t);
+                0
+            }
+            Weakness::Both => 0,
+        };
+        size_of::<Table>() + 9 * (inline.len + overflow.len + array.len) + 32 * nodes
+    }
+
+    /// The values of a table's object part and array part.
+    pub(super) fn runs(&self, t: Gc<Table>) -> (Run, Run, Run) {
+        let shapes = &self.rt.shapes;
+        let shape = t.shape.get();
+        let slots = shapes.slot_count(shape) as usize;
+        let capacity = shapes.inline_cap(shape) as usize;
+        let array = Run {
+            payloads: t.array.get().wrapping_sub(8).cast(),
+            step: -1,
+            tags: t.array.get(),
+            len: t.array_len.get() as usize,
+        };
+        // The runs follow the header; an overflow block is as large as its shape says.
+        let payloads = t.as_ptr().wrapping_add(1).cast::<u64>();
+        let inline =
+            Run { payloads, step: 1, tags: payloads.wrapping_add(capacity).cast(), len: slots.min(capacity) };
+        if slots <= capacity {
+            return (inline, Run::EMPTY, array);
+        }
+        let payloads = t.overflow.get().cast::<u64>();
+        let tags = payloads.wrapping_add(shapes.overflow_cap(shape) as usize).cast();
+        (inline, Run { payloads, step: 1, tags, len: slots - capacity }, array)
+    }
+
+    /// # Safety
+    /// The run must be initialised.
+    #[inline]
+    unsafe fn scan_run(&mut self, run: Run) {
+        let mut i = 0;
+        // SAFETY: all accesses are below the length.
+        unsafe {
+            while i + 8 <= run.len {
+                if any_collectable(run.tags.add(i).cast::<u64>().read_unaligned()) {
+                    for j in i..i + 8 {
+                        let (tag, payload) = run.get(j);
+                        self.mark_slot(tag, payload);
+                    }
+                }
+                i += 8;
+            }
+            while i < run.len {
+                let (tag, payload) = run.get(i);
+                self.mark_slot(tag, payload);
+                i += 1;
+            }
+        }
+    }
+}
+
+/// The first slot of an activation: the function's, or the first extra argument.
+fn first_slot(record: &CallRecord) -> u32 {
+    record.base - 1 - record.extra_args
+}
+
+/// The end of the slots that an activation uses. `next` is where the activation that it has called begins, and
+/// `top` the end of the stack's contents.
+///
+/// # Safety
+/// The record must be one in use of a coroutine that does not run or has been written back.
+unsafe fn window_end(stack: *const Value, record: &CallRecord, next: Option<u32>, top: u32) -> u32 {
+    if record.flags & record_flags::NATIVE != 0 {
+        // A host function uses everything up to what it has called.
+        return next.unwrap_or(record.top.max(top));
+    }
+    if record.flags & record_flags::CLOSING != 0 {
+        return next.map_or(record.top, |next| record.top.min(next));
+    }
+    // SAFETY: below the base of a bytecode function lies its closure; `pc` points into its code.
+    let live = unsafe {
+        let closure = Value::load(stack.add(record.base as usize - 1)).as_closure();
+        let proto = closure.expect("a frame of bytecode has a closure below its base").proto;
+        match record.pc.offset_from(proto.code) {
+            0 => proto.params,
+            pc => proto.info.live[pc as usize - 1],
+        }
+    };
+    let end = record.base + live as u32;
+    next.map_or(end, |next| end.min(next))
+}

@@ -1,0 +1,6 @@
+//! perilune: an embeddable engine for dynamic languages, shipping Lua 5.4.
+
+pub mod bytecode;
+mod heap;
+mod runtime;
+mod tier1;

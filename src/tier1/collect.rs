@@ -1,0 +1,173 @@
+//! The collector's host side: what a VM keeps alive, what it refers to weakly, and running finalizers.
+
+use super::state::{Raised, State, interrupt};
+use crate::bytecode::{FieldCache, Op, Proto};
+use crate::heap::{Marker, Roots};
+use crate::runtime::Runtime;
+use crate::runtime::coroutine::Coroutine;
+use crate::runtime::metatable::Event;
+use crate::runtime::object::{Gc, Header};
+use crate::runtime::string::Str;
+use crate::runtime::table::Table;
+use crate::runtime::value::Value;
+
+/// Everything a VM keeps alive beside what the runtime itself does.
+struct VmRoots<'a> {
+    coroutines: [Gc<Coroutine>; 2],
+    tables: [Gc<Table>; 2],
+    message: Gc<Str>,
+    error: Value,
+    handles: &'a [Value],
+    protos: Vec<Gc<Proto>>,
+}
+
+impl Roots for VmRoots<'_> {
+    fn trace(&self, marker: &mut Marker<'_>) {
+        self.coroutines.iter().for_each(|co| marker.mark(*co));
+        self.tables.iter().for_each(|t| marker.mark(*t));
+        marker.mark(self.message);
+        marker.mark_value(self.error);
+        self.handles.iter().for_each(|v| marker.mark_value(*v));
+    }
+
+    fn sweep_weak(&self, alive: &dyn Fn(Gc<Header>) -> bool) {
+        for proto in self.protos.iter().filter(|p| alive(p.header())) {
+            let info = &proto.info;
+            info.fields.iter().for_each(|cache| sweep_field(cache, alive));
+            for site in &info.calls {
+                if site.proto.get().is_some_and(|p| !alive(p.header())) {
+                    site.proto.set(None);
+                }
+            }
+            for site in &info.tables {
+                if site.sample.get().is_some_and(|t| !alive(t.header())) {
+                    site.sample.set(None);
+                }
+            }
+        }
+    }
+}
+
+fn sweep_field(cache: &FieldCache, alive: &dyn Fn(Gc<Header>) -> bool) {
+    let dead = |holder: Option<Gc<Table>>| holder.is_some_and(|t| !alive(t.header()));
+    let more = cache.more.get();
+    // SAFETY: null, or a live box owned by the cache.
+    let poly = unsafe { more.as_ref() };
+    if dead(cache.holder.get()) || poly.is_some_and(|p| p.entries[..p.len].iter().any(|e| dead(e.holder))) {
+        cache.clear();
+    }
+}
+
+impl State {
+    /// Runs a part of the collector. The slots in use of the running coroutine must end at [`State::top`].
+    pub fn with_collector<R>(&mut self, run: impl FnOnce(&mut Runtime, &dyn Roots) -> R) -> R {
+        self.leave_coroutine();
+        self.counters.collections += 1;
+        // Recorded steps name prototypes weakly.
+        if !self.recording.active {
+            self.recording.steps.clear();
+        }
+        let roots = VmRoots {
+            coroutines: [self.co, self.main],
+            tables: [self.globals, self.registry],
+            message: self.memory_message,
+            error: self.error,
+            handles: self.handles.values(),
+            protos: self.rt.heap.protos().collect(),
+        };
+        let result = run(&mut self.rt, &roots);
+        if self.rt.heap.has_finalizers() {
+            self.request(interrupt::FINALIZE);
+        }
+        result
+    }
+
+    /// Runs a part of the collector from a host function: everything up to the end of its window is in use.
+    pub fn collect_in_native<R>(&mut self, run: impl FnOnce(&mut Runtime, &dyn Roots) -> R) -> R {
+        let top = self.top;
+        self.top = self.slot(self.frame().top);
+        let result = self.with_collector(run);
+        self.top = top;
+        result
+    }
+
+    /// A safepoint of the running bytecode function, whose registers from `live` up are free.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn collect_at(&mut self, live: u32) {
+        let top = self.top;
+        self.top = self.slot(self.frame().base + live);
+        self.with_collector(|rt, roots| rt.gc_step(roots));
+        self.top = top;
+    }
+
+    /// Runs the finalizers that are waiting. Errors in them are warnings.
+    pub fn run_finalizers(&mut self) -> Result<(), Raised> {
+        if self.finalizing {
+            return Ok(());
+        }
+        self.finalizing = true;
+        while let Some(object) = self.rt.heap.next_finalizer() {
+            let method = self.rt.metamethod(object, Event::Gc);
+            if !method.tag().is_function() {
+                continue;
+            }
+            let saved = (self.error, self.error_handled);
+            let running = self.rt.heap.is_running();
+            self.rt.heap.stop();
+            let called = self.call_value(method, &[object]);
+            if running {
+                self.rt.heap.restart();
+            }
+            if called.is_err() {
+                if self.cancelling {
+                    self.finalizing = false;
+                    return Err(Raised);
+                }
+                let text = self.error_text();
+                self.warn(&[b"error in __gc (".as_slice(), &text, b")"].concat());
+            }
+            (self.error, self.error_handled) = saved;
+        }
+        self.finalizing = false;
+        Ok(())
+    }
+
+    /// The error being raised as text, for messages.
+    fn error_text(&self) -> Vec<u8> {
+        match self.error.as_string() {
+            Some(s) => s.as_bytes().to_vec(),
+            None => b"error object is not a string".to_vec(),
+        }
+    }
+
+    /// Emits a warning.
+    pub fn warn(&mut self, message: &[u8]) {
+        if let Some(mut sink) = self.warnings.take() {
+            sink(message, false);
+            self.warnings = Some(sink);
+        }
+    }
+
+    /// Forgets all inline caches: shapes that they check no longer mean what they did.
+    pub(super) fn flush_caches(&mut self) {
+        self.rt.flush_caches = false;
+        let protos: Vec<Gc<Proto>> = self.rt.heap.protos().collect();
+        for proto in protos {
+            proto.info.fields.iter().for_each(FieldCache::clear);
+            for i in 0..proto.info.code.len() {
+                // SAFETY: within the code; the general form has the same operands.
+                unsafe {
+                    let at = proto.code.add(i);
+                    let general = (*at).op().general();
+                    if matches!(
+                        general,
+                        Op::GETFIELD | Op::SETFIELD | Op::SETFIELDK | Op::SELF | Op::GETENV | Op::SETENV
+                    ) {
+                        *at = (*at).with_op(general);
+                    }
+                }
+            }
+        }
+    }
+}

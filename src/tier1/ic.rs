@@ -1,0 +1,277 @@
+//! Filling the inline caches of field instructions.
+//!
+//! An instruction goes from general to one cached shape, then to up to [`POLY_MAX`] shapes, and when even these
+//! do not suffice back to general for good (megamorphic). Misses are counted in the cache.
+
+use super::state::State;
+use crate::bytecode::cache::{FieldCache, FieldEntry, POLY_MAX, PolyCache, SlotKind, SlotOffsets};
+use crate::bytecode::{Instr, Op};
+use crate::runtime::metatable::Event;
+use crate::runtime::object::Gc;
+use crate::runtime::shape::{Location, ShapeId};
+use crate::runtime::string::Str;
+use crate::runtime::table::{Table, table_flags};
+use crate::runtime::value::Value;
+
+/// Misses after which a site is left alone.
+const MEGAMORPHIC: u16 = 64;
+/// The longest chain of holders that a cache sees through.
+const HOLDERS_MAX: usize = 16;
+
+/// How a get of `key` from tables of the shape of `t` goes, if a cache can know it.
+fn plan_get(st: &mut State, t: Gc<Table>, key: Gc<Str>) -> Option<FieldEntry> {
+    if t.has_flag(table_flags::DICTIONARY) {
+        return None;
+    }
+    let shape = t.shape.get();
+    let entry = |kind, slot, holder, nil_is_final, epoch| FieldEntry { shape, epoch, slot, kind, nil_is_final, holder };
+    let class_known = t.metatable.get().is_none() || st.rt.class_is_known(shape);
+    match st.rt.locate(t, key) {
+        Location::Inline(slot) => {
+            let plain = class_known && st.rt.table_event(t, Event::Index).is_nil();
+            return Some(entry(SlotKind::Inline, slot, None, plain, 0));
+        }
+        Location::Overflow(slot) => {
+            let plain = class_known && st.rt.table_event(t, Event::Index).is_nil();
+            return Some(entry(SlotKind::Overflow, slot, None, plain, 0));
+        }
+        Location::Dictionary(_) => return None,
+        Location::Absent if !class_known => return None,
+        Location::Absent => {}
+    }
+    st.rt.rely_on_absence(t);
+    let index = st.rt.table_event(t, Event::Index);
+    plan_through(st, index, key, shape)
+}
+
+/// The same from the value of an `__index` on, for receivers of `shape`.
+fn plan_through(st: &mut State, mut index: Value, key: Gc<Str>, shape: ShapeId) -> Option<FieldEntry> {
+    let entry = |kind, slot, holder, nil_is_final, epoch| FieldEntry { shape, epoch, slot, kind, nil_is_final, holder };
+    for _ in 0..HOLDERS_MAX {
+        if index.is_nil() {
+            let epoch = st.rt.holder_epoch;
+            return Some(entry(SlotKind::Absent, SlotOffsets::default(), None, true, epoch));
+        }
+        let holder = index.as_table()?;
+        if !st.rt.make_holder(holder).ok()? {
+            return None;
+        }
+        let (kind, slot) = match st.rt.locate(holder, key) {
+            Location::Inline(slot) => (SlotKind::HolderInline, slot),
+            Location::Overflow(slot) => (SlotKind::HolderOverflow, slot),
+            Location::Dictionary(_) => return None,
+            Location::Absent => {
+                if holder.metatable.get().is_some() && !st.rt.class_is_known(holder.shape.get()) {
+                    return None;
+                }
+                st.rt.rely_on_absence(holder);
+                index = st.rt.table_event(holder, Event::Index);
+                continue;
+            }
+        };
+        return Some(entry(kind, slot, Some(holder), false, st.rt.holder_epoch));
+    }
+    None
+}
+
+fn install(cache: &FieldCache, e: &FieldEntry) {
+    cache.shape.set(e.shape);
+    cache.epoch.set(e.epoch);
+    cache.slot.set(e.slot);
+    cache.holder.set(e.holder);
+    cache.nil_is_final.set(e.nil_is_final);
+    cache.in_overflow.set(matches!(e.kind, SlotKind::Overflow | SlotKind::HolderOverflow));
+}
+
+/// Adds a shape to a polymorphic site, or replaces its entry; false if the site is full.
+fn install_poly(cache: &FieldCache, e: FieldEntry) -> bool {
+    if cache.more.get().is_null() {
+        cache.more.set(Box::into_raw(Box::new(PolyCache { len: 0, entries: [e; POLY_MAX] })));
+    }
+    // SAFETY: the box is owned by the cache, and nobody else refers to it now.
+    let more = unsafe { &mut *cache.more.get() };
+    let at = more.entries[..more.len].iter().position(|old| old.shape == e.shape).unwrap_or(more.len);
+    if at == POLY_MAX {
+        return false;
+    }
+    more.entries[at] = e;
+    more.len = more.len.max(at + 1);
+    true
+}
+
+/// The entry that a site with one cached shape has, to be kept when it becomes polymorphic.
+fn installed(cache: &FieldCache, op: Op) -> Option<FieldEntry> {
+    let over = cache.in_overflow.get();
+    let kind = match op {
+        Op::GETFIELD_INLINE | Op::SELF_INLINE | Op::SETFIELD_INLINE => SlotKind::Inline,
+        Op::GETFIELD_OVERFLOW | Op::SETFIELD_OVERFLOW => SlotKind::Overflow,
+        Op::GETFIELD_HOLDER | Op::SELF_HOLDER if over => SlotKind::HolderOverflow,
+        Op::GETFIELD_HOLDER | Op::SELF_HOLDER => SlotKind::HolderInline,
+        _ => return None,
+    };
+    (cache.shape.get() != ShapeId::NONE).then(|| FieldEntry {
+        shape: cache.shape.get(),
+        epoch: cache.epoch.get(),
+        slot: cache.slot.get(),
+        kind,
+        nil_is_final: cache.nil_is_final.get(),
+        holder: cache.holder.get(),
+    })
+}
+
+fn rewrite(at: *mut Instr, op: Op) {
+    // SAFETY: `at` is the running instruction, and `op` has the same operands.
+    unsafe { *at = (*at).with_op(op) };
+}
+
+/// Counts a miss; false if the site is left alone from now on.
+fn count_miss(cache: &FieldCache) -> bool {
+    let misses = cache.misses.get();
+    if misses >= MEGAMORPHIC {
+        return false;
+    }
+    cache.misses.set(misses + 1);
+    true
+}
+
+/// Teaches a get (GETFIELD, GETENV or SELF and their forms) the shape of `t`.
+pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &FieldCache) {
+    if !count_miss(cache) {
+        // SAFETY: as in `rewrite`.
+        rewrite(at, unsafe { (*at).op() }.general());
+        return;
+    }
+    let Some(e) = plan_get(st, t, cache.key) else {
+        return;
+    };
+    // SAFETY: the running instruction.
+    let op = unsafe { (*at).op() };
+    let forms = match op.general() {
+        Op::GETFIELD => [Some(Op::GETFIELD_INLINE), Some(Op::GETFIELD_OVERFLOW), Some(Op::GETFIELD_HOLDER)],
+        Op::SELF => [Some(Op::SELF_INLINE), None, Some(Op::SELF_HOLDER)],
+        _ => [Some(Op::GETENV_INLINE), Some(Op::GETENV_OVERFLOW), None],
+    };
+    let form = match e.kind {
+        SlotKind::Inline => forms[0],
+        SlotKind::Overflow => forms[1],
+        SlotKind::HolderInline | SlotKind::HolderOverflow => forms[2],
+        SlotKind::Absent => None,
+    };
+    let poly = match op.general() {
+        Op::GETFIELD => Some(Op::GETFIELD_POLY),
+        Op::SELF => Some(Op::SELF_POLY),
+        _ => None,
+    };
+    st.counters.specialised += 1;
+    let first = cache.shape.get() == ShapeId::NONE && cache.more.get().is_null();
+    match (form, poly) {
+        (Some(form), _) if first || poly.is_none() || cache.shape.get() == e.shape && cache.more.get().is_null() => {
+            install(cache, &e);
+            rewrite(at, form);
+        }
+        (_, Some(poly)) => {
+            if cache.more.get().is_null()
+                && let Some(old) = installed(cache, op)
+            {
+                install_poly(cache, old);
+            }
+            if install_poly(cache, e) {
+                rewrite(at, poly);
+            } else {
+                cache.misses.set(MEGAMORPHIC);
+                cache.clear();
+                rewrite(at, op.general());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Teaches a SELF on a string where the method is.
+pub(super) fn learn_string_method(st: &mut State, at: *mut Instr, cache: &FieldCache) {
+    if !count_miss(cache) {
+        return;
+    }
+    let sample = st.rt.strings.empty();
+    let index = st.rt.metamethod(Value::string(sample), Event::Index);
+    let Some(e) = plan_through(st, index, cache.key, ShapeId::NONE) else {
+        return;
+    };
+    if matches!(e.kind, SlotKind::HolderInline | SlotKind::HolderOverflow) {
+        cache.clear();
+        install(cache, &e);
+        st.counters.specialised += 1;
+        rewrite(at, Op::SELF_STRING);
+    }
+}
+
+/// Teaches a set (SETFIELD, SETFIELDK or SETENV and their forms) the shape of `t`, which has no `__newindex`; the
+/// store itself has not been made.
+pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &FieldCache) {
+    if !count_miss(cache) {
+        // SAFETY: the running instruction.
+        rewrite(at, unsafe { (*at).op() }.general());
+        return;
+    }
+    let event_key = cache.key.event.get() != 0;
+    if t.has_flag(table_flags::DICTIONARY) || event_key || st.rt.store_needs_slow_path(t, cache.key) {
+        return;
+    }
+    let shape = t.shape.get();
+    // Without a known class the next table of this shape may have a `__newindex`.
+    let plain = t.metatable.get().is_none() || st.rt.class_is_known(shape);
+    // SAFETY: the running instruction.
+    let op = unsafe { (*at).op() };
+    let (kind, slot) = match st.rt.locate(t, cache.key) {
+        Location::Inline(slot) => (SlotKind::Inline, slot),
+        Location::Overflow(slot) => (SlotKind::Overflow, slot),
+        Location::Dictionary(_) => return,
+        Location::Absent => {
+            let form = match op.general() {
+                Op::SETFIELD => Op::SETFIELD_ADD,
+                Op::SETFIELDK => Op::SETFIELDK_ADD,
+                _ => return,
+            };
+            if plain
+                && cache.more.get().is_null()
+                && let Some(plan) = st.rt.plan_add(t, cache.key)
+                && plan.inline
+            {
+                cache.shape.set(shape);
+                cache.next_shape.set(plan.next_shape);
+                cache.slot.set(plan.offsets);
+                st.counters.specialised += 1;
+                rewrite(at, form);
+            }
+            return;
+        }
+    };
+    let e = FieldEntry { shape, epoch: 0, slot, kind, nil_is_final: plain, holder: None };
+    let form = match (op.general(), kind) {
+        (Op::SETFIELD, SlotKind::Inline) => Op::SETFIELD_INLINE,
+        (Op::SETFIELD, _) => Op::SETFIELD_OVERFLOW,
+        (Op::SETFIELDK, SlotKind::Inline) => Op::SETFIELDK_INLINE,
+        (Op::SETENV, SlotKind::Inline) => Op::SETENV_INLINE,
+        (Op::SETENV, _) => Op::SETENV_OVERFLOW,
+        _ => return,
+    };
+    st.counters.specialised += 1;
+    let first = cache.shape.get() == ShapeId::NONE && cache.more.get().is_null();
+    if first || op.general() != Op::SETFIELD || cache.misses.get() < 3 && cache.more.get().is_null() {
+        install(cache, &e);
+        rewrite(at, form);
+        return;
+    }
+    if cache.more.get().is_null()
+        && let Some(old) = installed(cache, op)
+    {
+        install_poly(cache, old);
+    }
+    if install_poly(cache, e) {
+        rewrite(at, Op::SETFIELD_POLY);
+    } else {
+        cache.misses.set(MEGAMORPHIC);
+        cache.clear();
+        rewrite(at, op.general());
+    }
+}

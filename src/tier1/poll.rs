@@ -1,0 +1,203 @@
+//! Polls: what the interpreter does at back-edges, function entries and safepoints besides executing.
+//!
+//! One word ([`State::interrupt`]) says whether anything is to be done. Heat is counted here too: when a loop or
+//! function becomes hot, its next pass runs in the recording dispatch, which notes what happens and keeps the
+//! branch history. Attempts that lead nowhere back off exponentially.
+
+use std::sync::atomic::Ordering;
+
+use super::call::Outcome;
+use super::state::{Raised, State, interrupt};
+use crate::bytecode::{Instr, LoopSite, Op, Proto};
+use crate::runtime::object::Gc;
+use crate::runtime::value::{Tag, Value};
+use perilune_uops::Role;
+
+/// The longest recorded pass, in instructions.
+const RECORDING_MAX: usize = 512;
+/// Attempts after which a place is given up for good.
+const ATTEMPTS_MAX: u16 = 12;
+
+/// One executed instruction, as seen before it ran.
+#[derive(Clone, Copy)]
+pub struct RecordedStep {
+    pub proto: *const Proto,
+    pub pc: u32,
+    pub instr: Instr,
+    /// The tags of the registers that `a`, `b` and `c` name, if they are read.
+    pub tags: [u8; 3],
+    /// The shape of the first table among them, or 0.
+    pub shape: u32,
+    /// The payload of the called function, or 0.
+    pub callee: u64,
+}
+
+/// A recorded pass.
+#[derive(Default)]
+pub struct Recording {
+    pub active: bool,
+    pub steps: Vec<RecordedStep>,
+    /// Where the pass began: it is complete when this instruction comes again at this depth.
+    start: Option<(*const Instr, u32)>,
+}
+
+impl State {
+    /// A place has used up its countdown. Whether the recording dispatch shall run now.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hot(&mut self, site: &LoopSite) -> bool {
+        let attempts = site.attempts.get();
+        site.countdown.set(self.hot_threshold.max(1).checked_shl(attempts as u32 + 1).unwrap_or(u32::MAX));
+        if self.recording.active || attempts >= ATTEMPTS_MAX {
+            return self.recording.active;
+        }
+        site.attempts.set(attempts + 1);
+        self.counters.hot_places += 1;
+        self.counters.recordings += 1;
+        self.recording.steps.clear();
+        self.recording.start = Some((self.frame().pc, self.depth()));
+        self.recording.active = true;
+        true
+    }
+
+    /// Notes the instruction at `pc`, which is about to run; false when the pass is over.
+    ///
+    /// # Safety
+    /// `pc` points into the code of `proto`, whose registers begin at `base`.
+    pub(super) unsafe fn note(&mut self, proto: *const Proto, pc: *const Instr, base: *const Value) -> bool {
+        let depth = self.depth();
+        let Some((start, start_depth)) = self.recording.start else {
+            return self.end_recording();
+        };
+        let again = !self.recording.steps.is_empty() && pc == start && depth == start_depth;
+        if again || depth < start_depth || self.recording.steps.len() >= RECORDING_MAX {
+            return self.end_recording();
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let instr = *pc;
+            let format = instr.op().format();
+            let mut step = RecordedStep {
+                proto,
+                pc: pc.offset_from((*proto).code) as u32,
+                instr,
+                tags: [0; 3],
+                shape: 0,
+                callee: 0,
+            };
+            let operands = [(format.a, instr.a()), (format.b, instr.b()), (format.c, instr.c())];
+            for (i, (role, register)) in operands.into_iter().enumerate() {
+                if role == Role::Use {
+                    let v = Value::load(base.add(register));
+                    step.tags[i] = v.tag().byte();
+                    if let Some(t) = v.as_table()
+                        && step.shape == 0
+                    {
+                        step.shape = t.shape.get().0;
+                    }
+                }
+            }
+            if matches!(instr.op().general(), Op::CALL | Op::TAILCALL) {
+                let v = Value::load(base.add(instr.a()));
+                if v.tag() == Tag::CLOSURE || v.tag() == Tag::NATIVE {
+                    step.callee = v.payload();
+                }
+            }
+            self.note_branch(&step);
+            if self.recording.steps.try_reserve(1).is_err() {
+                return self.end_recording();
+            }
+            self.recording.steps.push(step);
+        }
+        true
+    }
+
+    /// Keeps the history of the conditional jump before `step`: whether it was taken.
+    fn note_branch(&mut self, step: &RecordedStep) {
+        let Some(last) = self.recording.steps.last() else {
+            return;
+        };
+        let op = last.instr.op().general();
+        if !std::ptr::eq(last.proto, step.proto) || !op.is_conditional() {
+            return;
+        }
+        let taken = step.pc != last.pc + 1;
+        // SAFETY: prototypes in a recording are alive: their frames are, or were within this pass.
+        let info = unsafe { &(*last.proto).info };
+        let mut history = info.history.take();
+        if history.is_empty() && history.try_reserve_exact(info.code.len()).is_ok() {
+            history.resize(info.code.len(), 0);
+        }
+        if let Some(bits) = history.get_mut(last.pc as usize) {
+            *bits = *bits << 1 | taken as u16;
+        }
+        info.history.set(history);
+    }
+
+    fn end_recording(&mut self) -> bool {
+        self.recording.active = false;
+        self.recording.start = None;
+        self.counters.recorded_steps += self.recording.steps.len() as u64;
+        false
+    }
+
+    /// Counts an entry of a function that is called other than by the fast path.
+    #[inline]
+    pub(super) fn count_entry(&mut self, proto: Gc<Proto>) {
+        let left = proto.entry.countdown.get();
+        if left > 1 {
+            proto.entry.countdown.set(left - 1);
+        }
+    }
+
+    /// Does what the interrupt word asks for.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn poll(&mut self) -> Result<Outcome, Raised> {
+        self.check_cancelled()?;
+        if self.rt.flush_caches {
+            self.flush_caches();
+        }
+        let bits = self.interrupt.fetch_and(interrupt::CANCEL, Ordering::Relaxed);
+        if bits & interrupt::FINALIZE != 0 {
+            self.run_finalizers()?;
+        }
+        Ok(Outcome::Continue)
+    }
+
+    /// A poll after a frame has been replaced.
+    pub(super) fn poll_in(&mut self, outcome: Outcome) -> Result<Outcome, Raised> {
+        if self.interrupt.load(Ordering::Relaxed) != 0 {
+            self.poll()?;
+        }
+        Ok(outcome)
+    }
+
+    /// A poll after a host function has returned to the call instruction `i`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn poll_after_call(&mut self, i: Instr) -> Result<Outcome, Raised> {
+        let base = self.frame().base;
+        let mut live = i.a() as u32;
+        if i.op().format().c == Role::Count {
+            live = match i.c() as u32 {
+                0 => self.index_of(self.top) - base,
+                c => live + c - 1,
+            };
+        }
+        if self.rt.heap.should_collect() {
+            self.collect_at(live);
+        }
+        if self.interrupt.load(Ordering::Relaxed) & !interrupt::FINALIZE != 0 { self.poll() } else { Ok(Outcome::Continue) }
+    }
+
+    /// Raises an error if the host has asked the VM to stop. Long-running library functions call this.
+    pub fn check_cancelled(&mut self) -> Result<(), Raised> {
+        if self.interrupt.load(Ordering::Relaxed) & interrupt::CANCEL == 0 {
+            return Ok(());
+        }
+        let v = self.string_value(b"cancelled")?;
+        self.cancelling = true;
+        Err(self.raise(v))
+    }
+}
