@@ -169,6 +169,12 @@ impl Runtime {
         }
     }
 
+    /// Whether the events of a table's metatable (if any) follow from its shape.
+    #[inline]
+    pub fn class_is_known(&self, shape: ShapeId) -> bool {
+        self.classes.is_known(self.shapes.class(shape))
+    }
+
     /// The metatable of any value.
     #[inline]
     pub fn metatable(&self, v: Value) -> Option<Gc<Table>> {

@@ -293,19 +293,21 @@ impl Runtime {
 
     // Reading.
 
-    /// Where the table has a short string key, for those who will remember it: if the table is a holder and
-    /// lacks the key, its shape will change when the key is added.
+    /// Where the table has a short string key.
     #[inline]
     pub fn locate(&self, t: Gc<Table>, key: Gc<Str>) -> Location {
         if t.has_flag(table_flags::DICTIONARY) {
             let node = t.hash_part().and_then(|hash| hash.find_str(key));
             return node.map_or(Location::Absent, |at| Location::Dictionary(at as u32));
         }
-        let location = self.shapes.locate(t.shape.get(), key);
-        if location == Location::Absent {
-            self.shapes.note_absence(t.shape.get());
-        }
-        location
+        self.shapes.locate(t.shape.get(), key)
+    }
+
+    /// Notes that the caller will rely on a key being absent from all tables with this table's shape. A holder's
+    /// shape then changes when a key is added.
+    #[inline]
+    pub fn rely_on_absence(&self, t: Gc<Table>) {
+        self.shapes.note_absence(t.shape.get());
     }
 
     /// The value of a short string key.

@@ -401,11 +401,30 @@ fn holders_report_what_changes() {
     assert_eq!(rt.assumptions.drain().collect::<Vec<_>>(), [constant]);
     assert!(!rt.store_needs_slow_path(t, a));
 
-    assert_eq!(rt.locate(t, b), Location::Absent);
+    rt.rely_on_absence(t);
     let (shape, epoch) = (t.shape.get(), rt.holder_epoch);
     rt.set_str_const(t, b, Value::TRUE).unwrap();
     assert!(t.shape.get() != shape && rt.holder_epoch != epoch);
     assert_eq!(rt.assumptions.drain().collect::<Vec<_>>(), [absent]);
+}
+
+#[test]
+fn slots_of_a_shape_never_move() {
+    let mut rt = runtime();
+    let t = table(&mut rt);
+    assert!(rt.make_holder(t).unwrap());
+    let mut known: HashMap<(ShapeId, u64), Location> = HashMap::new();
+    let keys: Vec<_> = (0..40).map(|i| string(&mut rt, &format!("m{i}"))).collect();
+    for &key in &keys {
+        rt.set_str_const(t, key, Value::TRUE).unwrap();
+        for &key in keys.iter().filter(|&&key| !rt.get_str(t, key).is_nil()) {
+            let location = rt.locate(t, key);
+            assert_eq!(
+                *known.entry((t.shape.get(), key.addr())).or_insert(location),
+                location
+            );
+        }
+    }
 }
 
 #[test]
