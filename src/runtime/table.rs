@@ -559,13 +559,28 @@ impl Runtime {
         let slots = self.shapes.slot_count(id);
         let owned = t.has_flag(table_flags::OWNED);
         let inline = self.shapes.inline_cap(id);
-        if slots >= inline {
-            self.grow_overflow(t, slots - inline)?;
-        }
-        let next = if owned {
-            self.shapes.add_owned_key(id, key)?
+        let used = slots.saturating_sub(inline);
+        let block = if slots < inline {
+            None
         } else {
-            next
+            self.next_overflow(used)?
+        };
+        let next = if owned {
+            self.shapes.add_owned_key(id, key)
+        } else {
+            Ok(next)
+        };
+        let next = match (next, block) {
+            (Ok(next), Some(block)) => {
+                self.move_overflow(t, used, block);
+                next
+            }
+            (Err(e), Some(block)) => {
+                self.heap
+                    .free(block, 9 * shape::overflow_capacity(used + 1) as usize);
+                return Err(e.into());
+            }
+            (next, None) => next?,
         };
         t.put_slot(self.shapes.slot_location(next, slots), v);
         t.shape.set(next);
@@ -610,14 +625,19 @@ impl Runtime {
         self.shapes.add_key(id, key).map(Some)
     }
 
-    /// Makes room for one slot more in the overflow block, which has `used`.
-    fn grow_overflow(&mut self, t: Gc<Table>, used: u32) -> Result<(), OutOfMemory> {
+    /// A larger overflow block for a table whose present one, with `used` slots, is full.
+    fn next_overflow(&mut self, used: u32) -> Result<Option<NonNull<u8>>, OutOfMemory> {
+        let cap = shape::overflow_capacity(used + 1);
+        if cap == shape::overflow_capacity(used) {
+            return Ok(None);
+        }
+        self.heap.alloc(9 * cap as usize).map(Some)
+    }
+
+    /// Moves the `used` slots of the overflow block to the larger one from `next_overflow`.
+    fn move_overflow(&mut self, t: Gc<Table>, used: u32, block: NonNull<u8>) {
         let old_cap = shape::overflow_capacity(used) as usize;
         let cap = shape::overflow_capacity(used + 1) as usize;
-        if cap == old_cap {
-            return Ok(());
-        }
-        let block = self.heap.alloc(9 * cap)?;
         if let Some(old) = NonNull::new(t.overflow.get()) {
             // SAFETY: both blocks hold their capacity's payloads followed by tags; `used` of each are in use.
             unsafe {
@@ -628,7 +648,6 @@ impl Runtime {
             self.heap.free(old, 9 * old_cap);
         }
         t.overflow.set(block.as_ptr());
-        Ok(())
     }
 
     /// The overflow block and its size, for the collector.

@@ -222,6 +222,25 @@ proptest! {
     }
 
     #[test]
+    fn failed_allocations_leave_tables_whole(ops in proptest::collection::vec(op(), 1..100), room in 0..2000usize) {
+        let mut rt = runtime();
+        let t = table(&mut rt);
+        let mut model = Model { rt, t, entries: HashMap::new() };
+        for op in ops {
+            let Op::Set(k, v) = op else { continue };
+            let (key, v) = (k.value(&mut model.rt), sample(v));
+            model.rt.heap.set_limit(model.rt.heap.used() + room);
+            let result = model.rt.set(t, key, v);
+            model.rt.heap.set_limit(usize::MAX);
+            match result {
+                Ok(()) => model.put(k, v),
+                Err(e) => prop_assert_eq!(e, TableError::Memory),
+            }
+            model.check();
+        }
+    }
+
+    #[test]
     fn metamethods_are_what_the_metatable_says(
         ops in proptest::collection::vec((0..8usize, 0..4usize, 0..4usize, 0..6i64, 0..7u8), 1..150)
     ) {
