@@ -170,7 +170,7 @@ pub struct LoopSite {
 }
 
 const _: () = {
-    assert!(size_of::<FieldCache>() == 56);
+    assert!(size_of::<FieldCache>() == 48);
     assert!(size_of::<LoopSite>() == 16);
     assert!(size_of::<CallSite>() == 24);
 };

@@ -88,12 +88,16 @@ impl Runtime {
 
     fn schedule(&mut self) {
         let p = self.heap.pacing.parameters;
-        let percent = if self.heap.sticky { 100 + p.minor_multiplier } else { p.pause };
+        let percent = if self.heap.sticky {
+            100 + p.minor_multiplier
+        } else {
+            p.pause
+        };
         self.heap.schedule_cycle(percent);
     }
 
     /// Works until the budget is spent or a cycle is complete. Returns whether one is.
-    fn work(&mut self, roots: &dyn Roots, budget: isize) -> bool {
+    pub(super) fn work(&mut self, roots: &dyn Roots, budget: isize) -> bool {
         let mut left = budget;
         while left > 0 {
             match self.heap.phase {
@@ -178,7 +182,10 @@ impl Runtime {
         let marking = &mut self.heap.marking;
         marking.clear_lists();
         // Clearing entries logs tables, to no purpose.
-        marking.logged.drain(..).for_each(|container| container.barrier.set(1));
+        marking
+            .logged
+            .drain(..)
+            .for_each(|container| container.barrier.set(1));
         cost
     }
 
@@ -206,7 +213,9 @@ impl Marker<'_> {
         let mut cost = 0;
         if self.rt.heap.sticky {
             // Those marked in earlier cycles are not in the list.
-            let Heap { owners, marking, .. } = &mut self.rt.heap;
+            let Heap {
+                owners, marking, ..
+            } = &mut self.rt.heap;
             marking.coroutines.clear();
             for co in owners.coroutines().filter(|&co| Heap::is_marked(co)) {
                 push(&mut marking.coroutines, co, &mut marking.failed);
@@ -227,7 +236,11 @@ impl Marker<'_> {
 
 impl Heap {
     pub fn mode(&self) -> Mode {
-        if self.sticky { Mode::Generational } else { Mode::Incremental }
+        if self.sticky {
+            Mode::Generational
+        } else {
+            Mode::Incremental
+        }
     }
 
     /// Sweeps one block or large cell; returns its cost, or `None` if there is nothing left to sweep.

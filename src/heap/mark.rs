@@ -85,7 +85,11 @@ impl Heap {
     pub fn barrier(&mut self, container: Gc<Header>) {
         container.barrier.set(0);
         if (self.phase == Phase::Mark || self.sticky) && Heap::is_marked(container) {
-            push(&mut self.marking.logged, container, &mut self.marking.failed);
+            push(
+                &mut self.marking.logged,
+                container,
+                &mut self.marking.failed,
+            );
         }
     }
 
@@ -178,7 +182,9 @@ impl Marker<'_> {
     /// budget.
     pub(super) fn propagate(&mut self, mut budget: isize) -> isize {
         while budget > 0 {
-            let Some(object) = self.rt.heap.marking.gray.pop() else { break };
+            let Some(object) = self.rt.heap.marking.gray.pop() else {
+                break;
+            };
             budget -= self.scan(object) as isize;
         }
         budget

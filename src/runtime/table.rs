@@ -492,7 +492,7 @@ impl Runtime {
         origin: Origin,
     ) -> Result<(), TableError> {
         debug_assert!(key.is_short());
-        if t.flags.get() == 0 {
+        if t.flags.get() & !table_flags::FINALIZABLE == 0 {
             let location = self.shapes.locate(t.shape.get(), key);
             if location != Location::Absent {
                 self.heap.write_barrier(t);

@@ -76,6 +76,9 @@ impl State {
             protos: self.rt.heap.protos().collect(),
         };
         let result = run(&mut self.rt, &roots);
+        if self.rt.flush_caches {
+            self.flush_caches();
+        }
         if self.rt.heap.has_finalizers() {
             self.request(interrupt::FINALIZE);
         }
