@@ -800,9 +800,6 @@ pub fn leave(st: &mut State, first: *mut Value, n: usize) -> Result<Outcome, Rai
     let first = st.index_of(first);
     if st.frame().flags & record_flags::TBC != 0 {
         // The return is executed again after each variable.
-        let frame = st.frame_mut();
-        // SAFETY: the program counter points behind the return.
-        frame.pc = unsafe { frame.pc.sub(1) };
         if let Some(outcome) = st.close_before_return(first, n as u32)? {
             return Ok(outcome);
         }
