@@ -2,5 +2,6 @@
 
 pub mod bytecode;
 mod heap;
+pub mod lua;
 mod runtime;
 mod tier1;

@@ -1,7 +1,9 @@
 //! Bytecode: instructions, prototypes, inline caches, builder, verifier and listing.
 
+pub mod builder;
 pub mod cache;
 pub mod lines;
+pub mod listing;
 mod proto;
 
 pub use cache::{CallSite, FieldCache, LoopSite, ReturnSite, TableSite};
