@@ -24,7 +24,7 @@ use super::proto::{CapturedVar, LocalVar, Proto, ProtoInfo};
 use super::{Instr, Op};
 use crate::heap::OutOfMemory;
 use crate::runtime::object::{Gc, Kind};
-use crate::runtime::runtime::Runtime;
+use crate::runtime::Runtime;
 use crate::runtime::string::{SHORT_MAX, Str};
 use crate::runtime::value::{Tag, Value};
 
@@ -366,6 +366,7 @@ impl FunctionBuilder {
             live: exact(self.live),
             lines: self.lines,
             locals: exact(self.locals),
+            history: Cell::default(),
             source: self.head.source,
             line_defined: self.head.line_defined,
             last_line: self.head.last_line,

@@ -7,7 +7,7 @@ use std::mem::size_of;
 use std::ptr;
 
 use super::Proto;
-use crate::runtime::object::Gc;
+use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
@@ -109,6 +109,17 @@ impl FieldCache {
     }
 }
 
+impl FieldCache {
+    pub(super) fn sweep(&self, alive: &dyn Fn(Gc<Header>) -> bool) {
+        let dead = |holder: Option<Gc<Table>>| holder.is_some_and(|t| !alive(t.header()));
+        // SAFETY: null, or a live box owned by the cache.
+        let more = unsafe { self.more.get().as_ref() };
+        if dead(self.holder.get()) || more.is_some_and(|p| p.entries[..p.len].iter().any(|e| dead(e.holder))) {
+            self.clear();
+        }
+    }
+}
+
 impl Drop for FieldCache {
     fn drop(&mut self) {
         self.clear();
@@ -170,7 +181,7 @@ pub struct LoopSite {
 }
 
 const _: () = {
-    assert!(size_of::<FieldCache>() == 56);
+    assert!(size_of::<FieldCache>() == 48);
     assert!(size_of::<LoopSite>() == 16);
     assert!(size_of::<CallSite>() == 24);
 };

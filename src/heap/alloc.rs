@@ -115,11 +115,11 @@ impl Heap {
     }
 
     /// Sweeps the first unswept block of a class: it becomes available, returns to the pool, or has no free cells.
-    /// An empty one is kept if the class has no other.
-    pub(super) fn sweep_block(&mut self, class: usize) {
+    /// An empty one is kept if the class has no other. Returns whether there was one.
+    pub(super) fn sweep_block(&mut self, class: usize) -> bool {
         let c = &mut self.classes[class];
         let Some(mut pointer) = NonNull::new(c.unswept) else {
-            return;
+            return false;
         };
         // SAFETY: blocks in the lists are in use.
         let block = unsafe { pointer.as_mut() };
@@ -277,6 +277,11 @@ impl Heap {
             })
             .sum();
         self.charged - unused
+    }
+
+    /// Bytes that blocks hold of the system's memory, used or not. Large cells and host memory are not among them.
+    pub fn reserved(&self) -> usize {
+        self.regions.reserved()
     }
 
     /// The most bytes that [`Heap::used`] may reach, as far as allocations of this heap and `charge` go.

@@ -88,12 +88,16 @@ impl Runtime {
 
     fn schedule(&mut self) {
         let p = self.heap.pacing.parameters;
-        let percent = if self.heap.sticky { 100 + p.minor_multiplier } else { p.pause };
+        let percent = if self.heap.sticky {
+            100 + p.minor_multiplier
+        } else {
+            p.pause
+        };
         self.heap.schedule_cycle(percent);
     }
 
     /// Works until the budget is spent or a cycle is complete. Returns whether one is.
-    fn work(&mut self, roots: &dyn Roots, budget: isize) -> bool {
+    pub(super) fn work(&mut self, roots: &dyn Roots, budget: isize) -> bool {
         let mut left = budget;
         while left > 0 {
             match self.heap.phase {
@@ -174,18 +178,23 @@ impl Runtime {
         }
         m.clear_weak_keys();
         m.clear_weak_values(seen);
-        self.report_deaths(roots);
+        self.report_deaths();
         let marking = &mut self.heap.marking;
         marking.clear_lists();
         // Clearing entries logs tables, to no purpose.
-        marking.logged.drain(..).for_each(|container| container.barrier.set(1));
+        marking
+            .logged
+            .drain(..)
+            .for_each(|container| container.barrier.set(1));
         cost
     }
 
     /// Tells everyone with weak references who is dead.
-    fn report_deaths(&mut self, roots: &dyn Roots) {
+    fn report_deaths(&mut self) {
         let alive = |object: Gc<Header>| Heap::is_marked(object);
-        roots.sweep_weak(&alive);
+        for proto in self.heap.protos().filter(|p| alive(p.header())) {
+            proto.info.sweep_caches(&alive);
+        }
         self.sweep_weak(&alive);
     }
 }
@@ -206,7 +215,9 @@ impl Marker<'_> {
         let mut cost = 0;
         if self.rt.heap.sticky {
             // Those marked in earlier cycles are not in the list.
-            let Heap { owners, marking, .. } = &mut self.rt.heap;
+            let Heap {
+                owners, marking, ..
+            } = &mut self.rt.heap;
             marking.coroutines.clear();
             for co in owners.coroutines().filter(|&co| Heap::is_marked(co)) {
                 push(&mut marking.coroutines, co, &mut marking.failed);
@@ -227,7 +238,11 @@ impl Marker<'_> {
 
 impl Heap {
     pub fn mode(&self) -> Mode {
-        if self.sticky { Mode::Generational } else { Mode::Incremental }
+        if self.sticky {
+            Mode::Generational
+        } else {
+            Mode::Incremental
+        }
     }
 
     /// Sweeps one block or large cell; returns its cost, or `None` if there is nothing left to sweep.

@@ -33,7 +33,11 @@ fn set_registered(object: Gc<Header>, registered: bool) {
     if object.kind == Kind::Table {
         let flags = &object.cast::<Table>().flags;
         let others = flags.get() & !table_flags::FINALIZABLE;
-        flags.set(if registered { others | table_flags::FINALIZABLE } else { others });
+        flags.set(if registered {
+            others | table_flags::FINALIZABLE
+        } else {
+            others
+        });
     } else {
         object.cast::<Userdata>().finalizable.set(registered);
     }
@@ -49,7 +53,9 @@ impl Heap {
         // The pending list must be able to take it without fail.
         let finalizers = &mut self.finalizers;
         finalizers.registered.try_reserve(1)?;
-        finalizers.pending.try_reserve(finalizers.registered.len() + 1)?;
+        finalizers
+            .pending
+            .try_reserve(finalizers.registered.len() + 1)?;
         finalizers.registered.push(object);
         set_registered(object, true);
         Ok(())
@@ -73,7 +79,10 @@ impl Heap {
     /// Makes all registered objects pending, behind those that are: when the VM closes, each is finalized
     /// whether it is reachable or not.
     pub fn all_finalizers(&mut self) {
-        let Finalizers { registered, pending } = &mut self.finalizers;
+        let Finalizers {
+            registered,
+            pending,
+        } = &mut self.finalizers;
         pending.extend(registered.drain(..).rev());
     }
 }
@@ -81,7 +90,10 @@ impl Heap {
 impl Marker<'_> {
     /// Moves the unmarked objects to the pending list.
     pub(super) fn separate_finalizers(&mut self) {
-        let Finalizers { registered, pending } = &mut self.rt.heap.finalizers;
+        let Finalizers {
+            registered,
+            pending,
+        } = &mut self.rt.heap.finalizers;
         for &object in registered.iter().rev() {
             if !Heap::is_marked(object) {
                 // Room was reserved at registration.

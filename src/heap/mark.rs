@@ -20,9 +20,6 @@ use crate::runtime::value::{Tag, Value};
 pub trait Roots {
     /// Marks everything that is reachable from outside the heap. The running coroutine must have been written back.
     fn trace(&self, marker: &mut Marker<'_>);
-
-    /// Marking is complete: drops weak references to objects that are not `alive`.
-    fn sweep_weak(&self, alive: &dyn Fn(Gc<Header>) -> bool);
 }
 
 /// The lists of a marking in progress.
@@ -85,7 +82,11 @@ impl Heap {
     pub fn barrier(&mut self, container: Gc<Header>) {
         container.barrier.set(0);
         if (self.phase == Phase::Mark || self.sticky) && Heap::is_marked(container) {
-            push(&mut self.marking.logged, container, &mut self.marking.failed);
+            push(
+                &mut self.marking.logged,
+                container,
+                &mut self.marking.failed,
+            );
         }
     }
 
@@ -178,7 +179,9 @@ impl Marker<'_> {
     /// budget.
     pub(super) fn propagate(&mut self, mut budget: isize) -> isize {
         while budget > 0 {
-            let Some(object) = self.rt.heap.marking.gray.pop() else { break };
+            let Some(object) = self.rt.heap.marking.gray.pop() else {
+                break;
+            };
             budget -= self.scan(object) as isize;
         }
         budget

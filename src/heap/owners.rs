@@ -33,7 +33,10 @@ pub(super) struct Owners {
 impl Owners {
     /// All coroutines.
     pub fn coroutines(&self) -> impl Iterator<Item = Gc<Coroutine>> {
-        self.list.iter().filter(|o| o.object.kind == Kind::Coroutine).map(|o| o.object.cast())
+        self.list
+            .iter()
+            .filter(|o| o.object.kind == Kind::Coroutine)
+            .map(|o| o.object.cast())
     }
 }
 
@@ -49,7 +52,8 @@ impl Heap {
     pub fn register_userdata(&mut self, userdata: Gc<Userdata>) -> Result<(), OutOfMemory> {
         let data = userdata.data.take();
         let values = userdata.user_values.take();
-        let bytes = data.as_ref().map_or(0, |d| size_of_val(&**d)) + values.capacity() * size_of::<Value>();
+        let bytes =
+            data.as_ref().map_or(0, |d| size_of_val(&**d)) + values.capacity() * size_of::<Value>();
         userdata.data.set(data);
         userdata.user_values.set(values);
         self.register(userdata, bytes)
@@ -69,7 +73,10 @@ impl Heap {
     }
 
     fn register<T: Object>(&mut self, object: Gc<T>, bytes: usize) -> Result<(), OutOfMemory> {
-        let owner = Owner { object: object.header(), bytes };
+        let owner = Owner {
+            object: object.header(),
+            bytes,
+        };
         if let Err(e) = self.charge(bytes) {
             self.release(Owner { bytes: 0, ..owner });
             return Err(e);
@@ -84,12 +91,20 @@ impl Heap {
 
     /// All prototypes, to clear their inline caches.
     pub fn protos(&self) -> impl Iterator<Item = Gc<Proto>> {
-        self.owners.list.iter().filter(|o| o.object.kind == Kind::Proto).map(|o| o.object.cast())
+        self.owners
+            .list
+            .iter()
+            .filter(|o| o.object.kind == Kind::Proto)
+            .map(|o| o.object.cast())
     }
 
     /// Begins the walk over the list and holds back the cells of owners.
     pub(super) fn begin_owner_sweep(&mut self) {
-        for size in [size_of::<Coroutine>(), size_of::<Userdata>(), size_of::<Proto>()] {
+        for size in [
+            size_of::<Coroutine>(),
+            size_of::<Userdata>(),
+            size_of::<Proto>(),
+        ] {
             self.held |= 1 << class_of(size);
         }
         self.owners.unswept = self.owners.list.len();

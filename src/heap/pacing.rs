@@ -17,7 +17,7 @@ pub enum Mode {
 /// Bytes looked at per byte allocated, at a `stepmul` of 100.
 const RATE: usize = 4;
 /// A cycle does not begin before this many bytes have been allocated since the last one.
-const CYCLE_MIN: usize = 64 << 10;
+const CYCLE_MIN: usize = 256 << 10;
 
 /// The parameters, as `collectgarbage` takes them.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,13 @@ pub struct Parameters {
 
 impl Default for Parameters {
     fn default() -> Parameters {
-        Parameters { pause: 200, step_multiplier: 100, step_size: 13, minor_multiplier: 20, major_multiplier: 100 }
+        Parameters {
+            pause: 200,
+            step_multiplier: 100,
+            step_size: 13,
+            minor_multiplier: 20,
+            major_multiplier: 100,
+        }
     }
 }
 
@@ -63,7 +69,7 @@ pub(super) struct Pacing {
     due: usize,
     /// Bytes charged at which the limit calls for a full collection.
     pressure: usize,
-    /// Bytes charged after the last step.
+    /// Bytes charged after the last step, or at which the first step of a cycle is due.
     last: usize,
     /// Bytes in use after the last major collection.
     pub major_base: usize,
@@ -122,31 +128,45 @@ impl Heap {
     /// The bytes that a step has to look at.
     pub(super) fn step_budget(&self) -> isize {
         let p = &self.pacing.parameters;
-        let debt = self.charged.saturating_sub(self.pacing.last).max(p.step_bytes());
-        debt.saturating_mul(RATE).saturating_mul(p.step_multiplier.max(1)).min(isize::MAX as usize) as isize / 100
+        let debt = self
+            .charged
+            .saturating_sub(self.pacing.last)
+            .max(p.step_bytes());
+        debt.saturating_mul(RATE)
+            .saturating_mul(p.step_multiplier.max(1))
+            .min(isize::MAX as usize) as isize
+            / 100
     }
 
     /// Schedules the next step within a cycle.
     pub(super) fn schedule_step(&mut self) {
         self.pacing.last = self.charged;
-        self.pacing.due = self.charged.saturating_add(self.pacing.parameters.step_bytes());
+        self.pacing.due = self
+            .charged
+            .saturating_add(self.pacing.parameters.step_bytes());
         self.update_trigger();
     }
 
     /// Schedules the next cycle when the heap has grown to `percent` of what is in use.
     pub(super) fn schedule_cycle(&mut self, percent: usize) {
         let used = self.used();
-        self.pacing.last = self.charged;
-        let grown = (used / 100).saturating_mul(percent).max(used.saturating_add(CYCLE_MIN));
+        let grown = (used / 100)
+            .saturating_mul(percent)
+            .max(used.saturating_add(CYCLE_MIN));
         // Between steps, rests of spans are charged as well.
         self.pacing.due = grown.saturating_add(self.charged - used);
+        self.pacing.last = self.pacing.due;
         let relieved = used.saturating_add(self.limit.saturating_sub(used) / 2);
         self.pacing.pressure = relieved.max(self.limit - self.limit / 8);
         self.update_trigger();
     }
 
     fn update_trigger(&mut self) {
-        let due = if self.pacing.stopped { usize::MAX } else { self.pacing.due };
+        let due = if self.pacing.stopped {
+            usize::MAX
+        } else {
+            self.pacing.due
+        };
         self.trigger = due.min(self.pacing.pressure);
         self.requested = self.stress || self.charged >= self.trigger;
     }

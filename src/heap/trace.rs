@@ -4,6 +4,7 @@ use std::mem::size_of;
 
 use super::block::CLASS_SIZE;
 use super::mark::{Marker, push};
+use crate::bytecode::Proto;
 use crate::runtime::coroutine::{CallRecord, Coroutine, record_flags};
 use crate::runtime::function::{Closure, Native, UpCell};
 use crate::runtime::metatable::Event;
@@ -11,7 +12,6 @@ use crate::runtime::object::{Gc, Header, Kind};
 use crate::runtime::table::Table;
 use crate::runtime::userdata::Userdata;
 use crate::runtime::value::Value;
-use crate::bytecode::Proto;
 
 /// Which references of a table are weak.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,24 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub const EMPTY: Run = Run { payloads: std::ptr::null(), step: 1, tags: std::ptr::null(), len: 0 };
+    pub const EMPTY: Run = Run {
+        payloads: std::ptr::null(),
+        step: 1,
+        tags: std::ptr::null(),
+        len: 0,
+    };
 
     /// # Safety
     /// The run must be initialised, and `i` below its length.
     #[inline(always)]
     pub unsafe fn get(self, i: usize) -> (u8, u64) {
         // SAFETY: the caller's promise.
-        unsafe { (*self.tags.add(i), *self.payloads.offset(i as isize * self.step)) }
+        unsafe {
+            (
+                *self.tags.add(i),
+                *self.payloads.offset(i as isize * self.step),
+            )
+        }
     }
 }
 
@@ -127,7 +137,8 @@ impl Marker<'_> {
         }
         self.mark_str(info.source);
         size_of::<Proto>()
-            + (info.constants.len() + info.fields.len() + info.protos.len() + info.locals.len()) * size_of::<Value>()
+            + (info.constants.len() + info.fields.len() + info.protos.len() + info.locals.len())
+                * size_of::<Value>()
     }
 
     /// Marks what a coroutine's activations use, and nothing else that lies on its stack.
@@ -177,7 +188,9 @@ impl Marker<'_> {
         if t.metatable.get().is_none() {
             return Weakness::None;
         }
-        let Some(mode) = self.rt.table_event(t, Event::Mode).as_string() else { return Weakness::None };
+        let Some(mode) = self.rt.table_event(t, Event::Mode).as_string() else {
+            return Weakness::None;
+        };
         let has = |c| mode.as_bytes().contains(&c);
         match (has(b'k'), has(b'v')) {
             (false, false) => Weakness::None,
@@ -240,14 +253,29 @@ impl Marker<'_> {
         };
         // The runs follow the header; an overflow block is as large as its shape says.
         let payloads = t.as_ptr().wrapping_add(1).cast::<u64>();
-        let inline =
-            Run { payloads, step: 1, tags: payloads.wrapping_add(capacity).cast(), len: slots.min(capacity) };
+        let inline = Run {
+            payloads,
+            step: 1,
+            tags: payloads.wrapping_add(capacity).cast(),
+            len: slots.min(capacity),
+        };
         if slots <= capacity {
             return (inline, Run::EMPTY, array);
         }
         let payloads = t.overflow.get().cast::<u64>();
-        let tags = payloads.wrapping_add(shapes.overflow_cap(shape) as usize).cast();
-        (inline, Run { payloads, step: 1, tags, len: slots - capacity }, array)
+        let tags = payloads
+            .wrapping_add(shapes.overflow_cap(shape) as usize)
+            .cast();
+        (
+            inline,
+            Run {
+                payloads,
+                step: 1,
+                tags,
+                len: slots - capacity,
+            },
+            array,
+        )
     }
 
     /// # Safety
@@ -290,18 +318,21 @@ unsafe fn window_end(stack: *const Value, record: &CallRecord, next: Option<u32>
         // A host function uses everything up to what it has called.
         return next.unwrap_or(record.top.max(top));
     }
+    // At a safepoint of the running function the interpreter has set the end itself.
+    let Some(next) = next else { return top };
     if record.flags & record_flags::CLOSING != 0 {
-        return next.map_or(record.top, |next| record.top.min(next));
+        return record.top.min(next);
     }
     // SAFETY: below the base of a bytecode function lies its closure; `pc` points into its code.
     let live = unsafe {
         let closure = Value::load(stack.add(record.base as usize - 1)).as_closure();
-        let proto = closure.expect("a frame of bytecode has a closure below its base").proto;
+        let proto = closure
+            .expect("a frame of bytecode has a closure below its base")
+            .proto;
         match record.pc.offset_from(proto.code) {
             0 => proto.params,
             pc => proto.info.live[pc as usize - 1],
         }
     };
-    let end = record.base + live as u32;
-    next.map_or(end, |next| end.min(next))
+    (record.base + live as u32).min(next)
 }

@@ -68,7 +68,11 @@ impl Marker<'_> {
             } else if !is_dead(node.key()) {
                 // Strings as keys are values, kept alive by being there.
                 self.mark_value(node.key());
-                if node.value().as_object().is_some_and(|v| !Heap::is_cell_marked(cell(v))) {
+                if node
+                    .value()
+                    .as_object()
+                    .is_some_and(|v| !Heap::is_cell_marked(cell(v)))
+                {
                     progress = true;
                     self.mark_value(node.value());
                 }
@@ -128,7 +132,13 @@ impl Marker<'_> {
         let (inline, overflow, array) = self.runs(t);
         for i in 0..inline.len + overflow.len {
             // SAFETY: the runs of a table are initialised.
-            let slot = unsafe { if i < inline.len { inline.get(i) } else { overflow.get(i - inline.len) } };
+            let slot = unsafe {
+                if i < inline.len {
+                    inline.get(i)
+                } else {
+                    overflow.get(i - inline.len)
+                }
+            };
             if !self.survives(slot) {
                 let key = self.rt.shapes.keys(t.shape.get())[i];
                 self.remove(t, Value::string(key));

@@ -972,7 +972,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let t = table_at!(reg!(i.a()));
                     let first = reg!(i.a() + 1);
                     let n = if i.b() != 0 { i.b() } else { st.top.offset_from(first) as usize };
-                    raising!(slow::set_list(st, t, i.d() as i64 + 1, first, n));
+                    raising!(slow::set_list(st, t, i.d().saturating_add(1), first, n));
                 }
 
                 Op::ADD => arith!(i, reg!(i.b()), reg!(i.c()), i64::wrapping_add, |x: f64, y: f64| x + y, Add, specialise, ADD_INT, ADD_FLOAT),
@@ -1352,7 +1352,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::CLOSE => {
                     let from = st.index_of(reg!(i.a()));
                     // Executed again after each variable, until none is left.
-                    (*st.record).pc = pc.sub(1);
+                    (*st.record).pc = pc;
                     match st.close_one(from)? {
                         None => {}
                         Some(Outcome::Exit) => return Ok(Outcome::Exit),

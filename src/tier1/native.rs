@@ -271,7 +271,7 @@ impl State {
 
     /// The string form of a number, as `tostring` gives it.
     pub fn number_to_str(&mut self, v: Value) -> Result<Gc<Str>, Raised> {
-        let mut buffer = number::NumberBuffer::new();
+        let mut buffer = number::NumberBuffer::default();
         let text = match v.as_int() {
             Some(i) => number::format_int(i, &mut buffer),
             None => number::format_float(v.as_float_unchecked(), &mut buffer),

@@ -155,9 +155,6 @@ impl State {
     #[inline(never)]
     pub(super) fn poll(&mut self) -> Result<Outcome, Raised> {
         self.check_cancelled()?;
-        if self.rt.flush_caches {
-            self.flush_caches();
-        }
         let bits = self.interrupt.fetch_and(interrupt::CANCEL, Ordering::Relaxed);
         if bits & interrupt::FINALIZE != 0 {
             self.run_finalizers()?;

@@ -13,6 +13,7 @@ use crate::bytecode::cache::{FieldCache, SlotKind};
 use crate::bytecode::{CellSource, Instr, Proto};
 use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::function::{CellState, Closure, UpCell};
+use crate::runtime::assumption::Assumption;
 use crate::runtime::metatable::Event;
 use crate::runtime::number;
 use crate::runtime::string::Str;
@@ -157,8 +158,8 @@ fn binary_handler(st: &State, event: Event, x: Value, y: Value) -> Value {
 
 /// Where an `__index` or `__newindex` chain ends.
 enum Chain {
-    /// A value (or, for a store, a table that takes it).
-    Table(Gc<Table>, Value),
+    /// A value.
+    Value(Value),
     /// A function, and the object to call it with.
     Handler(Value, Value),
 }
@@ -170,11 +171,11 @@ fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raise
             Some(t) => {
                 let v = st.rt.get(t, key);
                 if !v.is_nil() {
-                    return Ok(Chain::Table(t, v));
+                    return Ok(Chain::Value(v));
                 }
                 let handler = st.rt.table_event(t, Event::Index);
                 if handler.is_nil() {
-                    return Ok(Chain::Table(t, Value::NIL));
+                    return Ok(Chain::Value(Value::NIL));
                 }
                 handler
             }
@@ -198,7 +199,7 @@ fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raise
 #[inline(never)]
 pub fn get_index(st: &mut State, object: Value, key: Value, dest: usize) -> Result<Outcome, Raised> {
     match index_chain(st, object, key)? {
-        Chain::Table(_, v) => {
+        Chain::Value(v) => {
             let to = st.frame().base + dest as u32;
             // SAFETY: `dest` is a register of the current frame.
             unsafe { Value::store(st.slot(to), v) };
@@ -247,6 +248,9 @@ pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<
 impl State {
     /// Turns a failed table store into a raised error.
     pub fn check_store(&mut self, r: Result<(), TableError>) -> Result<(), Raised> {
+        if self.rt.flush_caches {
+            self.flush_caches();
+        }
         match r {
             Ok(()) => Ok(()),
             Err(TableError::NilKey) => Err(self.raise_at("index is nil")),
@@ -290,7 +294,7 @@ impl State {
             cell.state.set(CellState::Constant);
         } else {
             cell.state.set(CellState::Mutable);
-            self.rt.cell_changed(cell);
+            self.rt.assumption_broken(Assumption::CellConstant(cell));
         }
     }
 }
@@ -338,7 +342,7 @@ pub fn get_method(
     // SAFETY: `dest` and the register above it belong to the current frame.
     unsafe { Value::store(st.slot(to + 1), receiver) };
     match found {
-        Chain::Table(_, v) => {
+        Chain::Value(v) => {
             // SAFETY: as above.
             unsafe { Value::store(st.slot(to), v) };
             Ok(Outcome::Continue)
@@ -427,7 +431,8 @@ pub unsafe fn live_after(proto: *const Proto, pc: *const Instr, dest: usize) -> 
     // SAFETY: there is a count for each instruction.
     unsafe {
         let at = pc.offset_from((*proto).code) as usize - 1;
-        (*(*proto).info.live.get_unchecked(at) as usize).max(dest + 1)
+        let live: &[u8] = &(&(*proto).info).live;
+        (*live.get_unchecked(at) as usize).max(dest + 1)
     }
 }
 
@@ -612,10 +617,10 @@ impl State {
 
 /// Stores `n` values from `first` into the array part of `t`, from index `start`.
 #[inline(never)]
-pub fn set_list(st: &mut State, t: Gc<Table>, start: i64, first: *const Value, n: usize) -> Result<(), Raised> {
+pub fn set_list(st: &mut State, t: Gc<Table>, start: u32, first: *const Value, n: usize) -> Result<(), Raised> {
     // SAFETY: `n` registers from `first` are initialised.
-    let stored = unsafe { st.rt.set_list(t, start, first, n) };
-    st.check_memory(stored)
+    let stored = unsafe { st.rt.set_list(t, start, first, n as u32) };
+    st.check_store(stored)
 }
 
 /// Prepares a numeric loop whose fast path did not apply; whether it runs at all.
@@ -795,9 +800,6 @@ pub fn leave(st: &mut State, first: *mut Value, n: usize) -> Result<Outcome, Rai
     let first = st.index_of(first);
     if st.frame().flags & record_flags::TBC != 0 {
         // The return is executed again after each variable.
-        let frame = st.frame_mut();
-        // SAFETY: the program counter points behind the return.
-        frame.pc = unsafe { frame.pc.sub(1) };
         if let Some(outcome) = st.close_before_return(first, n as u32)? {
             return Ok(outcome);
         }

@@ -12,6 +12,7 @@ use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::{CallRecord, Coroutine, Status};
 use crate::runtime::object::{Gc, Kind};
+use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
@@ -29,19 +30,18 @@ pub const STACK_SLACK: u32 = 8;
 /// Host functions that may be in progress on the native stack at a time.
 pub const NATIVE_DEPTH_MAX: u32 = 196;
 
+/// Passes through a loop or function before its first recording.
+const HOT_THRESHOLD: u32 = 64;
 const FIRST_STACK: u32 = 48;
 const FIRST_RECORDS: u32 = 6;
 
 /// Bits of [`State::interrupt`].
 pub mod interrupt {
-    /// The collector wants to run.
-    pub const COLLECT: u32 = 1;
     /// The host has asked the VM to stop.
-    pub const CANCEL: u32 = 2;
-    /// Inline caches must be forgotten before the next instruction.
-    pub const FLUSH: u32 = 4;
+    pub const CANCEL: u32 = 1;
     /// Finalizers are waiting.
-    pub const FINALIZE: u32 = 8;
+    pub const FINALIZE: u32 = 2;
+
 }
 
 /// What the host has set up, and counters of what the VM did.
@@ -111,6 +111,46 @@ pub struct State {
 unsafe impl Send for State {}
 
 impl State {
+    /// A VM without libraries. Boxed, because others may point to its interrupt word.
+    pub fn new() -> Result<Box<State>, OutOfMemory> {
+        let mut rt = Runtime::new()?;
+        let globals = rt.new_table(ShapeId::EMPTY, 0)?;
+        rt.make_holder(globals)?;
+        let registry = rt.new_table(ShapeId::EMPTY, 0)?;
+        let main = State::new_coroutine(&mut rt)?;
+        let memory_message = rt.intern_static(b"not enough memory")?;
+        let mut st = Box::new(State {
+            interrupt: AtomicU32::new(0),
+            record: ptr::null_mut(),
+            stack: ptr::null_mut(),
+            stack_limit: ptr::null_mut(),
+            records_end: ptr::null_mut(),
+            top: ptr::null_mut(),
+            rt,
+            co: main,
+            main,
+            error: Value::NIL,
+            pending: None,
+            error_handled: false,
+            native_depth: 0,
+            globals,
+            registry,
+            handles: Default::default(),
+            memory_message,
+            hot_threshold: HOT_THRESHOLD,
+            recording: Default::default(),
+            counters: Counters::default(),
+            finalizing: false,
+            traceback: None,
+            keep_traceback: false,
+            cancelling: false,
+            warnings: None,
+            extensions: Default::default(),
+        });
+        st.enter_coroutine(main);
+        Ok(st)
+    }
+
     /// Raises `v`.
     #[cold]
     pub fn raise(&mut self, v: Value) -> Raised {
@@ -187,9 +227,9 @@ impl State {
         let stack_layout = stack_layout(FIRST_STACK);
         let record_layout = record_layout(FIRST_RECORDS);
         rt.heap.charge(stack_layout.size() + record_layout.size())?;
-        // SAFETY: neither layout is empty.
+        // SAFETY: neither layout is empty. All bits zero is nil.
         let (stack, records) =
-            unsafe { (alloc::alloc(stack_layout) as *mut Value, alloc::alloc(record_layout) as *mut CallRecord) };
+            unsafe { (alloc::alloc_zeroed(stack_layout) as *mut Value, alloc::alloc(record_layout) as *mut CallRecord) };
         let cell = if stack.is_null() || records.is_null() {
             Err(OutOfMemory)
         } else {
@@ -214,7 +254,7 @@ impl State {
         let p = cell.cast::<Coroutine>();
         // SAFETY: the cell is fresh and large enough; the stack has at least one slot and one record.
         let co = unsafe {
-            stack.write(Value::NIL);
+            // The stack's slots are nil: all bits zero.
             records.write(CallRecord::bottom());
             p.write(Coroutine {
                 barrier: Default::default(),
@@ -309,6 +349,9 @@ impl State {
         }
         if size < old {
             self.rt.heap.discharge(old_layout.size() - new_layout.size());
+        } else {
+            // SAFETY: the new part of the allocation. The collector relies on every slot holding a value.
+            unsafe { p.add(old as usize).write_bytes(0, (size - old) as usize) };
         }
         self.co.stack.set(p);
         self.co.stack_size.set(size);

@@ -25,7 +25,7 @@ use super::{StrId, SyntaxError, chunk_id, fold, parse};
 use crate::bytecode::builder::{BuildError, FunctionBuilder, FunctionHead, JumpList, instr};
 use crate::bytecode::{CapturedVar, CellSource, Op, Proto, proto_flags};
 use crate::runtime::object::Gc;
-use crate::runtime::runtime::Runtime;
+use crate::runtime::Runtime;
 use crate::runtime::string::Str;
 
 /// Why a chunk cannot be compiled.

@@ -1,0 +1,5 @@
+//! Tests of the heap: the allocator by itself, and the collector on graphs of real objects.
+
+mod alloc;
+mod graph;
+mod objects;
