@@ -3,8 +3,10 @@
 pub mod builder;
 pub mod cache;
 pub mod lines;
+pub mod names;
 pub mod listing;
 mod proto;
+pub mod source;
 
 pub use cache::{CallSite, FieldCache, LoopSite, ReturnSite, TableSite};
 pub use proto::{CapturedVar, CellSource, LocalVar, Proto, ProtoInfo, proto_flags};
