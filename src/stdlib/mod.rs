@@ -2,8 +2,10 @@
 
 mod date;
 mod format;
+mod io;
 mod pack;
 mod pattern;
+mod stream;
 mod string;
 mod support;
 
