@@ -7,7 +7,7 @@ use std::mem::size_of;
 use std::ptr;
 
 use super::Proto;
-use crate::runtime::object::Gc;
+use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
@@ -105,6 +105,17 @@ impl FieldCache {
         if !more.is_null() {
             // SAFETY: `more` is null or a box made by the interpreter for this cache alone.
             drop(unsafe { Box::from_raw(more) });
+        }
+    }
+}
+
+impl FieldCache {
+    pub(super) fn sweep(&self, alive: &dyn Fn(Gc<Header>) -> bool) {
+        let dead = |holder: Option<Gc<Table>>| holder.is_some_and(|t| !alive(t.header()));
+        // SAFETY: null, or a live box owned by the cache.
+        let more = unsafe { self.more.get().as_ref() };
+        if dead(self.holder.get()) || more.is_some_and(|p| p.entries[..p.len].iter().any(|e| dead(e.holder))) {
+            self.clear();
         }
     }
 }

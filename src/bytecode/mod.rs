@@ -2,7 +2,9 @@
 
 pub mod cache;
 pub mod lines;
+pub mod names;
 mod proto;
+pub mod source;
 
 pub use cache::{CallSite, FieldCache, LoopSite, ReturnSite, TableSite};
 pub use proto::{CapturedVar, CellSource, LocalVar, Proto, ProtoInfo, proto_flags};

@@ -6,7 +6,7 @@ use std::mem::{offset_of, size_of};
 use super::cache::{CallSite, FieldCache, LoopSite, TableSite};
 use super::lines::LineTable;
 use super::Instr;
-use crate::runtime::object::{Gc, Kind, Object};
+use crate::runtime::object::{Gc, Header, Kind, Object};
 use crate::runtime::string::Str;
 use crate::runtime::value::Value;
 
@@ -78,6 +78,23 @@ pub struct LocalVar {
     pub start: u32,
     /// The first instruction at which it no longer is.
     pub end: u32,
+}
+
+impl ProtoInfo {
+    /// Clears the inline caches that name dead objects. Called in the atomic phase of a collection.
+    pub(crate) fn sweep_caches(&self, alive: &dyn Fn(Gc<Header>) -> bool) {
+        self.fields.iter().for_each(|cache| cache.sweep(alive));
+        for site in &self.calls {
+            if site.proto.get().is_some_and(|p| !alive(p.header())) {
+                site.proto.set(None);
+            }
+        }
+        for site in &self.tables {
+            if site.sample.get().is_some_and(|t| !alive(t.header())) {
+                site.sample.set(None);
+            }
+        }
+    }
 }
 
 /// The parts of a prototype that are not on hot paths, and the owner of its arrays.

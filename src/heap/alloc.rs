@@ -279,6 +279,11 @@ impl Heap {
         self.charged - unused
     }
 
+    /// Bytes that blocks hold of the system's memory, used or not. Large cells and host memory are not among them.
+    pub fn reserved(&self) -> usize {
+        self.regions.reserved()
+    }
+
     /// The most bytes that [`Heap::used`] may reach, as far as allocations of this heap and `charge` go.
     pub fn limit(&self) -> usize {
         self.limit

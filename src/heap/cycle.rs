@@ -178,7 +178,7 @@ impl Runtime {
         }
         m.clear_weak_keys();
         m.clear_weak_values(seen);
-        self.report_deaths(roots);
+        self.report_deaths();
         let marking = &mut self.heap.marking;
         marking.clear_lists();
         // Clearing entries logs tables, to no purpose.
@@ -190,9 +190,11 @@ impl Runtime {
     }
 
     /// Tells everyone with weak references who is dead.
-    fn report_deaths(&mut self, roots: &dyn Roots) {
+    fn report_deaths(&mut self) {
         let alive = |object: Gc<Header>| Heap::is_marked(object);
-        roots.sweep_weak(&alive);
+        for proto in self.heap.protos().filter(|p| alive(p.header())) {
+            proto.info.sweep_caches(&alive);
+        }
         self.sweep_weak(&alive);
     }
 }

@@ -146,10 +146,6 @@ impl LargeCells {
             unsafe { head.as_mut().marked = false };
         }
     }
-
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
 }
 
 impl Drop for LargeCells {

@@ -20,9 +20,6 @@ use crate::runtime::value::{Tag, Value};
 pub trait Roots {
     /// Marks everything that is reachable from outside the heap. The running coroutine must have been written back.
     fn trace(&self, marker: &mut Marker<'_>);
-
-    /// Marking is complete: drops weak references to objects that are not `alive`.
-    fn sweep_weak(&self, alive: &dyn Fn(Gc<Header>) -> bool);
 }
 
 /// The lists of a marking in progress.

@@ -17,7 +17,7 @@ pub enum Mode {
 /// Bytes looked at per byte allocated, at a `stepmul` of 100.
 const RATE: usize = 4;
 /// A cycle does not begin before this many bytes have been allocated since the last one.
-const CYCLE_MIN: usize = 64 << 10;
+const CYCLE_MIN: usize = 256 << 10;
 
 /// The parameters, as `collectgarbage` takes them.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +69,7 @@ pub(super) struct Pacing {
     due: usize,
     /// Bytes charged at which the limit calls for a full collection.
     pressure: usize,
-    /// Bytes charged after the last step.
+    /// Bytes charged after the last step, or at which the first step of a cycle is due.
     last: usize,
     /// Bytes in use after the last major collection.
     pub major_base: usize,
@@ -150,12 +150,12 @@ impl Heap {
     /// Schedules the next cycle when the heap has grown to `percent` of what is in use.
     pub(super) fn schedule_cycle(&mut self, percent: usize) {
         let used = self.used();
-        self.pacing.last = self.charged;
         let grown = (used / 100)
             .saturating_mul(percent)
             .max(used.saturating_add(CYCLE_MIN));
         // Between steps, rests of spans are charged as well.
         self.pacing.due = grown.saturating_add(self.charged - used);
+        self.pacing.last = self.pacing.due;
         let relieved = used.saturating_add(self.limit.saturating_sub(used) / 2);
         self.pacing.pressure = relieved.max(self.limit - self.limit / 8);
         self.update_trigger();

@@ -318,8 +318,10 @@ unsafe fn window_end(stack: *const Value, record: &CallRecord, next: Option<u32>
         // A host function uses everything up to what it has called.
         return next.unwrap_or(record.top.max(top));
     }
+    // At a safepoint of the running function the interpreter has set the end itself.
+    let Some(next) = next else { return top };
     if record.flags & record_flags::CLOSING != 0 {
-        return next.map_or(record.top, |next| record.top.min(next));
+        return record.top.min(next);
     }
     // SAFETY: below the base of a bytecode function lies its closure; `pc` points into its code.
     let live = unsafe {
@@ -332,6 +334,5 @@ unsafe fn window_end(stack: *const Value, record: &CallRecord, next: Option<u32>
             pc => proto.info.live[pc as usize - 1],
         }
     };
-    let end = record.base + live as u32;
-    next.map_or(end, |next| end.min(next))
+    (record.base + live as u32).min(next)
 }

@@ -7,8 +7,8 @@
 use std::ptr::{self, NonNull};
 use std::slice;
 
+use super::Runtime;
 use super::object::Gc;
-use super::runtime::Runtime;
 use super::table::{Table, TableError};
 use super::value::{Tag, Value};
 use crate::heap::OutOfMemory;
@@ -307,7 +307,7 @@ impl Runtime {
                 node.set_value(Value::NIL);
             }
         };
-        if ((cap - len) as usize) < hash.len() {
+        if ((cap - len) as usize) < hash.node_count() {
             for i in len + 1..=cap {
                 if let Some(at) = hash.find_int(i as i64) {
                     take(i, &hash.nodes()[at]);

@@ -36,8 +36,10 @@ pub enum Continuation {
     /// A comparison metamethod: the caller jumps if the truth of the result equals the lowest bit of `aux`;
     /// the rest of it is the distance.
     Jump,
-    /// The results are dropped (`__newindex`, `__close` at the end of a block).
+    /// The results are dropped (`__newindex`).
     Discard,
+    /// The results are dropped and the caller executes its instruction again (closing variables one by one).
+    Repeat,
     /// `__concat`: the caller goes on concatenating; `aux` is the number of operands left before the result.
     Concat,
     /// The function was entered from Rust; returning leaves the interpreter loop.

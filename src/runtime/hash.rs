@@ -128,7 +128,7 @@ impl HashPart {
     }
 
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn node_count(&self) -> usize {
         self.mask as usize + 1
     }
 
@@ -140,16 +140,16 @@ impl HashPart {
 
     #[inline(always)]
     pub fn nodes(&self) -> &[Node] {
-        // SAFETY: `len` initialised nodes follow the head in its block.
+        // SAFETY: so many initialised nodes follow the head in its block.
         unsafe {
             let first = (self as *const HashPart as *const u8).add(HEAD) as *const Node;
-            slice::from_raw_parts(first, self.len())
+            slice::from_raw_parts(first, self.node_count())
         }
     }
 
     #[inline(always)]
     fn node(&self, i: usize) -> &Node {
-        debug_assert!(i < self.len());
+        debug_assert!(i < self.node_count());
         // SAFETY: main positions are masked, and chains lead from node to node of this part.
         unsafe { self.nodes().get_unchecked(i) }
     }

@@ -1,10 +1,10 @@
 //! Metatables: the events, and how to get at the metamethod of a value.
 
+use super::Runtime;
 use super::assumption::Assumption;
 use super::class::ClassId;
 use super::class::Events;
 use super::object::Gc;
-use super::runtime::Runtime;
 use super::shape::{Location, ShapeId};
 use super::table::{Table, table_flags};
 use super::value::{Tag, Value};
@@ -169,7 +169,8 @@ impl Runtime {
         }
     }
 
-    /// Whether a shape tells the events of its tables' metatables.
+    /// Whether the events of a table's metatable (if any) follow from its shape.
+    #[inline]
     pub fn class_is_known(&self, shape: ShapeId) -> bool {
         self.classes.is_known(self.shapes.class(shape))
     }

@@ -3,6 +3,7 @@
 pub mod array;
 pub mod assumption;
 pub mod class;
+mod context;
 pub mod coroutine;
 pub mod function;
 pub mod hash;
@@ -10,7 +11,6 @@ pub mod hasher;
 pub mod metatable;
 pub mod number;
 pub mod object;
-mod runtime;
 pub mod shape;
 pub mod string;
 pub mod table;
@@ -19,4 +19,4 @@ mod tests;
 pub mod userdata;
 pub mod value;
 
-pub use runtime::Runtime;
+pub use context::Runtime;

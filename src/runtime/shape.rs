@@ -523,18 +523,17 @@ impl Shapes {
         Ok(Some(id))
     }
 
-    /// Adds a key to an owned shape. The id changes if someone relies on the key's absence.
+    /// Adds a key to an owned shape. The id changes if someone relies on the key's absence, or if slots move.
     pub(super) fn add_owned_key(
         &mut self,
         id: ShapeId,
         key: Gc<Str>,
     ) -> Result<ShapeId, OutOfMemory> {
-        let keys = self.shape(id).keys as usize;
-        let renew = self
-            .shape(id)
-            .owned
-            .as_ref()
-            .is_some_and(|o| o.absence_seen.get());
+        let shape = self.shape(id);
+        let keys = shape.keys as usize;
+        let overflow = (shape.slots + 1).saturating_sub(shape.inline_cap as u32);
+        let renew = shape.owned.as_ref().is_some_and(|o| o.absence_seen.get())
+            || overflow_capacity(overflow) != self.overflow_cap(id);
         if renew {
             self.list.try_reserve(1).map_err(|_| OutOfMemory)?;
         }

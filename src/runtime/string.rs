@@ -14,9 +14,9 @@ use std::slice;
 
 use smallvec::SmallVec;
 
+use super::Runtime;
 use super::hasher::hash_bytes;
 use super::object::{Gc, Header, Kind, Object};
-use super::runtime::Runtime;
 use crate::heap::{Heap, OutOfMemory};
 
 /// The longest interned string, in bytes.

@@ -9,12 +9,12 @@ use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 use std::ptr::{self, NonNull};
 
+use super::Runtime;
 use super::array::ArrayKind;
 use super::assumption::Assumption;
 use super::hash::HashPart;
 use super::number;
 use super::object::{Gc, Kind, Object};
-use super::runtime::Runtime;
 use super::shape::{self, Location, ShapeId};
 use super::string::Str;
 use super::value::{Tag, Value};
@@ -211,7 +211,7 @@ impl Gc<Table> {
     /// The hash part's block and its size, for the collector.
     pub fn hash_block(self) -> Option<(NonNull<u8>, usize)> {
         let hash = self.hash_part()?;
-        NonNull::new(self.hash.get()).map(|p| (p.cast(), HashPart::size(hash.len())))
+        NonNull::new(self.hash.get()).map(|p| (p.cast(), HashPart::size(hash.node_count())))
     }
 }
 
@@ -293,19 +293,21 @@ impl Runtime {
 
     // Reading.
 
-    /// Where the table has a short string key, for those who will remember it: if the table is a holder and
-    /// lacks the key, its shape will change when the key is added.
+    /// Where the table has a short string key.
     #[inline]
     pub fn locate(&self, t: Gc<Table>, key: Gc<Str>) -> Location {
         if t.has_flag(table_flags::DICTIONARY) {
             let node = t.hash_part().and_then(|hash| hash.find_str(key));
             return node.map_or(Location::Absent, |at| Location::Dictionary(at as u32));
         }
-        let location = self.shapes.locate(t.shape.get(), key);
-        if location == Location::Absent {
-            self.shapes.note_absence(t.shape.get());
-        }
-        location
+        self.shapes.locate(t.shape.get(), key)
+    }
+
+    /// Notes that the caller will rely on a key being absent from all tables with this table's shape. A holder's
+    /// shape then changes when a key is added.
+    #[inline]
+    pub fn rely_on_absence(&self, t: Gc<Table>) {
+        self.shapes.note_absence(t.shape.get());
     }
 
     /// The value of a short string key.
@@ -410,10 +412,7 @@ impl Runtime {
                 t.clear_element(i as u32);
                 return Ok(());
             }
-        } else if n < cap {
-            t.extend_to(i as u32, v);
-            return Ok(());
-        } else if n == len && self.grow_array(t)? {
+        } else if n < cap || n == len && self.grow_array(t)? {
             t.extend_to(i as u32, v);
             return Ok(());
         }
@@ -560,13 +559,28 @@ impl Runtime {
         let slots = self.shapes.slot_count(id);
         let owned = t.has_flag(table_flags::OWNED);
         let inline = self.shapes.inline_cap(id);
-        if slots >= inline {
-            self.grow_overflow(t, slots - inline)?;
-        }
-        let next = if owned {
-            self.shapes.add_owned_key(id, key)?
+        let used = slots.saturating_sub(inline);
+        let block = if slots < inline {
+            None
         } else {
-            next
+            self.next_overflow(used)?
+        };
+        let next = if owned {
+            self.shapes.add_owned_key(id, key)
+        } else {
+            Ok(next)
+        };
+        let next = match (next, block) {
+            (Ok(next), Some(block)) => {
+                self.move_overflow(t, used, block);
+                next
+            }
+            (Err(e), Some(block)) => {
+                self.heap
+                    .free(block, 9 * shape::overflow_capacity(used + 1) as usize);
+                return Err(e.into());
+            }
+            (next, None) => next?,
         };
         t.put_slot(self.shapes.slot_location(next, slots), v);
         t.shape.set(next);
@@ -611,14 +625,19 @@ impl Runtime {
         self.shapes.add_key(id, key).map(Some)
     }
 
-    /// Makes room for one slot more in the overflow block, which has `used`.
-    fn grow_overflow(&mut self, t: Gc<Table>, used: u32) -> Result<(), OutOfMemory> {
+    /// A larger overflow block for a table whose present one, with `used` slots, is full.
+    fn next_overflow(&mut self, used: u32) -> Result<Option<NonNull<u8>>, OutOfMemory> {
+        let cap = shape::overflow_capacity(used + 1);
+        if cap == shape::overflow_capacity(used) {
+            return Ok(None);
+        }
+        self.heap.alloc(9 * cap as usize).map(Some)
+    }
+
+    /// Moves the `used` slots of the overflow block to the larger one from `next_overflow`.
+    fn move_overflow(&mut self, t: Gc<Table>, used: u32, block: NonNull<u8>) {
         let old_cap = shape::overflow_capacity(used) as usize;
         let cap = shape::overflow_capacity(used + 1) as usize;
-        if cap == old_cap {
-            return Ok(());
-        }
-        let block = self.heap.alloc(9 * cap)?;
         if let Some(old) = NonNull::new(t.overflow.get()) {
             // SAFETY: both blocks hold their capacity's payloads followed by tags; `used` of each are in use.
             unsafe {
@@ -629,7 +648,6 @@ impl Runtime {
             self.heap.free(old, 9 * old_cap);
         }
         t.overflow.set(block.as_ptr());
-        Ok(())
     }
 
     /// The overflow block and its size, for the collector.
@@ -785,7 +803,7 @@ impl Runtime {
         // bins[b]: integer keys in (2^(b-1), 2^b].
         let mut bins = [0u32; 33];
         let mut count_int = |key: Value| {
-            if let Some(i) = key.as_int().filter(|&i| i >= 1 && i <= 1 << 32) {
+            if let Some(i) = key.as_int().filter(|i| (1..=1 << 32).contains(i)) {
                 bins[64 - (i as u64 - 1).leading_zeros() as usize] += 1;
             }
         };
@@ -831,7 +849,7 @@ impl Runtime {
         } else {
             let mut nodes = HashPart::nodes_for(count);
             // Where keys come and go, room to breathe: else every few insertions would end here.
-            if old.is_some_and(|hash| hash.len() == nodes) && count > nodes / 4 * 3 {
+            if old.is_some_and(|hash| hash.node_count() == nodes) && count > nodes / 4 * 3 {
                 nodes *= 2;
             }
             Some(HashPart::alloc(&mut self.heap, nodes)?)
@@ -850,7 +868,7 @@ impl Runtime {
             if let Err(e) = self.set_array_cap(t, cap) {
                 t.array_len.set(len);
                 if let (Some(p), Some(part)) = (new, part) {
-                    self.heap.free(p.cast(), HashPart::size(part.len()));
+                    self.heap.free(p.cast(), HashPart::size(part.node_count()));
                 }
                 return Err(e.into());
             }

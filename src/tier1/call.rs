@@ -306,6 +306,12 @@ impl State {
                 return Ok(Ok(Outcome::Exit));
             }
             Continuation::Discard => self.pop_record(),
+            Continuation::Repeat => {
+                self.pop_record();
+                let caller = self.frame_mut();
+                // SAFETY: the program counter lies behind the instruction that made the call.
+                caller.pc = unsafe { caller.pc.sub(1) };
+            }
             Continuation::StoreResult => {
                 let v = self.first_result(first, n);
                 self.pop_record();

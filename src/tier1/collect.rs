@@ -1,12 +1,12 @@
 //! The collector's host side: what a VM keeps alive, what it refers to weakly, and running finalizers.
 
 use super::state::{Raised, State, interrupt};
-use crate::bytecode::{FieldCache, Op, Proto};
+use crate::bytecode::{FieldCache, Op};
 use crate::heap::{Marker, Roots};
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::metatable::Event;
-use crate::runtime::object::{Gc, Header};
+use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
@@ -18,7 +18,6 @@ struct VmRoots<'a> {
     message: Gc<Str>,
     error: Value,
     handles: &'a [Value],
-    protos: Vec<Gc<Proto>>,
 }
 
 impl Roots for VmRoots<'_> {
@@ -30,32 +29,6 @@ impl Roots for VmRoots<'_> {
         self.handles.iter().for_each(|v| marker.mark_value(*v));
     }
 
-    fn sweep_weak(&self, alive: &dyn Fn(Gc<Header>) -> bool) {
-        for proto in self.protos.iter().filter(|p| alive(p.header())) {
-            let info = &proto.info;
-            info.fields.iter().for_each(|cache| sweep_field(cache, alive));
-            for site in &info.calls {
-                if site.proto.get().is_some_and(|p| !alive(p.header())) {
-                    site.proto.set(None);
-                }
-            }
-            for site in &info.tables {
-                if site.sample.get().is_some_and(|t| !alive(t.header())) {
-                    site.sample.set(None);
-                }
-            }
-        }
-    }
-}
-
-fn sweep_field(cache: &FieldCache, alive: &dyn Fn(Gc<Header>) -> bool) {
-    let dead = |holder: Option<Gc<Table>>| holder.is_some_and(|t| !alive(t.header()));
-    let more = cache.more.get();
-    // SAFETY: null, or a live box owned by the cache.
-    let poly = unsafe { more.as_ref() };
-    if dead(cache.holder.get()) || poly.is_some_and(|p| p.entries[..p.len].iter().any(|e| dead(e.holder))) {
-        cache.clear();
-    }
 }
 
 impl State {
@@ -73,7 +46,6 @@ impl State {
             message: self.memory_message,
             error: self.error,
             handles: self.handles.values(),
-            protos: self.rt.heap.protos().collect(),
         };
         let result = run(&mut self.rt, &roots);
         if self.rt.flush_caches {
@@ -155,8 +127,7 @@ impl State {
     /// Forgets all inline caches: shapes that they check no longer mean what they did.
     pub(super) fn flush_caches(&mut self) {
         self.rt.flush_caches = false;
-        let protos: Vec<Gc<Proto>> = self.rt.heap.protos().collect();
-        for proto in protos {
+        for proto in self.rt.heap.protos() {
             proto.info.fields.iter().for_each(FieldCache::clear);
             for i in 0..proto.info.code.len() {
                 // SAFETY: within the code; the general form has the same operands.

@@ -39,6 +39,7 @@ fn plan_get(st: &mut State, t: Gc<Table>, key: Gc<Str>) -> Option<FieldEntry> {
         Location::Absent if !class_known => return None,
         Location::Absent => {}
     }
+    st.rt.rely_on_absence(t);
     let index = st.rt.table_event(t, Event::Index);
     plan_through(st, index, key, shape)
 }
@@ -63,6 +64,7 @@ fn plan_through(st: &mut State, mut index: Value, key: Gc<Str>, shape: ShapeId) 
                 if holder.metatable.get().is_some() && !st.rt.class_is_known(holder.shape.get()) {
                     return None;
                 }
+                st.rt.rely_on_absence(holder);
                 index = st.rt.table_event(holder, Event::Index);
                 continue;
             }

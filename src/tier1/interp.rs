@@ -1352,7 +1352,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::CLOSE => {
                     let from = st.index_of(reg!(i.a()));
                     // Executed again after each variable, until none is left.
-                    (*st.record).pc = pc.sub(1);
+                    (*st.record).pc = pc;
                     match st.close_one(from)? {
                         None => {}
                         Some(Outcome::Exit) => return Ok(Outcome::Exit),

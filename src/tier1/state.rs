@@ -227,9 +227,9 @@ impl State {
         let stack_layout = stack_layout(FIRST_STACK);
         let record_layout = record_layout(FIRST_RECORDS);
         rt.heap.charge(stack_layout.size() + record_layout.size())?;
-        // SAFETY: neither layout is empty.
+        // SAFETY: neither layout is empty. All bits zero is nil.
         let (stack, records) =
-            unsafe { (alloc::alloc(stack_layout) as *mut Value, alloc::alloc(record_layout) as *mut CallRecord) };
+            unsafe { (alloc::alloc_zeroed(stack_layout) as *mut Value, alloc::alloc(record_layout) as *mut CallRecord) };
         let cell = if stack.is_null() || records.is_null() {
             Err(OutOfMemory)
         } else {
@@ -254,7 +254,7 @@ impl State {
         let p = cell.cast::<Coroutine>();
         // SAFETY: the cell is fresh and large enough; the stack has at least one slot and one record.
         let co = unsafe {
-            stack.write(Value::NIL);
+            // The stack's slots are nil: all bits zero.
             records.write(CallRecord::bottom());
             p.write(Coroutine {
                 barrier: Default::default(),
@@ -349,6 +349,9 @@ impl State {
         }
         if size < old {
             self.rt.heap.discharge(old_layout.size() - new_layout.size());
+        } else {
+            // SAFETY: the new part of the allocation. The collector relies on every slot holding a value.
+            unsafe { p.add(old as usize).write_bytes(0, (size - old) as usize) };
         }
         self.co.stack.set(p);
         self.co.stack_size.set(size);

@@ -244,7 +244,7 @@ impl State {
     }
 
     fn close_call(&mut self, method: Value, v: Value) -> Result<Outcome, Raised> {
-        self.call_metamethod(method, &[v, Value::NIL], Return::to(Continuation::Discard, 0))
+        self.call_metamethod(method, &[v, Value::NIL], Return::to(Continuation::Repeat, 0))
     }
 
     fn running_registers(&self) -> u32 {

@@ -21,7 +21,6 @@ impl Roots for TestRoots {
         self.0.borrow().iter().for_each(|&v| marker.mark_value(v));
     }
 
-    fn sweep_weak(&self, _alive: &dyn Fn(Gc<Header>) -> bool) {}
 }
 
 pub(super) fn new_table(rt: &mut Runtime) -> Gc<Table> {
