@@ -3,6 +3,7 @@
 mod date;
 mod format;
 mod io;
+mod os;
 mod pack;
 mod pattern;
 mod stream;

@@ -23,7 +23,7 @@ pub fn index(st: &mut State, object: Value, key: Value) -> Result<Value, Raised>
         } else {
             let handler = st.rt.metamethod(object, Event::Index);
             if handler.is_nil() {
-                return Err(message::index_error(st, object, key));
+                return Err(message::index_error(st, object));
             }
             handler
         };
