@@ -1,6 +1,7 @@
 //! Lua's standard library: host functions over [`State`].
 
 mod date;
+mod debug;
 mod format;
 mod io;
 mod os;
