@@ -1,6 +1,7 @@
 //! perilune: an embeddable engine for dynamic languages, shipping Lua 5.4.
 
 pub mod bytecode;
+pub mod lua;
 
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {

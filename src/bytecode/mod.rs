@@ -1,8 +1,10 @@
 //! Bytecode: instructions, prototypes, inline caches, builder, verifier and listing.
 
+pub mod builder;
 pub mod cache;
 pub mod lines;
 pub mod names;
+pub mod listing;
 mod proto;
 pub mod source;
 
