@@ -21,4 +21,5 @@ pub mod state;
 mod unwind;
 
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult, RESUMED};
+pub use slow::{Arith, ArithError, arith_numbers};
 pub use state::{Raised, State};

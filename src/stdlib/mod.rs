@@ -1,0 +1,43 @@
+//! Lua's standard library: host functions over [`State`].
+
+mod date;
+mod format;
+mod pack;
+mod pattern;
+mod string;
+mod support;
+
+use crate::runtime::function::Native;
+use crate::runtime::object::Gc;
+use crate::runtime::table::Table;
+use crate::runtime::value::Value;
+use crate::tier1::{Args, NativeFn, Raised, State};
+
+/// A table of host functions.
+pub fn library(st: &mut State, functions: &[(&str, NativeFn)]) -> Result<Gc<Table>, Raised> {
+    let root = st.rt.shapes.root_for(functions.len() as u32);
+    let made = st.rt.new_table(root, 0);
+    let t = st.check_memory(made)?;
+    for (name, f) in functions {
+        let f = st.rt.new_native(*f, &[]);
+        let f = st.check_memory(f)?;
+        set_field(st, t, name, Value::native(f))?;
+    }
+    Ok(t)
+}
+
+/// Sets a field of a fresh table.
+pub fn set_field(st: &mut State, t: Gc<Table>, name: &str, v: Value) -> Result<(), Raised> {
+    let key = st.rt.new_string(name.as_bytes());
+    let key = st.check_memory(key)?;
+    let stored = st.rt.init_str(t, key, v);
+    st.check_store(stored)
+}
+
+/// The running host function.
+#[inline]
+pub fn running(st: &State, args: Args) -> Gc<Native> {
+    // SAFETY: a host function lies below its window.
+    let f = unsafe { Value::load(st.slot(args.base - 1)) };
+    f.as_native().expect("host functions are called as such")
+}
