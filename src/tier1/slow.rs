@@ -253,8 +253,8 @@ impl State {
         }
         match r {
             Ok(()) => Ok(()),
-            Err(TableError::NilKey) => Err(self.raise_at("index is nil")),
-            Err(TableError::NanKey) => Err(self.raise_at("index is NaN")),
+            Err(TableError::NilKey) => Err(self.raise_at("table index is nil")),
+            Err(TableError::NanKey) => Err(self.raise_at("table index is NaN")),
             Err(TableError::Memory) => Err(self.raise_memory()),
         }
     }
