@@ -1,8 +1,12 @@
 //! Bytecode: instructions, prototypes, inline caches, builder, verifier and listing.
 
+pub mod builder;
 pub mod cache;
 pub mod lines;
+pub mod names;
+pub mod listing;
 mod proto;
+pub mod source;
 
 pub use cache::{CallSite, FieldCache, LoopSite, ReturnSite, TableSite};
 pub use proto::{CapturedVar, CellSource, LocalVar, Proto, ProtoInfo, proto_flags};

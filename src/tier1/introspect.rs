@@ -1,2 +1,279 @@
+//! Looking at activations: functions, lines, names and variables of any coroutine's stack, and tracebacks.
+//!
+//! Level 0 is the current activation. A coroutine's first record belongs to the host and is no level. Nothing here
+//! runs code or allocates on the VM's heap.
+
 use super::state::State;
-pub fn traceback(_st: &State, _level: u32) -> Vec<u8> { Vec::new() }
+use crate::bytecode::names::Name;
+use crate::bytecode::source::chunk_id;
+use crate::bytecode::{Proto, proto_flags};
+use crate::runtime::coroutine::{CallRecord, Coroutine, record_flags};
+use crate::runtime::object::Gc;
+use crate::runtime::table::Table;
+use crate::runtime::value::Value;
+
+/// Levels that a traceback shows at its beginning, if it cannot show all.
+const FIRST_LEVELS: u32 = 10;
+/// Levels that it shows at its end.
+const LAST_LEVELS: u32 = 11;
+
+/// An activation. Valid until its coroutine runs again.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    co: Gc<Coroutine>,
+    /// Index of the record.
+    index: u32,
+    record: CallRecord,
+    /// The first slot of the next activation, or the end of the window of the last one.
+    end: u32,
+}
+
+/// A variable of an activation.
+pub struct Variable {
+    pub name: Vec<u8>,
+    pub value: Value,
+    slot: u32,
+    named: bool,
+}
+
+impl Frame {
+    fn new(co: Gc<Coroutine>, depth: u32, index: u32) -> Frame {
+        // SAFETY: the caller names one of the `depth` records in use.
+        let record = unsafe { *co.records.get().add(index as usize) };
+        let mut frame = Frame { co, index, record, end: record.top };
+        if index + 1 < depth {
+            frame.end = Frame::new(co, 0, index + 1).function_slot();
+        }
+        frame
+    }
+
+    /// The function that runs.
+    pub fn function(&self) -> Value {
+        self.stack_slot(self.record.base - 1)
+    }
+
+    /// The value of a register (or of a slot of a host function's window), which must be in use. It may be a cell.
+    pub fn slot(&self, register: usize) -> Value {
+        self.stack_slot(self.record.base + register as u32)
+    }
+
+    fn stack_slot(&self, index: u32) -> Value {
+        assert!(index < self.co.stack_size.get());
+        // SAFETY: within the stack; slots in use are initialised.
+        unsafe { Value::load(self.co.stack.get().add(index as usize)) }
+    }
+
+    /// The prototype, unless this is a host function or passes for one.
+    pub fn proto(&self) -> Option<Gc<Proto>> {
+        self.bytecode().filter(|proto| proto.flags & proto_flags::BUILTIN == 0)
+    }
+
+    fn bytecode(&self) -> Option<Gc<Proto>> {
+        if self.record.flags & record_flags::NATIVE != 0 {
+            return None;
+        }
+        self.function().as_closure().map(|closure| closure.proto)
+    }
+
+    /// The instruction that is being executed.
+    pub(super) fn pc(&self, proto: Gc<Proto>) -> usize {
+        // SAFETY: the program counter of a bytecode frame points into its prototype's code, behind the running
+        // instruction.
+        let next = unsafe { self.record.pc.offset_from(proto.code) };
+        (next - 1).max(0) as usize
+    }
+
+    /// The current line; `None` in a host function and in stripped code.
+    pub fn line(&self) -> Option<u32> {
+        let proto = self.proto()?;
+        Some(proto.info.lines.line(self.pc(proto) as u32)).filter(|&line| line != 0)
+    }
+
+    /// What messages call the source.
+    pub fn chunk_id(&self) -> Vec<u8> {
+        self.proto().map_or(b"[C]".to_vec(), |proto| chunk_id(proto.info.source.as_bytes()))
+    }
+
+    /// Whether the activations between this one and its caller are gone.
+    pub fn is_tail_call(&self) -> bool {
+        self.record.flags & record_flags::TAIL != 0
+    }
+
+    /// Extra arguments of a vararg function.
+    pub fn extra_args(&self) -> u32 {
+        self.record.extra_args
+    }
+
+    /// What the caller's instruction calls the function.
+    pub fn name(&self) -> Option<Name> {
+        if self.record.flags & record_flags::FINALIZER != 0 {
+            return Some(Name { kind: "metamethod", name: b"__gc".to_vec() });
+        }
+        if self.is_tail_call() || self.index <= 1 {
+            return None;
+        }
+        let caller = Frame::new(self.co, 0, self.index - 1);
+        let proto = caller.proto()?;
+        proto.info.called_name(caller.pc(proto))
+    }
+
+    /// Where the function lay when it was called.
+    fn function_slot(&self) -> u32 {
+        let function = self.record.base - 1;
+        if self.record.flags & record_flags::VARARG == 0 {
+            return function;
+        }
+        let params = self.bytecode().map_or(0, |proto| proto.params as u32);
+        function - (params + self.record.extra_args + 1)
+    }
+
+    /// Variable `n`: from 1 the locals in scope in order of declaration and then other values in use, from -1
+    /// downwards the extra arguments.
+    pub fn variable(&self, n: i32) -> Option<Variable> {
+        let base = self.record.base;
+        if n < 0 {
+            let extra = self.record.extra_args;
+            let i = n.unsigned_abs();
+            let slot = (base - 1).checked_sub(extra)? + (i - 1);
+            return (i <= extra).then(|| self.variable_at(b"(vararg)", slot, true));
+        }
+        let register = (n as u32).checked_sub(1)?;
+        let Some(proto) = self.bytecode() else {
+            let in_use = register < self.end.saturating_sub(base);
+            return in_use.then(|| self.variable_at(b"(C temporary)", base + register, true));
+        };
+        let pc = self.pc(proto);
+        // Registers above are not in use, and not what they seem.
+        let live = proto.info.live[pc] as u32;
+        let live = live.min(self.end.saturating_sub(base));
+        if let Some(local) = proto.info.locals_at(pc).nth(register as usize) {
+            if (local.register as u32) < live {
+                return Some(self.variable_at(local.name.as_bytes(), base + local.register as u32, true));
+            }
+            return Some(Variable { name: local.name.as_bytes().to_vec(), value: Value::NIL, slot: 0, named: false });
+        }
+        (register < live).then(|| self.variable_at(b"(temporary)", base + register, false))
+    }
+
+    fn variable_at(&self, name: &[u8], slot: u32, named: bool) -> Variable {
+        let v = self.stack_slot(slot);
+        Variable { name: name.to_vec(), value: v.as_cell().map_or(v, |cell| cell.get()), slot, named }
+    }
+}
+
+impl State {
+    /// The records in use of a coroutine.
+    fn depth_of(&self, co: Gc<Coroutine>) -> u32 {
+        if co == self.co { self.depth() } else { co.depth.get() }
+    }
+
+    /// The activation of `co` at `level`.
+    pub fn frame_at(&self, co: Gc<Coroutine>, level: u32) -> Option<Frame> {
+        let depth = self.depth_of(co);
+        let index = (depth - 1).checked_sub(level).filter(|&index| index > 0)?;
+        Some(Frame::new(co, depth, index))
+    }
+
+    /// Sets variable `n` of an activation ([`Frame::variable`]) and returns its name. Temporary values of bytecode
+    /// functions cannot be set: instructions rely on what they are.
+    pub fn set_variable(&mut self, frame: &Frame, n: i32, v: Value) -> Option<Vec<u8>> {
+        let variable = frame.variable(n).filter(|variable| variable.named)?;
+        match frame.stack_slot(variable.slot).as_cell() {
+            Some(cell) => self.store_cell(cell, v),
+            // SAFETY: the slot of a variable in use. Stacks have no write barrier.
+            None => unsafe { Value::store(frame.co.stack.get().add(variable.slot as usize), v) },
+        }
+        Some(variable.name)
+    }
+
+    /// The name under which a function is found in a loaded module: "module.name", or the name alone for globals.
+    pub fn global_name(&self, function: Value) -> Option<Vec<u8>> {
+        let loaded = self.entries(self.registry).find(|(key, _)| is_named(*key, b"_LOADED"))?.1.as_table()?;
+        for (key, module) in self.entries(loaded) {
+            let Some(module_name) = key.as_string() else { continue };
+            if module.raw_equals(function) {
+                return Some(module_name.as_bytes().to_vec());
+            }
+            let Some(module) = module.as_table() else { continue };
+            let found = self.entries(module).find(|(key, v)| key.is_string() && v.raw_equals(function));
+            if let Some(name) = found.and_then(|(key, _)| key.as_string()) {
+                return Some(match module_name.as_bytes() {
+                    b"_G" => name.as_bytes().to_vec(),
+                    module => [module, b".", name.as_bytes()].concat(),
+                });
+            }
+        }
+        None
+    }
+
+    fn entries(&self, t: Gc<Table>) -> impl Iterator<Item = (Value, Value)> {
+        let mut position = 0;
+        std::iter::from_fn(move || {
+            let (next, key, v) = self.rt.next_index(t, position)?;
+            position = next;
+            Some((key, v))
+        })
+    }
+}
+
+fn is_named(key: Value, name: &[u8]) -> bool {
+    key.as_string().is_some_and(|s| s.as_bytes() == name)
+}
+
+/// The traceback of the running coroutine from `level` on.
+pub fn traceback(st: &State, level: u32) -> Vec<u8> {
+    traceback_of(st, st.co, None, level)
+}
+
+/// The traceback of any coroutine from `level` on, below a message.
+pub fn traceback_of(st: &State, co: Gc<Coroutine>, message: Option<&[u8]>, level: u32) -> Vec<u8> {
+    let mut text = Vec::new();
+    if let Some(message) = message {
+        text.extend_from_slice(message);
+        text.push(b'\n');
+    }
+    text.extend_from_slice(b"stack traceback:");
+    let last = st.depth_of(co).saturating_sub(2);
+    let shortened = last.saturating_sub(level) > FIRST_LEVELS + LAST_LEVELS;
+    let mut level = level;
+    let mut shown = 0;
+    while let Some(frame) = st.frame_at(co, level) {
+        level += 1;
+        if shortened && shown == FIRST_LEVELS {
+            let skipped = last - level - LAST_LEVELS + 1;
+            text.extend_from_slice(format!("\n\t...\t(skipping {skipped} levels)").as_bytes());
+            level += skipped;
+        } else {
+            text.extend_from_slice(b"\n\t");
+            text.extend_from_slice(&frame.chunk_id());
+            if let Some(line) = frame.line() {
+                text.extend_from_slice(format!(":{line}").as_bytes());
+            }
+            text.extend_from_slice(b": in ");
+            text.extend_from_slice(&describe(st, &frame));
+            if frame.is_tail_call() {
+                text.extend_from_slice(b"\n\t(...tail calls...)");
+            }
+        }
+        shown += 1;
+    }
+    text
+}
+
+/// What a traceback calls a function.
+fn describe(st: &State, frame: &Frame) -> Vec<u8> {
+    if let Some(name) = st.global_name(frame.function()) {
+        return [b"function '", &name[..], b"'"].concat();
+    }
+    if let Some(Name { kind, name }) = frame.name() {
+        return [kind.as_bytes(), b" '", &name[..], b"'"].concat();
+    }
+    match frame.proto() {
+        None => b"?".to_vec(),
+        Some(proto) if proto.info.line_defined == 0 => b"main chunk".to_vec(),
+        Some(proto) => {
+            let line = proto.info.line_defined;
+            [b"function <", &frame.chunk_id()[..], format!(":{line}>").as_bytes()].concat()
+        }
+    }
+}

@@ -72,9 +72,9 @@ impl Arith {
 /// Why an operation on two numbers has no result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ArithError {
-    /// "attempt to perform 'n//0'"
+    /// "attempt to divide by zero"
     DivideByZero,
-    /// "attempt to perform 'n%%0'"
+    /// "attempt to perform 'n%0'"
     ModuloByZero,
     /// "number has no integer representation"
     NoInteger,
@@ -132,8 +132,8 @@ pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Resu
                 unsafe { Value::store(st.slot(to), v) };
                 return Ok(Outcome::Continue);
             }
-            Err(ArithError::DivideByZero) => return Err(st.raise_at("attempt to perform 'n//0'")),
-            Err(ArithError::ModuloByZero) => return Err(st.raise_at("attempt to perform 'n%%0'")),
+            Err(ArithError::DivideByZero) => return Err(st.raise_at("attempt to divide by zero")),
+            Err(ArithError::ModuloByZero) => return Err(st.raise_at("attempt to perform 'n%0'")),
             Err(ArithError::NoInteger) if numbers && !has_event(st, op.event(), x, y) => {
                 return Err(message::no_integer(st, x, y));
             }
@@ -182,7 +182,7 @@ fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raise
             None => {
                 let handler = st.rt.metamethod(object, Event::Index);
                 if handler.is_nil() {
-                    return Err(message::index_error(st, object, key));
+                    return Err(message::index_error(st, object));
                 }
                 handler
             }
@@ -192,7 +192,7 @@ fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raise
         }
         object = handler;
     }
-    Err(st.raise_at("'__index' chain too long; possibly a loop"))
+    Err(st.raise_at("'__index' chain too long; possible loop"))
 }
 
 /// `R[dest] = object[key]` with metamethods.
@@ -232,7 +232,7 @@ pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<
             None => {
                 let handler = st.rt.metamethod(object, Event::NewIndex);
                 if handler.is_nil() {
-                    return Err(message::index_error(st, object, key));
+                    return Err(message::index_error(st, object));
                 }
                 handler
             }
@@ -242,7 +242,7 @@ pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<
         }
         object = handler;
     }
-    Err(st.raise_at("'__newindex' chain too long; possibly a loop"))
+    Err(st.raise_at("'__newindex' chain too long; possible loop"))
 }
 
 impl State {
@@ -660,7 +660,7 @@ pub fn for_prepare(st: &mut State, p: *mut Value) -> Result<bool, Raised> {
         return Err(message::for_error(st, step, "step"));
     };
     let Some(from) = to_for_number(start) else {
-        return Err(message::for_error(st, start, "initial"));
+        return Err(message::for_error(st, start, "initial value"));
     };
     let (from, to, by) = (from.to_float_unchecked(), to.to_float_unchecked(), by.to_float_unchecked());
     if by == 0.0 {
