@@ -355,7 +355,6 @@ impl FunctionBuilder {
         }
         let cell = rt.heap.alloc(size_of::<Proto>())?.cast::<Proto>();
         let mut info = Box::new(ProtoInfo {
-            history: Default::default(),
             code: exact(self.code),
             constants: exact(self.constants),
             fields: exact(self.fields),

@@ -56,7 +56,7 @@ pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<
         } else {
             let handler = st.rt.metamethod(object, Event::NewIndex);
             if handler.is_nil() {
-                return Err(message::index_error(st, object, key));
+                return Err(message::index_error(st, object));
             }
             handler
         };
