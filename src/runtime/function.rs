@@ -5,7 +5,7 @@ use std::mem::{offset_of, size_of};
 use std::ptr;
 
 use super::object::{Gc, Kind, Object};
-use super::runtime::Runtime;
+use super::Runtime;
 use super::value::{Tag, Value};
 use crate::bytecode::Proto;
 use crate::heap::OutOfMemory;

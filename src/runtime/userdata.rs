@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use super::metatable::Event;
 use super::object::{Gc, Kind, Object};
-use super::runtime::Runtime;
+use super::Runtime;
 use super::table::Table;
 use super::value::Value;
 use crate::heap::OutOfMemory;
