@@ -14,7 +14,6 @@ use super::ast::*;
 use super::lexer::{Lexer, TOKEN_KINDS, Tok};
 use super::strings::StrId;
 use super::{Fail, SyntaxError, append, fold, push};
-use crate::runtime::number::Numeral;
 
 /// How deep statements and expressions may nest, together with the native calls around.
 const MAX_DEPTH: u32 = 200;

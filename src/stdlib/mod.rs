@@ -1,9 +1,15 @@
 //! Lua's standard library: host functions over [`State`].
 
 mod date;
+mod debug;
 mod format;
+mod io;
+mod load;
+mod os;
 mod pack;
+mod package;
 mod pattern;
+mod stream;
 mod string;
 mod support;
 

@@ -90,7 +90,7 @@ fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
     FunctionHead {
         source,
         line_defined: function.line,
-        last_line: function.end_line,
+        last_line: if id == FuncId::MAIN { 0 } else { function.end_line },
         params: function.param_count,
         flags: if function.is_vararg { proto_flags::VARARG } else { 0 },
     }
@@ -202,6 +202,7 @@ impl Generator<'_> {
         self.statements(function.body);
         let line = if id == FuncId::MAIN { self.chunk[function.body].end_line } else { function.end_line };
         self.line(line);
+        self.f.free = self.f.free.min(self.f.joined);
         self.emit(Op::RETURN0, 0, 0, 0, 0);
     }
 

@@ -152,7 +152,7 @@ impl Generator<'_> {
         let has_otherwise = !self.chunk.statements(otherwise).is_empty();
         let mut end = JumpList::EMPTY;
         for (i, arm) in arms.iter().enumerate() {
-            if self.break_if(arm) {
+            if self.jump_only(arm) {
                 continue;
             }
             let mut next = JumpList::EMPTY;
@@ -173,17 +173,32 @@ impl Generator<'_> {
         self.patch_here(end);
     }
 
-    /// Generates `if condition then break`, if the arm is that, as one jump.
-    fn break_if(&mut self, arm: &Arm) -> bool {
-        let [Stmt { kind: StmtKind::Break { closes: false }, .. }] = self.chunk.statements(arm.body) else {
+    /// Generates an arm that only jumps forward as a single jump; `false` if the arm is not that.
+    fn jump_only(&mut self, arm: &Arm) -> bool {
+        let [only] = self.chunk.statements(arm.body) else {
             return false;
         };
-        let Some(mut innermost) = self.f.loops.pop() else {
-            return false;
-        };
-        self.jump_if(arm.condition, true, &mut innermost.breaks);
-        self.f.loops.push(innermost);
-        true
+        match only.kind {
+            StmtKind::Break { closes: false } => {
+                let Some(mut innermost) = self.f.loops.pop() else {
+                    return false;
+                };
+                self.jump_if(arm.condition, true, &mut innermost.breaks);
+                self.f.loops.push(innermost);
+                true
+            }
+            StmtKind::Goto(goto) => {
+                let goto = self.chunk[goto];
+                let LabelState { target, mut jumps } = self.labels[goto.label.index()];
+                if goto.closes || target.is_some() {
+                    return false;
+                }
+                self.jump_if(arm.condition, true, &mut jumps);
+                self.labels[goto.label.index()].jumps = jumps;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn break_loop(&mut self, closes: bool) {
