@@ -355,6 +355,7 @@ impl FunctionBuilder {
         }
         let cell = rt.heap.alloc(size_of::<Proto>())?.cast::<Proto>();
         let mut info = Box::new(ProtoInfo {
+            history: Default::default(),
             code: exact(self.code),
             constants: exact(self.constants),
             fields: exact(self.fields),
@@ -366,7 +367,6 @@ impl FunctionBuilder {
             live: exact(self.live),
             lines: self.lines,
             locals: exact(self.locals),
-            history: Cell::default(),
             source: self.head.source,
             line_defined: self.head.line_defined,
             last_line: self.head.last_line,

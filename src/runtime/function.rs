@@ -140,6 +140,25 @@ impl Gc<Native> {
 }
 
 impl Runtime {
+    /// A closure over a prototype, with as many cells as that has captured variables.
+    pub fn new_closure(&mut self, proto: Gc<Proto>, cells: &[Gc<UpCell>]) -> Result<Gc<Closure>, OutOfMemory> {
+        assert_eq!(cells.len(), proto.info.captured.len());
+        let p = self.heap.alloc(Closure::size(cells.len()))?.cast::<Closure>();
+        // SAFETY: the cell is fresh and has room for the head and the captured variables.
+        unsafe {
+            p.write(Closure {
+                barrier: Cell::new(0),
+                kind: Kind::Closure,
+                cell_count: cells.len() as u8,
+                spare: 0,
+                spare2: 0,
+                proto,
+            });
+            ptr::copy_nonoverlapping(cells.as_ptr(), p.as_ptr().add(1) as *mut Gc<UpCell>, cells.len());
+            Ok(Gc::from_ptr(p))
+        }
+    }
+
     /// A host function with at most 255 upvalues.
     pub fn new_native(&mut self, func: NativeFn, upvalues: &[Value]) -> Result<Gc<Native>, OutOfMemory> {
         let upvalue_count = u8::try_from(upvalues.len()).expect("library functions have few upvalues");

@@ -1,15 +1,22 @@
 //! Operations with metamethods that host functions share.
+//!
+//! Metamethods are run to their end by a nested call, so nothing can yield in them. Each operation tries the
+//! primitive case first; values that a host function needs after one of these must be in its window.
 
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::value::Value;
-use crate::tier1::{Raised, State, message};
+use crate::tier1::native::{to_integer, to_number};
+use crate::tier1::{NativeResult, Args, Raised, State, message, primitive_order};
+
+/// The longest chain of `__index` or `__newindex` objects that is followed.
+const CHAIN_MAX: usize = 2000;
 
 /// `object[key]`.
 pub fn index(st: &mut State, object: Value, key: Value) -> Result<Value, Raised> {
     let mut object = object;
-    for _ in 0..2000 {
+    for _ in 0..CHAIN_MAX {
         let handler = if let Some(t) = object.as_table() {
             let v = st.rt.get(t, key);
             if !v.is_nil() {
@@ -28,31 +35,150 @@ pub fn index(st: &mut State, object: Value, key: Value) -> Result<Value, Raised>
             handler
         };
         if handler.tag().is_function() {
-            let (at, n) = st.call_value(handler, &[object, key])?;
-            // SAFETY: results are initialised.
-            return Ok(if n == 0 { Value::NIL } else { unsafe { Value::load(st.slot(at)) } });
+            return call_for_value(st, handler, &[object, key]);
         }
         object = handler;
     }
-    Err(st.raise_text("'__index' chain too long; possibly a loop"))
+    Err(raise_plain(st, "'__index' chain too long; possibly a loop"))
 }
 
-/// `tostring(v)`.
-pub fn tostring_value(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
-    let handler = st.rt.metamethod(v, Event::ToString);
-    if !handler.is_nil() {
-        let (at, n) = st.call_value(handler, &[v])?;
-        // SAFETY: results are initialised.
-        let s = if n == 0 { Value::NIL } else { unsafe { Value::load(st.slot(at)) } };
-        return s.as_string().ok_or_else(|| st.raise_text("'__tostring' must return a string"));
+/// `object[key] = v`.
+pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<(), Raised> {
+    let mut object = object;
+    for _ in 0..CHAIN_MAX {
+        let handler = if let Some(t) = object.as_table() {
+            let handler = st.rt.table_event(t, Event::NewIndex);
+            if handler.is_nil() || !st.rt.get(t, key).is_nil() {
+                let stored = st.rt.set(t, key, v);
+                return st.check_store(stored);
+            }
+            handler
+        } else {
+            let handler = st.rt.metamethod(object, Event::NewIndex);
+            if handler.is_nil() {
+                return Err(message::index_error(st, object));
+            }
+            handler
+        };
+        if handler.tag().is_function() {
+            return st.call_value(handler, &[object, key, v]).map(|_| ());
+        }
+        object = handler;
     }
+    Err(raise_plain(st, "'__newindex' chain too long; possibly a loop"))
+}
+
+/// `#v`, which must be an integer.
+pub fn length(st: &mut State, v: Value) -> Result<i64, Raised> {
+    if let Some(s) = v.as_string() {
+        return Ok(s.len as i64);
+    }
+    let handler = st.rt.metamethod(v, Event::Len);
+    if handler.is_nil() {
+        return match v.as_table() {
+            Some(t) => Ok(t.length()),
+            None => Err(message::type_error(st, v, "get length of")),
+        };
+    }
+    let n = call_for_value(st, handler, &[v])?;
+    match to_number(n).and_then(to_integer) {
+        Some(n) => Ok(n),
+        None => Err(st.raise_text("object length is not an integer")),
+    }
+}
+
+/// `a < b`.
+#[inline]
+pub fn less_than(st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
+    match primitive_order(a, b, Event::Lt) {
+        Some(less) => Ok(less),
+        None => less_than_by_event(st, a, b),
+    }
+}
+
+#[cold]
+fn less_than_by_event(st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
+    let mut handler = st.rt.metamethod(a, Event::Lt);
+    if handler.is_nil() {
+        handler = st.rt.metamethod(b, Event::Lt);
+    }
+    if handler.is_nil() {
+        return Err(message::compare_error(st, a, b));
+    }
+    call_for_value(st, handler, &[a, b]).map(|v| !v.is_falsy())
+}
+
+/// `a == b`.
+pub fn equals(st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
+    if a.raw_equals(b) {
+        return Ok(true);
+    }
+    let comparable = a.is_table() && b.is_table() || a.as_userdata().is_some() && b.as_userdata().is_some();
+    if !comparable {
+        return Ok(false);
+    }
+    let mut handler = st.rt.metamethod(a, Event::Eq);
+    if handler.is_nil() {
+        handler = st.rt.metamethod(b, Event::Eq);
+    }
+    if handler.is_nil() {
+        return Ok(false);
+    }
+    call_for_value(st, handler, &[a, b]).map(|v| !v.is_falsy())
+}
+
+/// `tostring(v)`. A new string is not rooted.
+pub fn tostring_value(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
     if let Some(s) = v.as_string() {
         return Ok(s);
+    }
+    let handler = st.rt.metamethod(v, Event::ToString);
+    if !handler.is_nil() {
+        let s = call_for_value(st, handler, &[v])?;
+        if s.tag().is_number() {
+            return st.number_to_str(s);
+        }
+        return s.as_string().ok_or_else(|| st.raise_text("'__tostring' must return a string"));
     }
     if v.tag().is_number() {
         return st.number_to_str(v);
     }
-    let text = format!("{}: {:#x}", v.tag().type_name(), v.payload());
-    let s = st.rt.new_string(text.as_bytes());
+    let text = if v.tag().is_falsy() || v.same_bits(Value::TRUE) {
+        match v {
+            _ if v.is_nil() => b"nil".to_vec(),
+            _ if v.is_falsy() => b"false".to_vec(),
+            _ => b"true".to_vec(),
+        }
+    } else {
+        let mut text = match st.rt.metamethod(v, Event::Name).as_string() {
+            Some(name) => name.as_bytes().to_vec(),
+            None => v.tag().type_name().into(),
+        };
+        text.extend_from_slice(format!(": {:#014x}", v.payload()).as_bytes());
+        text
+    };
+    let s = st.rt.new_string(&text);
     st.check_memory(s)
+}
+
+/// Calls `f`; its first result.
+pub fn call_for_value(st: &mut State, f: Value, args: &[Value]) -> Result<Value, Raised> {
+    let (at, n) = st.call_value(f, args)?;
+    // SAFETY: results are initialised.
+    Ok(if n == 0 { Value::NIL } else { unsafe { Value::load(st.slot(at)) } })
+}
+
+/// Raises a message without position, as the core does for an error in a host function.
+#[cold]
+pub fn raise_plain(st: &mut State, message: &str) -> Raised {
+    match st.string_value(message.as_bytes()) {
+        Ok(v) => st.raise(v),
+        Err(raised) => raised,
+    }
+}
+
+/// Returns a string.
+pub fn return_text(st: &mut State, args: Args, text: &str) -> NativeResult {
+    let v = st.string_value(text.as_bytes())?;
+    st.ret1(args, v)
 }
