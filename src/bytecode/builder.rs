@@ -366,7 +366,6 @@ impl FunctionBuilder {
             live: exact(self.live),
             lines: self.lines,
             locals: exact(self.locals),
-            history: Cell::default(),
             source: self.head.source,
             line_defined: self.head.line_defined,
             last_line: self.head.last_line,

@@ -4,7 +4,7 @@
 //! for them look for files all the same, and say so when they find one.
 
 use super::io::path_of;
-use super::load::{Mode, load_file};
+use super::load::{ANY, load_file};
 use super::support::index;
 use super::{library, running, set_field};
 use crate::runtime::object::Gc;
@@ -184,7 +184,7 @@ fn search_lua(st: &mut State, args: Args) -> NativeResult {
         Ok(file) => file,
         Err(message) => return ret_message(st, args, &message),
     };
-    match load_file(st, Some(&file), Mode::ANY)? {
+    match load_file(st, Some(&file), ANY)? {
         Ok(closure) => {
             let file = st.string_value(&file)?;
             st.ret2(args, Value::closure(closure), file)
