@@ -375,6 +375,7 @@ impl FunctionBuilder {
             protos: exact(self.protos),
             captured: exact(self.captured),
             live: exact(self.live),
+            history: Cell::default(),
             lines: self.lines,
             locals: exact(self.locals),
             source: self.head.source,
