@@ -16,41 +16,19 @@ use crate::tier1::{Raised, State};
 /// A function, or the message why there is none.
 pub type Loaded = Result<Gc<Closure>, Value>;
 
-/// Which kinds of chunks are accepted.
-#[derive(Clone, Copy)]
-pub struct Mode {
-    pub text: bool,
-    pub binary: bool,
-}
-
-impl Mode {
-    pub const ANY: Mode = Mode { text: true, binary: true };
-
-    /// Reads the mode argument of `load`.
-    pub fn parse(mode: &[u8]) -> Mode {
-        Mode { text: mode.contains(&b't'), binary: mode.contains(&b'b') }
-    }
-
-    fn describe(self) -> &'static str {
-        match (self.text, self.binary) {
-            (true, true) => "bt",
-            (true, false) => "t",
-            (false, true) => "b",
-            (false, false) => "",
-        }
-    }
-}
+/// Accepts text and binary chunks; see [`load`].
+pub const ANY: &[u8] = b"bt";
 
 /// The first byte of a binary chunk.
 const BINARY_MARK: u8 = 0x1b;
 
-/// Compiles a chunk. Its `_ENV` is the table of globals.
-pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: Mode) -> Result<Loaded, Raised> {
+/// Compiles a chunk, if `mode` contains the letter of its kind (`t` or `b`). Its `_ENV` is the table of globals.
+pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: &[u8]) -> Result<Loaded, Raised> {
     let binary = source.first() == Some(&BINARY_MARK);
-    if !(if binary { mode.binary } else { mode.text }) {
-        let kind = if binary { "binary" } else { "text" };
-        let text = format!("attempt to load a {kind} chunk (mode is '{}')", mode.describe());
-        return st.string_value(text.as_bytes()).map(Err);
+    if !mode.contains(if binary { &b'b' } else { &b't' }) {
+        let kind = if binary { &b"binary"[..] } else { b"text" };
+        let text = [b"attempt to load a ", kind, b" chunk (mode is '", mode, b"')"].concat();
+        return st.string_value(&text).map(Err);
     }
     if binary {
         let mut text = crate::bytecode::source::chunk_id(chunk_name);
@@ -69,7 +47,7 @@ pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: Mode) -> Res
 }
 
 /// Loads a file; standard input if there is no name.
-pub fn load_file(st: &mut State, name: Option<&[u8]>, mode: Mode) -> Result<Loaded, Raised> {
+pub fn load_file(st: &mut State, name: Option<&[u8]>, mode: &[u8]) -> Result<Loaded, Raised> {
     let (chunk_name, read) = match name {
         Some(name) => ([b"@", name].concat(), read_file(name)),
         None => (b"=stdin".to_vec(), read_stdin().map_err(|e| ("read", e))),

@@ -4,7 +4,7 @@
 //! for them look for files all the same, and say so when they find one.
 
 use super::io::path_of;
-use super::load::{Mode, load_file};
+use super::load::{ANY, load_file};
 use super::support::index;
 use super::{library, running, set_field};
 use crate::runtime::object::Gc;
@@ -18,7 +18,7 @@ const C_PATH: &str = "/usr/local/lib/lua/5.4/?.so;/usr/local/lib/lua/5.4/loadall
 /// The separators of directories and templates, the mark in a template, and two that C modules use.
 const CONFIG: &str = "/\n;\n?\n!\n-\n";
 /// Registry keys.
-const LOADED: &str = "_LOADED";
+pub const LOADED: &str = "_LOADED";
 const PRELOAD: &str = "_PRELOAD";
 const NO_C_MODULES: &str = "dynamic libraries not enabled; check your Lua installation";
 
@@ -184,7 +184,7 @@ fn search_lua(st: &mut State, args: Args) -> NativeResult {
         Ok(file) => file,
         Err(message) => return ret_message(st, args, &message),
     };
-    match load_file(st, Some(&file), Mode::ANY)? {
+    match load_file(st, Some(&file), ANY)? {
         Ok(closure) => {
             let file = st.string_value(&file)?;
             st.ret2(args, Value::closure(closure), file)
