@@ -1,7 +1,9 @@
 //! The basic functions.
 
-use super::chunk::{Loaded, load, load_file};
-use super::output::{output, warn as emit_warning};
+use std::io::{self, Write};
+
+use super::load::{ANY, Loaded, load, load_file};
+use super::stream::Streams;
 use super::support::{Bytes, call_for_value, index, tostring_value};
 use super::{register, running, set_field};
 use crate::heap::Mode;
@@ -38,7 +40,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         ("xpcall", xpcall),
     ];
     register(st, globals, functions)?;
-    let next = st.rt.new_builtin(next, Builtin::Next);
+    let next = st.rt.new_builtin(next, Builtin::Next, &[]);
     let next = Value::native(st.check_memory(next)?);
     set_field(st, globals, "next", next)?;
     let step = st.rt.new_native(ipairs_step, &[]);
@@ -54,7 +56,9 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         let f = st.check_memory(f)?;
         set_field(st, globals, name, Value::native(f))?;
     }
-    set_field(st, globals, "_G", Value::table(globals))?;
+    if st.warnings.is_none() {
+        st.warnings = Some(warnings_to_stderr());
+    }
     let version = st.string_value(b"Lua 5.4")?;
     set_field(st, globals, "_VERSION", version)?;
     Ok(globals)
@@ -122,9 +126,36 @@ fn warn(st: &mut State, args: Args) -> NativeResult {
     }
     for i in 0..args.count {
         let piece = st.arg_str(args, i)?;
-        emit_warning(st, piece.as_bytes(), i + 1 < args.count);
+        if let Some(mut sink) = st.warnings.take() {
+            sink(piece.as_bytes(), i + 1 < args.count);
+            st.warnings = Some(sink);
+        }
     }
     st.ret0()
+}
+
+/// Shows warnings on standard error, once "@on" has switched them on.
+fn warnings_to_stderr() -> Box<dyn FnMut(&[u8], bool) + Send> {
+    let mut shown = false;
+    let mut begun = false;
+    Box::new(move |piece, more| {
+        let begins = !begun;
+        begun = more;
+        if begins && !more && piece.first() == Some(&b'@') {
+            match piece {
+                b"@on" => shown = true,
+                b"@off" => shown = false,
+                _ => {}
+            }
+            return;
+        }
+        if shown {
+            let prefix: &[u8] = if begins { b"Lua warning: " } else { b"" };
+            let end: &[u8] = if more { b"" } else { b"\n" };
+            // A warning that cannot be shown is lost; there is no other place for it.
+            let _ = io::stderr().write_all(&[prefix, piece, end].concat());
+        }
+    })
 }
 
 // Types and conversions.
@@ -299,37 +330,45 @@ fn print(st: &mut State, args: Args) -> NativeResult {
     for i in 0..args.count {
         let v = st.arg(args, i);
         let s = tostring_value(st, v)?;
-        let out = output(st);
-        let separated = if i > 0 { out.write(b"\t") } else { Ok(()) };
-        // As in the reference, failures to print are not reported.
-        let _ = separated.and_then(|()| out.write(s.as_bytes()));
+        if i > 0 {
+            write_stdout(st, b"\t");
+        }
+        write_stdout(st, s.as_bytes());
     }
-    let _ = output(st).write(b"\n");
+    write_stdout(st, b"\n");
     st.ret0()
+}
+
+/// As in the reference, failures to print are not reported.
+#[inline]
+fn write_stdout(st: &mut State, bytes: &[u8]) {
+    if let Some(stdout) = st.extensions.get_or_default::<Streams>().stdout() {
+        let _ = stdout.write(bytes);
+    }
 }
 
 // Chunks.
 
 fn load_(st: &mut State, args: Args) -> NativeResult {
-    let mode = if st.arg(args, 2).is_nil() { &b"bt"[..] } else { st.arg_str(args, 2)?.as_bytes() };
-    let env = if args.count > 3 { st.arg(args, 3) } else { Value::table(st.globals) };
+    let mode = arg_mode(st, args, 2)?;
+    let env = (args.count > 3).then(|| st.arg(args, 3));
     let source = st.arg(args, 0);
     if source.is_string() || source.tag().is_number() {
         let text = st.arg_str(args, 0)?.as_bytes();
         let name = if st.arg(args, 1).is_nil() { text } else { st.arg_str(args, 1)?.as_bytes() };
-        let loaded = load(st, text, name, mode, env)?;
-        return return_loaded(st, args, loaded);
+        let loaded = load(st, text, name, mode)?;
+        return return_loaded(st, args, loaded, env);
     }
     let name = if st.arg(args, 1).is_nil() { &b"=(load)"[..] } else { st.arg_str(args, 1)?.as_bytes() };
     let reader = st.arg_function(args, 0)?;
     let mut text = Bytes::default();
     let loaded = match read_all(st, reader, &mut text) {
-        Ok(()) => load(st, text.as_slice(), name, mode, env),
+        Ok(()) => load(st, text.as_slice(), name, mode),
         Err(raised) => Err(raised),
     };
     text.release(st);
     match loaded {
-        Ok(loaded) => return_loaded(st, args, loaded),
+        Ok(loaded) => return_loaded(st, args, loaded, env),
         Err(raised) if st.cancelling => Err(raised),
         Err(Raised) => {
             // Errors of the reader are the result, too.
@@ -337,6 +376,10 @@ fn load_(st: &mut State, args: Args) -> NativeResult {
             st.ret2(args, Value::NIL, error)
         }
     }
+}
+
+fn arg_mode<'a>(st: &mut State, args: Args, i: u32) -> Result<&'a [u8], Raised> {
+    if st.arg(args, i).is_nil() { Ok(ANY) } else { st.arg_str(args, i).map(|s| s.as_bytes()) }
 }
 
 /// Calls `reader` for pieces of text until it returns nothing more.
@@ -357,37 +400,41 @@ fn read_all(st: &mut State, reader: Value, text: &mut Bytes) -> Result<(), Raise
     }
 }
 
-/// The function, or nil and the message.
-fn return_loaded(st: &mut State, args: Args, loaded: Loaded) -> NativeResult {
+/// The function, its first captured variable set to `env` if that is given; or nil and the message.
+fn return_loaded(st: &mut State, args: Args, loaded: Loaded, env: Option<Value>) -> NativeResult {
     match loaded {
-        Ok(f) => st.ret1(args, Value::closure(f)),
-        Err(message) => {
-            let message = st.string_value(&message)?;
-            st.ret2(args, Value::NIL, message)
+        Ok(f) => {
+            if let Some(env) = env
+                && f.cell_count > 0
+            {
+                st.store_cell(f.cell(0), env);
+            }
+            st.ret1(args, Value::closure(f))
         }
+        Err(message) => st.ret2(args, Value::NIL, message),
     }
 }
 
+fn arg_file<'a>(st: &mut State, args: Args) -> Result<Option<&'a [u8]>, Raised> {
+    if st.arg(args, 0).is_nil() { Ok(None) } else { st.arg_str(args, 0).map(|s| Some(s.as_bytes())) }
+}
+
 fn loadfile(st: &mut State, args: Args) -> NativeResult {
-    let file = if st.arg(args, 0).is_nil() { None } else { Some(st.arg_str(args, 0)?.as_bytes()) };
-    let mode = if st.arg(args, 1).is_nil() { &b"bt"[..] } else { st.arg_str(args, 1)?.as_bytes() };
-    let env = if args.count > 2 { st.arg(args, 2) } else { Value::table(st.globals) };
-    let loaded = load_file(st, file, mode, env)?;
-    return_loaded(st, args, loaded)
+    let file = arg_file(st, args)?;
+    let mode = arg_mode(st, args, 1)?;
+    let env = (args.count > 2).then(|| st.arg(args, 2));
+    let loaded = load_file(st, file, mode)?;
+    return_loaded(st, args, loaded, env)
 }
 
 fn dofile(st: &mut State, args: Args) -> NativeResult {
-    let file = if st.arg(args, 0).is_nil() { None } else { Some(st.arg_str(args, 0)?.as_bytes()) };
-    let env = Value::table(st.globals);
-    match load_file(st, file, b"bt", env)? {
+    let file = arg_file(st, args)?;
+    match load_file(st, file, ANY)? {
         Ok(f) => {
             let at = st.push_temp(Value::closure(f))?;
             st.call_then(at, 0, |st, results| st.return_at(results.base, results.count))
         }
-        Err(message) => {
-            let message = st.string_value(&message)?;
-            Err(st.raise(message))
-        }
+        Err(message) => Err(st.raise(message)),
     }
 }
 
