@@ -472,6 +472,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             saved!(slow::get_field(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
         };
     }
+    macro_rules! miss_self {
+        ($i:expr) => {
+            saved!(slow::get_method(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
+        };
+    }
     macro_rules! miss_set {
         ($i:expr, $v:expr) => {
             saved!(slow::set_field(st, pc.sub(1) as *mut Instr, get!($i.a()), field!($i), $v))
@@ -800,9 +805,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         miss_set!(i, v);
                     }
                 }
-                Op::SELF => {
-                    saved!(slow::get_method(st, pc.sub(1) as *mut Instr, get!(i.b()), field!(i), i.a()));
-                }
+                Op::SELF => miss_self!(i),
                 Op::SELF_INLINE => {
                     let p = reg!(i.b());
                     let cache = field!(i);
@@ -811,13 +814,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let slot = cache.slot.get();
                         let v = read_slot(table_at!(p).as_ptr() as *const u8, slot.payload, slot.tag);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::SELF_HOLDER => {
@@ -830,13 +833,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::SELF_POLY => {
@@ -849,7 +852,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
-                        None => saved!(slow::get_method(st, pc.sub(1) as *mut Instr, receiver, field!(i), i.a())),
+                        None => miss_self!(i),
                     }
                 }
                 Op::SELF_STRING => {
@@ -859,13 +862,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::GETINDEX => {

@@ -30,7 +30,11 @@ impl Generator<'_> {
         let line = stmt.line;
         self.line(line);
         match stmt.kind {
-            StmtKind::Local { count, first, values } => self.local(count as usize, first, values, line),
+            StmtKind::Local {
+                count,
+                first,
+                values,
+            } => self.local(count as usize, first, values, line),
             StmtKind::LocalFunction { var, function } => self.local_function(var, function, line),
             StmtKind::Assign { target, value } => self.assign(target, value),
             StmtKind::AssignMany { targets, values } => self.assign_many(targets, values),
@@ -40,9 +44,12 @@ impl Generator<'_> {
             StmtKind::Repeat { body, condition } => self.repeat_loop(body, condition),
             StmtKind::If { arms, otherwise } => self.conditional(arms, otherwise),
             StmtKind::NumericFor { var, range, body } => self.numeric_for(var, range, body, line),
-            StmtKind::GenericFor { count, first, values, body } => {
-                self.generic_for(count as usize, first, values, body, line)
-            }
+            StmtKind::GenericFor {
+                count,
+                first,
+                values,
+                body,
+            } => self.generic_for(count as usize, first, values, body, line),
             StmtKind::Return { closes, values } => self.return_values(closes, values, line),
             StmtKind::Break { closes } => self.break_loop(closes),
             StmtKind::Goto(goto) => self.go_to(goto),
@@ -89,7 +96,9 @@ impl Generator<'_> {
         let var = |i: usize| VarId(first.0 + i as u32);
         let mut i = 0;
         while i < count {
-            let plain = (i..count).take_while(|&i| !self.chunk[var(i)].captured).count();
+            let plain = (i..count)
+                .take_while(|&i| !self.chunk[var(i)].captured)
+                .count();
             let start = self.f.free;
             if plain > 0 {
                 self.nil(plain);
@@ -252,9 +261,15 @@ impl Generator<'_> {
 
     /// Generates the body of a loop, whose breaks are returned.
     fn loop_body(&mut self, level: usize, body: impl FnOnce(&mut Self)) -> JumpList {
-        self.f.loops.push(Loop { breaks: JumpList::EMPTY, level });
+        self.f.loops.push(Loop {
+            breaks: JumpList::EMPTY,
+            level,
+        });
         body(self);
-        self.f.loops.pop().map_or(JumpList::EMPTY, |innermost| innermost.breaks)
+        self.f
+            .loops
+            .pop()
+            .map_or(JumpList::EMPTY, |innermost| innermost.breaks)
     }
 
     fn while_loop(&mut self, condition: ExprId, body: BlockId) {
@@ -345,7 +360,14 @@ impl Generator<'_> {
         self.leave_scope(scope);
     }
 
-    fn generic_for(&mut self, count: usize, first: VarId, values: ExprList, body: BlockId, line: u32) {
+    fn generic_for(
+        &mut self,
+        count: usize,
+        first: VarId,
+        values: ExprList,
+        body: BlockId,
+        line: u32,
+    ) {
         let scope = self.enter_scope();
         let state = self.f.free;
         self.adjust(self.chunk.list(values), 4);
