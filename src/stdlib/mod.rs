@@ -4,14 +4,14 @@ mod date;
 mod debug;
 mod format;
 mod io;
-mod load;
+pub mod load;
 mod os;
 mod pack;
 mod package;
 mod pattern;
-mod stream;
+pub mod stream;
 mod string;
-mod support;
+pub mod support;
 
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
@@ -46,4 +46,26 @@ pub fn running(st: &State, args: Args) -> Gc<Native> {
     // SAFETY: a host function lies below its window.
     let f = unsafe { Value::load(st.slot(args.base - 1)) };
     f.as_native().expect("host functions are called as such")
+}
+
+/// A function that makes a library's table.
+type Open = fn(&mut State) -> Result<Gc<Table>, Raised>;
+
+/// Opens the libraries: each becomes a global and a loaded module.
+pub fn open_libraries(st: &mut State) -> Result<(), Raised> {
+    let libraries: [(&str, Open); 5] = [
+        ("package", package::open),
+        ("string", string::open),
+        ("io", io::open),
+        ("os", os::open),
+        ("debug", debug::open),
+    ];
+    for (name, open) in libraries {
+        let t = open(st)?;
+        let loaded = package::registry_table(st, package::LOADED)?;
+        let globals = st.globals;
+        set_field(st, loaded, name, Value::table(t))?;
+        set_field(st, globals, name, Value::table(t))?;
+    }
+    Ok(())
 }

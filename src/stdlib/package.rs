@@ -18,7 +18,7 @@ const C_PATH: &str = "/usr/local/lib/lua/5.4/?.so;/usr/local/lib/lua/5.4/loadall
 /// The separators of directories and templates, the mark in a template, and two that C modules use.
 const CONFIG: &str = "/\n;\n?\n!\n-\n";
 /// Registry keys.
-const LOADED: &str = "_LOADED";
+pub const LOADED: &str = "_LOADED";
 const PRELOAD: &str = "_PRELOAD";
 const NO_C_MODULES: &str = "dynamic libraries not enabled; check your Lua installation";
 
