@@ -1,7 +1,6 @@
 //! perilune: an embeddable engine for dynamic languages, shipping Lua 5.4.
 
 pub mod bytecode;
-pub mod lua;
 
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {
@@ -14,4 +13,4 @@ macro_rules! internal {
     )*};
 }
 
-internal! { heap runtime stdlib tier1 }
+internal! { heap lua runtime stdlib tier1 }

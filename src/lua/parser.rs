@@ -1376,7 +1376,11 @@ impl<'s> Parser<'s> {
                     match op {
                         BinaryOp::And if !is_false => right,
                         BinaryOp::Or if is_false => right,
-                        _ => fold::literal(fold::binary(op, fold::numeral(left)?, fold::numeral(right)?)?),
+                        _ => fold::literal(fold::binary(
+                            op,
+                            fold::numeral(left)?,
+                            fold::numeral(right)?,
+                        )?),
                     }
                 }
                 _ => return None,

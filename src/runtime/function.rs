@@ -161,6 +161,16 @@ impl Runtime {
 
     /// A host function with at most 255 upvalues.
     pub fn new_native(&mut self, func: NativeFn, upvalues: &[Value]) -> Result<Gc<Native>, OutOfMemory> {
+        self.new_builtin(func, Builtin::Other, upvalues)
+    }
+
+    /// A host function that instructions or the optimizer know.
+    pub fn new_builtin(
+        &mut self,
+        func: NativeFn,
+        builtin: Builtin,
+        upvalues: &[Value],
+    ) -> Result<Gc<Native>, OutOfMemory> {
         let upvalue_count = u8::try_from(upvalues.len()).expect("library functions have few upvalues");
         let p = self.heap.alloc(Native::size(upvalues.len()))?.cast::<Native>();
         // SAFETY: the cell is fresh and has room for the head and the upvalues.
@@ -169,7 +179,7 @@ impl Runtime {
                 barrier: Cell::new(0),
                 kind: Kind::Native,
                 upvalue_count,
-                builtin: Builtin::Other,
+                builtin,
                 spare: 0,
                 func,
             });

@@ -8,7 +8,7 @@ use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::value::Value;
 use crate::tier1::native::{to_integer, to_number};
-use crate::tier1::{NativeResult, Args, Raised, State, message, primitive_order};
+use crate::tier1::{Args, NativeResult, Raised, State, message, primitive_order};
 
 /// The longest chain of `__index` or `__newindex` objects that is followed.
 const CHAIN_MAX: usize = 2000;
@@ -39,7 +39,7 @@ pub fn index(st: &mut State, object: Value, key: Value) -> Result<Value, Raised>
         }
         object = handler;
     }
-    Err(raise_plain(st, "'__index' chain too long; possibly a loop"))
+    Err(st.raise_at("'__index' chain too long; possibly a loop"))
 }
 
 /// `object[key] = v`.
@@ -65,7 +65,7 @@ pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<
         }
         object = handler;
     }
-    Err(raise_plain(st, "'__newindex' chain too long; possibly a loop"))
+    Err(st.raise_at("'__newindex' chain too long; possibly a loop"))
 }
 
 /// `#v`, which must be an integer.
@@ -168,17 +168,46 @@ pub fn call_for_value(st: &mut State, f: Value, args: &[Value]) -> Result<Value,
     Ok(if n == 0 { Value::NIL } else { unsafe { Value::load(st.slot(at)) } })
 }
 
-/// Raises a message without position, as the core does for an error in a host function.
-#[cold]
-pub fn raise_plain(st: &mut State, message: &str) -> Raised {
-    match st.string_value(message.as_bytes()) {
-        Ok(v) => st.raise(v),
-        Err(raised) => raised,
-    }
-}
-
 /// Returns a string.
 pub fn return_text(st: &mut State, args: Args, text: &str) -> NativeResult {
     let v = st.string_value(text.as_bytes())?;
     st.ret1(args, v)
+}
+
+/// Bytes being collected for a result. Their memory counts against the heap's limit; [`Bytes::release`] ends that.
+#[derive(Default)]
+pub struct Bytes {
+    bytes: Vec<u8>,
+    charged: usize,
+}
+
+impl Bytes {
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[inline]
+    pub fn push(&mut self, st: &mut State, piece: &[u8]) -> Result<(), Raised> {
+        if self.bytes.capacity() - self.bytes.len() < piece.len() {
+            self.grow(st, piece.len())?;
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self, st: &mut State, more: usize) -> Result<(), Raised> {
+        st.check_cancelled()?;
+        let more = more.max(self.bytes.capacity()).max(256);
+        let charged = st.rt.heap.charge(more);
+        st.check_memory(charged)?;
+        self.charged += more;
+        let room = self.bytes.try_reserve(more);
+        room.map_err(|_| st.raise_memory())
+    }
+
+    /// Frees the memory.
+    pub fn release(self, st: &mut State) {
+        st.rt.heap.discharge(self.charged);
+    }
 }

@@ -3,7 +3,7 @@
 //! Every function has a path for plain tables, which have no metatable, and otherwise goes through metamethods.
 
 use super::library;
-use super::support::{equals, index, length, less_than, set_index};
+use super::support::{Bytes, equals, index, length, less_than, set_index};
 use crate::runtime::array::ArrayKind;
 use crate::runtime::metatable::Event;
 use crate::runtime::number::{NumberBuffer, format_float, format_int};
@@ -222,63 +222,44 @@ fn concat(st: &mut State, args: Args) -> NativeResult {
     let separator = if st.arg(args, 1).is_nil() { &b""[..] } else { st.arg_str(args, 1)?.as_bytes() };
     let first = st.arg_int_or(args, 2, 1)?;
     let last = st.arg_int_or(args, 3, default)?;
-    let mut text = Text { bytes: Vec::new(), charged: 0 };
-    let joined = text.join(st, object, separator, first, last);
-    st.rt.heap.discharge(text.charged);
-    joined?;
-    let v = st.string_value(&text.bytes)?;
+    let mut text = Bytes::default();
+    let joined = match join(st, &mut text, object, separator, first, last) {
+        Ok(()) => st.string_value(text.as_slice()),
+        Err(raised) => Err(raised),
+    };
+    text.release(st);
+    let v = joined?;
     st.ret1(args, v)
 }
 
-/// The text being joined. Its memory counts against the heap's limit while it exists.
-struct Text {
-    bytes: Vec<u8>,
-    charged: usize,
-}
-
-impl Text {
-    fn join(&mut self, st: &mut State, object: Value, separator: &[u8], first: i64, last: i64) -> Result<(), Raised> {
-        let mut i = first;
-        while i <= last {
-            let v = get(st, object, i)?;
-            if let Some(s) = v.as_string() {
-                self.push(st, s.as_bytes())?;
-            } else if let Some(n) = v.as_int() {
-                self.push(st, format_int(n, &mut NumberBuffer::default()))?;
-            } else if let Some(n) = v.as_float() {
-                self.push(st, format_float(n, &mut NumberBuffer::default()))?;
-            } else {
-                let name = v.tag().type_name();
-                return Err(st.raise_text(&format!("invalid value ({name}) at index {i} in table for 'concat'")));
-            }
-            if i == last {
-                break;
-            }
-            self.push(st, separator)?;
-            i += 1;
+fn join(
+    st: &mut State,
+    text: &mut Bytes,
+    object: Value,
+    separator: &[u8],
+    first: i64,
+    last: i64,
+) -> Result<(), Raised> {
+    let mut i = first;
+    while i <= last {
+        let v = get(st, object, i)?;
+        if let Some(s) = v.as_string() {
+            text.push(st, s.as_bytes())?;
+        } else if let Some(n) = v.as_int() {
+            text.push(st, format_int(n, &mut NumberBuffer::default()))?;
+        } else if let Some(n) = v.as_float() {
+            text.push(st, format_float(n, &mut NumberBuffer::default()))?;
+        } else {
+            let name = v.tag().type_name();
+            return Err(st.raise_text(&format!("invalid value ({name}) at index {i} in table for 'concat'")));
         }
-        Ok(())
-    }
-
-    #[inline]
-    fn push(&mut self, st: &mut State, piece: &[u8]) -> Result<(), Raised> {
-        if self.bytes.capacity() - self.bytes.len() < piece.len() {
-            self.grow(st, piece.len())?;
+        if i == last {
+            break;
         }
-        self.bytes.extend_from_slice(piece);
-        Ok(())
+        text.push(st, separator)?;
+        i += 1;
     }
-
-    #[cold]
-    fn grow(&mut self, st: &mut State, more: usize) -> Result<(), Raised> {
-        st.check_cancelled()?;
-        let more = more.max(self.bytes.capacity()).max(256);
-        let charged = st.rt.heap.charge(more);
-        st.check_memory(charged)?;
-        self.charged += more;
-        let room = self.bytes.try_reserve(more);
-        room.map_err(|_| st.raise_memory())
-    }
+    Ok(())
 }
 
 // Sorting.
