@@ -60,7 +60,11 @@ impl State {
                 self.shrink_reserve();
                 Err(Raised)
             }
-            Catcher::Resumer => self.fail_coroutine().map(Some),
+            Catcher::Resumer => match self.fail_coroutine() {
+                Ok(step) => Ok(Some(step)),
+                // A wrapped coroutine's error goes on in the resumer.
+                Err(Raised) => self.unwind(),
+            },
         }
     }
 
