@@ -91,9 +91,9 @@ impl State {
         let co = self.co;
         if co.non_yieldable.get() > 0 || co == self.main {
             return Err(if co == self.main {
-                self.raise_text("attempt to yield from outside a coroutine")
+                self.raise_at("attempt to yield from outside a coroutine")
             } else {
-                self.raise_text("attempt to yield across a C-call boundary")
+                self.raise_at("attempt to yield across a C-call boundary")
             });
         }
         let resumer = co.resumer.get().expect("a running coroutine that is not the main one has a resumer");
