@@ -198,8 +198,7 @@ fn byte(st: &mut State, args: Args) -> NativeResult {
             None => return st.ret0(),
         }
     } else {
-        // As a default for the end, the start has its clipped meaning.
-        let to = st.arg_int_or(args, 2, start as i64 + 1)?;
+        let to = st.arg_int_or(args, 2, from)?;
         end_offset(to, s.len)
     };
     if start >= end {
