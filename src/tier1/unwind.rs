@@ -70,7 +70,11 @@ impl State {
                 self.shrink_reserve();
                 Ok(None)
             }
-            Catcher::Resumer => self.fail_coroutine().map(Some),
+            Catcher::Resumer => match self.fail_coroutine() {
+                Ok(step) => Ok(Some(step)),
+                // A wrapped coroutine's error goes on in the resumer.
+                Err(Raised) => self.unwind(),
+            },
         }
     }
 
