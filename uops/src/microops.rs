@@ -271,6 +271,7 @@ macro_rules! microops {
         /// A micro-op.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[allow(non_camel_case_types, reason = "micro-ops are written as in the manual")]
+        #[allow(rustdoc::broken_intra_doc_links, reason = "brackets are registers, not links")]
         #[repr(u8)]
         pub enum MicroOp { $( $(#[doc = $doc])+ $name ),* }
 
