@@ -120,9 +120,9 @@ impl State {
             outcome = match outcome {
                 Ok(Outcome::Exit) => return Ok(()),
                 Ok(Outcome::Continue) => interp::execute(self),
-                Err(Raised) => match self.unwind()? {
+                Err(Raised) => match self.unwind() {
                     Some(step) => self.drive(step),
-                    None => Ok(Outcome::Continue),
+                    None => return Err(Raised),
                 },
             };
         }
