@@ -367,7 +367,8 @@ impl Generator<'_> {
         let receiver = self.register(receiver);
         match self.field(name) {
             Some(field) => {
-                self.f.free = start;
+                // Method and receiver are in use while a metamethod is called.
+                self.f.free = start + 2;
                 self.emit(Op::SELF, start, receiver, 0, field);
             }
             None => {
