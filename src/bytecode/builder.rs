@@ -23,8 +23,8 @@ use super::lines::LineTable;
 use super::proto::{CapturedVar, LocalVar, Proto, ProtoInfo};
 use super::{Instr, Op};
 use crate::heap::OutOfMemory;
-use crate::runtime::object::{Gc, Kind};
 use crate::runtime::Runtime;
+use crate::runtime::object::{Gc, Kind};
 use crate::runtime::string::{SHORT_MAX, Str};
 use crate::runtime::value::{Tag, Value};
 
@@ -35,7 +35,10 @@ pub const HEAT_START: u32 = 64;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BuildError {
     /// The function exceeds a limit of the encoding; what, and the source line of the instruction.
-    Limit { what: &'static str, line: u32 },
+    Limit {
+        what: &'static str,
+        line: u32,
+    },
     OutOfMemory,
 }
 
@@ -60,7 +63,9 @@ pub struct JumpList {
 impl JumpList {
     const END: u32 = u32::MAX;
 
-    pub const EMPTY: JumpList = JumpList { last: JumpList::END };
+    pub const EMPTY: JumpList = JumpList {
+        last: JumpList::END,
+    };
 
     pub fn is_empty(self) -> bool {
         self.last == JumpList::END
@@ -253,7 +258,8 @@ impl FunctionBuilder {
         let index = self.constants.len() as u32;
         self.constant_indices.try_reserve(1)?;
         push(&mut self.constants, v)?;
-        self.constant_indices.insert((v.tag().byte(), v.payload()), index);
+        self.constant_indices
+            .insert((v.tag().byte(), v.payload()), index);
         Ok(index)
     }
 
@@ -328,7 +334,12 @@ impl FunctionBuilder {
     pub fn begin_local(&mut self, name: Gc<Str>, register: usize) -> usize {
         let index = self.locals.len();
         let start = self.here();
-        let local = LocalVar { name, register: register as u8, start, end: u32::MAX };
+        let local = LocalVar {
+            name,
+            register: register as u8,
+            start,
+            end: u32::MAX,
+        };
         let result = push(&mut self.locals, local);
         self.note(result);
         index
@@ -355,7 +366,6 @@ impl FunctionBuilder {
         }
         let cell = rt.heap.alloc(size_of::<Proto>())?.cast::<Proto>();
         let mut info = Box::new(ProtoInfo {
-            history: Default::default(),
             code: exact(self.code),
             constants: exact(self.constants),
             fields: exact(self.fields),
@@ -365,6 +375,7 @@ impl FunctionBuilder {
             protos: exact(self.protos),
             captured: exact(self.captured),
             live: exact(self.live),
+            history: Cell::default(),
             lines: self.lines,
             locals: exact(self.locals),
             source: self.head.source,

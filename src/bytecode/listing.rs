@@ -44,7 +44,12 @@ fn list_one(proto: Gc<Proto>, out: &mut dyn Write) -> fmt::Result {
         info.captured.len(),
     )?;
     for (pc, instr) in info.code.iter().enumerate() {
-        write!(out, "{pc:5} [{}] {:<10}", info.lines.line(pc as u32), instr.op().name())?;
+        write!(
+            out,
+            "{pc:5} [{}] {:<10}",
+            info.lines.line(pc as u32),
+            instr.op().name()
+        )?;
         write!(out, " {:<14}", operands(*instr))?;
         comment(proto, pc, out)?;
         writeln!(out)?;
@@ -124,7 +129,9 @@ fn value(v: Value) -> String {
 /// A string, escaped and cut.
 fn text(s: Gc<Str>) -> String {
     let bytes = s.as_bytes();
-    let mut shown = bytes[..bytes.len().min(TEXT_MAX)].escape_ascii().to_string();
+    let mut shown = bytes[..bytes.len().min(TEXT_MAX)]
+        .escape_ascii()
+        .to_string();
     if bytes.len() > TEXT_MAX {
         shown.push_str("...");
     }

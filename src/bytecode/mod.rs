@@ -49,6 +49,17 @@ impl Instr {
         Op::ALL[self.opcode() as usize]
     }
 
+    /// The opcode, without a check.
+    ///
+    /// # Safety
+    /// The instruction must come from a verified prototype or from [`Instr::new`].
+    #[inline(always)]
+    pub unsafe fn op_unchecked(self) -> Op {
+        debug_assert!((self.opcode() as usize) < Op::ALL.len());
+        // SAFETY: the caller's promise; `Op` is a `u8` without gaps.
+        unsafe { std::mem::transmute::<u8, Op>(self.opcode()) }
+    }
+
     #[inline(always)]
     pub fn a(self) -> usize {
         (self.0 >> 8) as u8 as usize

@@ -14,7 +14,6 @@ use super::ast::*;
 use super::lexer::{Lexer, TOKEN_KINDS, Tok};
 use super::strings::StrId;
 use super::{Fail, SyntaxError, append, fold, push};
-use crate::runtime::number::Numeral;
 
 /// How deep statements and expressions may nest, together with the native calls around.
 const MAX_DEPTH: u32 = 200;
@@ -1377,7 +1376,11 @@ impl<'s> Parser<'s> {
                     match op {
                         BinaryOp::And if !is_false => right,
                         BinaryOp::Or if is_false => right,
-                        _ => fold::literal(fold::binary(op, fold::numeral(left)?, fold::numeral(right)?)?),
+                        _ => fold::literal(fold::binary(
+                            op,
+                            fold::numeral(left)?,
+                            fold::numeral(right)?,
+                        )?),
                     }
                 }
                 _ => return None,

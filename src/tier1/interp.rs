@@ -210,9 +210,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             pc = pc.offset($i.sd() as isize)
         };
     }
+    // Jumps back; polls before that, while the program counter still tells the registers in use.
     macro_rules! back_edge {
         ($i:expr) => {{
-            // Polled before the jump: the registers in use are those of this instruction.
             if *st.interrupt.as_ptr() != 0 {
                 saved!(st.poll());
             }
@@ -474,6 +474,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             saved!(slow::get_field(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
         };
     }
+    macro_rules! miss_self {
+        ($i:expr) => {
+            saved!(slow::get_method(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
+        };
+    }
     macro_rules! miss_set {
         ($i:expr, $v:expr) => {
             saved!(slow::set_field(st, pc.sub(1) as *mut Instr, get!($i.a()), field!($i), $v))
@@ -625,7 +630,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 (*st.record).pc = pc.sub(1);
                 return Ok(Outcome::Continue);
             }
-            match i.op() {
+            match i.op_unchecked() {
                 Op::MOVE => set!(i.a(), get!(i.b())),
                 Op::LOADI => set!(i.a(), Value::int(i.sd() as i64)),
                 Op::LOADK => set!(i.a(), Value::load(kst!(i))),
@@ -671,7 +676,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     let t: Gc<Table> = Gc::from_addr(env.payload.get());
                     if env.tag.get() == Tag::TABLE.byte() && t.shape.get() == cache.shape.get() {
-                        let from = if i.op() == Op::GETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                        let from = if i.op_unchecked() == Op::GETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
                         cached_get!(cache, from, i.a(), generalise!(i, GETENV));
                     } else {
                         generalise!(i, GETENV);
@@ -686,7 +691,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     let t: Gc<Table> = Gc::from_addr(env.payload.get());
                     if env.tag.get() == Tag::TABLE.byte() && t.shape.get() == cache.shape.get() {
-                        let to = if i.op() == Op::SETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                        let to = if i.op_unchecked() == Op::SETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
                         cached_set!(t, cache, to, get!(i.a()));
                     } else {
                         generalise!(i, SETENV);
@@ -743,7 +748,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
                         let t = table_at!(p);
-                        let to = if i.op() == Op::SETFIELD_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                        let to = if i.op_unchecked() == Op::SETFIELD_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
                         let slot = cache.slot.get();
                         if cache.nil_is_final.get() || *to.add(slot.tag as usize) != 0 {
                             cached_set!(t, cache, to, get!(i.b()));
@@ -802,9 +807,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         miss_set!(i, v);
                     }
                 }
-                Op::SELF => {
-                    saved!(slow::get_method(st, pc.sub(1) as *mut Instr, get!(i.b()), field!(i), i.a()));
-                }
+                Op::SELF => miss_self!(i),
                 Op::SELF_INLINE => {
                     let p = reg!(i.b());
                     let cache = field!(i);
@@ -813,13 +816,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let slot = cache.slot.get();
                         let v = read_slot(table_at!(p).as_ptr() as *const u8, slot.payload, slot.tag);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::SELF_HOLDER => {
@@ -832,13 +835,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::SELF_POLY => {
@@ -851,7 +854,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
-                        None => saved!(slow::get_method(st, pc.sub(1) as *mut Instr, receiver, field!(i), i.a())),
+                        None => miss_self!(i),
                     }
                 }
                 Op::SELF_STRING => {
@@ -861,13 +864,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::GETINDEX => {
@@ -1108,7 +1111,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::JEQ | Op::JNE => {
-                    let sense = i.op() == Op::JEQ;
+                    let sense = i.op_unchecked() == Op::JEQ;
                     let (x, y) = (get!(i.a()), get!(i.b()));
                     if x.tag() == y.tag() && !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y) {
                         if x.raw_equals(y) == sense {
@@ -1123,7 +1126,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::JEQK | Op::JNEK => {
-                    let sense = i.op() == Op::JEQK;
+                    let sense = i.op_unchecked() == Op::JEQK;
                     let x = get!(i.a());
                     let y = Value::load(k.add(i.bc() as usize));
                     if x.raw_equals(y) == sense {
@@ -1204,10 +1207,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::TFORPREP => {
+                    jump!(i);
                     if !Value::tag_at(reg!(i.a() + 3)).is_falsy() {
                         raising!(slow::mark_to_close(st, reg!(i.a() + 3)));
                     }
-                    jump!(i);
                 }
                 Op::TFORCALL => {
                     let p = reg!(i.a());

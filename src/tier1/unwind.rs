@@ -30,9 +30,27 @@ enum Catcher {
 }
 
 impl State {
-    /// Unwinds to whoever catches the current error: returns what is to be done next, or the error again after
-    /// popping the activation that Rust asked for.
-    pub(super) fn unwind(&mut self) -> Result<Option<Step>, Raised> {
+    /// Makes the running host function catch the errors of what it calls: it then returns `false` and the error, which
+    /// has been passed through the message handler in the window's first slot if there is a handler.
+    pub fn catch_errors(&mut self, handler: bool) {
+        let frame = self.frame_mut();
+        frame.flags |= record_flags::CATCHES;
+        frame.aux = if handler { catch::HANDLER } else { catch::PLAIN };
+    }
+
+    /// Unwinds to whoever catches the current error: returns what is to be done next, or nothing after popping the
+    /// activation that Rust asked for.
+    pub(super) fn unwind(&mut self) -> Option<Step> {
+        // Catching may itself raise an error, which then takes the place of the first.
+        loop {
+            match self.unwind_once() {
+                Ok(step) => return step,
+                Err(Raised) => {}
+            }
+        }
+    }
+
+    fn unwind_once(&mut self) -> Result<Option<Step>, Raised> {
         self.pending = None;
         if !self.error_handled {
             self.error_handled = true;
@@ -50,9 +68,13 @@ impl State {
                 self.close_for_host(from);
                 self.pop_record();
                 self.shrink_reserve();
-                Err(Raised)
+                Ok(None)
             }
-            Catcher::Resumer => self.fail_coroutine().map(Some),
+            Catcher::Resumer => match self.fail_coroutine() {
+                Ok(step) => Ok(Some(step)),
+                // A wrapped coroutine's error goes on in the resumer.
+                Err(Raised) => self.unwind(),
+            },
         }
     }
 

@@ -16,9 +16,18 @@ enum Target {
     Cell(usize),
     Captured(u8),
     /// A field of a captured variable that holds an environment.
-    Global { env: u8, name: StrId },
-    Field { object: Operand, name: StrId },
-    Index { object: Operand, key: Key },
+    Global {
+        env: u8,
+        name: StrId,
+    },
+    Field {
+        object: Operand,
+        name: StrId,
+    },
+    Index {
+        object: Operand,
+        key: Key,
+    },
 }
 
 #[derive(Clone, Copy)]
@@ -48,7 +57,10 @@ impl Generator<'_> {
         let start = self.f.free;
         let targets = self.chunk.list(targets);
         let values = self.chunk.list(values);
-        let places: SmallVec<[Target; 8]> = targets.iter().map(|&target| self.target(target, targets)).collect();
+        let places: SmallVec<[Target; 8]> = targets
+            .iter()
+            .map(|&target| self.target(target, targets))
+            .collect();
         let first = self.f.free;
         let mut count = targets.len();
         if let (Some(&place), Some((&last, init))) = (places.last(), values.split_last())
@@ -67,7 +79,12 @@ impl Generator<'_> {
         }
         for i in (0..count).rev() {
             let free = self.f.free;
-            self.store(places[i], Source::Register(first + i), self.chunk[targets[i]].line, free);
+            self.store(
+                places[i],
+                Source::Register(first + i),
+                self.chunk[targets[i]].line,
+                free,
+            );
             self.f.free = free;
         }
         self.f.free = start;
@@ -78,11 +95,18 @@ impl Generator<'_> {
         match self.kind(e) {
             ExprKind::Local(var) => {
                 let r = self.registers[var.index()];
-                if self.chunk[var].captured { Target::Cell(r) } else { Target::Register(r) }
+                if self.chunk[var].captured {
+                    Target::Cell(r)
+                } else {
+                    Target::Register(r)
+                }
             }
             ExprKind::Upvalue(index) => Target::Captured(index),
             ExprKind::Global { env, name } => Target::Global { env, name },
-            ExprKind::Field { object, name } => Target::Field { object: self.part(object, assigned, true), name },
+            ExprKind::Field { object, name } => Target::Field {
+                object: self.part(object, assigned, true),
+                name,
+            },
             ExprKind::Index { object, key } => {
                 let object = self.part(object, assigned, false);
                 let key = match small_key(self.kind(key)) {
@@ -97,11 +121,13 @@ impl Generator<'_> {
 
     /// Evaluates a table or key of a target; a captured variable that may wait is left alone.
     fn part(&mut self, e: ExprId, assigned: &[ExprId], may_wait: bool) -> Operand {
-        let conflict = assigned.iter().any(|&target| match (self.kind(target), self.kind(e)) {
-            (ExprKind::Local(target), ExprKind::Local(var)) => target == var,
-            (ExprKind::Upvalue(target), ExprKind::Upvalue(index)) => target == index,
-            _ => false,
-        });
+        let conflict = assigned
+            .iter()
+            .any(|&target| match (self.kind(target), self.kind(e)) {
+                (ExprKind::Local(target), ExprKind::Local(var)) => target == var,
+                (ExprKind::Upvalue(target), ExprKind::Upvalue(index)) => target == index,
+                _ => false,
+            });
         match self.kind(e) {
             ExprKind::Local(_) if conflict => Operand::Register(self.eval_next(e)),
             ExprKind::Upvalue(index) if may_wait && !conflict => Operand::Captured(index),
@@ -116,9 +142,11 @@ impl Generator<'_> {
                 self.eval_to(value, r);
                 return;
             }
-            Target::Field { .. } | Target::Index { key: Key::Operand(_), .. } if let Some(v) = self.literal(value) => {
-                Source::Literal(v)
-            }
+            Target::Field { .. }
+            | Target::Index {
+                key: Key::Operand(_),
+                ..
+            } if let Some(v) = self.literal(value) => Source::Literal(v),
             _ => {
                 let operand = self.operand(value);
                 Source::Register(self.register(operand))
@@ -140,12 +168,16 @@ impl Generator<'_> {
             }
             Target::Captured(index) => {
                 let value = self.source(source);
-                self.finish_store(live, |this| this.emit(Op::SETUP, value, index as usize, 0, 0));
+                self.finish_store(live, |this| {
+                    this.emit(Op::SETUP, value, index as usize, 0, 0)
+                });
             }
             Target::Global { env, name } => match self.field(name) {
                 Some(field) => {
                     let value = self.source(source);
-                    self.finish_store(live, |this| this.emit(Op::SETENV, value, env as usize, 0, field));
+                    self.finish_store(live, |this| {
+                        this.emit(Op::SETENV, value, env as usize, 0, field)
+                    });
                 }
                 None => self.store_by_name(Operand::Captured(env), name, source, live),
             },
@@ -160,16 +192,26 @@ impl Generator<'_> {
                         return;
                     }
                     let value = self.source(source);
-                    self.finish_store(live, |this| this.emit(Op::SETFIELD, object, value, 0, field));
+                    self.finish_store(live, |this| {
+                        this.emit(Op::SETFIELD, object, value, 0, field)
+                    });
                 }
                 None => self.store_by_name(object, name, source, live),
             },
-            Target::Index { object, key: Key::Int(key) } => {
+            Target::Index {
+                object,
+                key: Key::Int(key),
+            } => {
                 let object = self.register(object);
                 let value = self.source(source);
-                self.finish_store(live, |this| this.emit(Op::SETINT, object, value, 0, key as u32));
+                self.finish_store(live, |this| {
+                    this.emit(Op::SETINT, object, value, 0, key as u32)
+                });
             }
-            Target::Index { object, key: Key::Operand(key) } => {
+            Target::Index {
+                object,
+                key: Key::Operand(key),
+            } => {
                 let object = self.register(object);
                 let key = self.register(key);
                 self.store_by_key(object, key, source, live);
@@ -220,8 +262,14 @@ impl Generator<'_> {
         let target = match field.key {
             FieldKey::Name(name) => Target::Field { object, name },
             FieldKey::Expr(key) => match small_key(self.kind(key)) {
-                Some(key) => Target::Index { object, key: Key::Int(key) },
-                None => Target::Index { object, key: Key::Operand(self.operand(key)) },
+                Some(key) => Target::Index {
+                    object,
+                    key: Key::Int(key),
+                },
+                None => Target::Index {
+                    object,
+                    key: Key::Operand(self.operand(key)),
+                },
             },
             FieldKey::Next => return,
         };

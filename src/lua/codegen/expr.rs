@@ -1,6 +1,6 @@
 //! Expressions.
 
-use super::Generator;
+use super::{Generator, instr};
 use crate::bytecode::Op;
 use crate::bytecode::builder::JumpList;
 use crate::lua::StrId;
@@ -50,7 +50,10 @@ impl Generator<'_> {
 
     fn is_literal(&self, e: ExprId) -> bool {
         use ExprKind::*;
-        matches!(self.kind(e), Nil | True | False | Int(_) | Float(_) | Str(_))
+        matches!(
+            self.kind(e),
+            Nil | True | False | Int(_) | Float(_) | Str(_)
+        )
     }
 
     pub(super) fn is_multiple(&self, e: ExprId) -> bool {
@@ -180,7 +183,11 @@ impl Generator<'_> {
         match self.kind(e) {
             ExprKind::Local(var) => {
                 let r = self.registers[var.index()];
-                let operand = if self.chunk[var].captured { Operand::Cell(r) } else { Operand::Register(r) };
+                let operand = if self.chunk[var].captured {
+                    Operand::Cell(r)
+                } else {
+                    Operand::Register(r)
+                };
                 match dest {
                     None => return operand,
                     Some(dest) => self.read_to(operand, dest),
@@ -207,7 +214,9 @@ impl Generator<'_> {
                 return self.deliver(start, dest);
             }
             ExprKind::Paren(inner) => return self.eval(inner, dest),
-            ExprKind::Unary(UnaryOp::Not, inner) if self.is_condition(inner) => self.boolean(e, target),
+            ExprKind::Unary(UnaryOp::Not, inner) if self.is_condition(inner) => {
+                self.boolean(e, target)
+            }
             ExprKind::Unary(op, inner) => {
                 let operand = self.operand(inner);
                 let r = self.register(operand);
@@ -312,7 +321,15 @@ impl Generator<'_> {
         self.done(start, dest)
     }
 
-    fn arithmetic(&mut self, op: BinaryOp, left: Operand, right: ExprId, start: usize, dest: usize, line: u32) {
+    fn arithmetic(
+        &mut self,
+        op: BinaryOp,
+        left: Operand,
+        right: ExprId,
+        start: usize,
+        dest: usize,
+        line: u32,
+    ) {
         use BinaryOp::*;
         let (plain, constant) = match op {
             Add => (Op::ADD, Op::ADDK),
@@ -367,9 +384,10 @@ impl Generator<'_> {
         let receiver = self.register(receiver);
         match self.field(name) {
             Some(field) => {
-                // Method and receiver are in use while a metamethod is called.
-                self.f.free = start + 2;
-                self.emit(Op::SELF, start, receiver, 0, field);
+                self.f.free = start;
+                // SELF writes both registers before it calls a metamethod.
+                let self_ = instr(Op::SELF, start, receiver, 0, field);
+                self.f.builder.emit(self_, start + 2);
             }
             None => {
                 self.settle(Operand::Register(receiver), start);
@@ -384,7 +402,15 @@ impl Generator<'_> {
     }
 
     /// Calls the function `left` from register `start`. With `results` 0 all results are wanted, else one less.
-    fn call(&mut self, callee: ExprId, args: ExprList, left: Operand, start: usize, line: u32, results: usize) {
+    fn call(
+        &mut self,
+        callee: ExprId,
+        args: ExprList,
+        left: Operand,
+        start: usize,
+        line: u32,
+        results: usize,
+    ) {
         let b = self.arguments(callee, args, left, start);
         self.line(line);
         let site = self.f.builder.call_site();
@@ -496,12 +522,21 @@ impl Generator<'_> {
     fn table(&mut self, fields: Span, line: u32) {
         let table = self.f.free;
         let fields = self.chunk.fields(fields);
-        let elements = fields.iter().filter(|field| matches!(field.key, FieldKey::Next)).count();
-        let slots = fields.iter().filter(|field| matches!(field.key, FieldKey::Name(_))).count();
-        let open = fields
-            .last()
-            .is_some_and(|field| matches!(field.key, FieldKey::Next) && self.is_multiple(field.value));
-        let site = self.f.builder.table_site(self.rt, slots, elements - open as usize);
+        let elements = fields
+            .iter()
+            .filter(|field| matches!(field.key, FieldKey::Next))
+            .count();
+        let slots = fields
+            .iter()
+            .filter(|field| matches!(field.key, FieldKey::Name(_)))
+            .count();
+        let open = fields.last().is_some_and(|field| {
+            matches!(field.key, FieldKey::Next) && self.is_multiple(field.value)
+        });
+        let site = self
+            .f
+            .builder
+            .table_site(self.rt, slots, elements - open as usize);
         self.line(line);
         self.emit(Op::NEWTABLE, table, 0, 0, site);
         self.claim(1);
@@ -535,7 +570,9 @@ impl Generator<'_> {
     /// Stores the elements behind the table, of which there are `count` or (0) as many as there are.
     fn flush(&mut self, table: usize, count: usize, stored: usize) {
         match u32::try_from(stored) {
-            Ok(stored) if stored <= i32::MAX as u32 => self.emit(Op::SETLIST, table, count, 0, stored),
+            Ok(stored) if stored <= i32::MAX as u32 => {
+                self.emit(Op::SETLIST, table, count, 0, stored)
+            }
             _ => self.f.builder.exceed("table constructor too long"),
         }
         self.f.free = table + 1;

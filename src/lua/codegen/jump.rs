@@ -47,7 +47,9 @@ impl Generator<'_> {
     pub(super) fn is_condition(&self, e: ExprId) -> bool {
         match self.kind(e) {
             ExprKind::Unary(UnaryOp::Not, _) => true,
-            ExprKind::Binary(op, ..) => op.is_comparison() || matches!(op, BinaryOp::And | BinaryOp::Or),
+            ExprKind::Binary(op, ..) => {
+                op.is_comparison() || matches!(op, BinaryOp::And | BinaryOp::Or)
+            }
             _ => false,
         }
     }
@@ -142,7 +144,11 @@ impl Generator<'_> {
         let line = self.chunk[e].line;
         // A literal on the left that fits the instruction changes sides.
         let is_equality = matches!(op, BinaryOp::Equal | BinaryOp::NotEqual);
-        let fits = if is_equality { self.truth(left).is_some() } else { self.small(left).is_some() };
+        let fits = if is_equality {
+            self.truth(left).is_some()
+        } else {
+            self.small(left).is_some()
+        };
         if fits && self.truth(right).is_none() {
             let right = self.operand(right);
             self.compare(mirrored(op), right, left, start, line, sense, list);
@@ -161,7 +167,10 @@ impl Generator<'_> {
     }
 
     /// Jumps if the truth of `left op right` is `sense`. Leaves `free` at `start`.
-    #[allow(clippy::too_many_arguments, reason = "a comparison has that many parts")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a comparison has that many parts"
+    )]
     pub(super) fn compare(
         &mut self,
         op: BinaryOp,
@@ -218,7 +227,10 @@ impl Generator<'_> {
         self.f.builder.emit_jump(list, jump, start);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a comparison has that many parts")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a comparison has that many parts"
+    )]
     fn jump_on_registers(
         &mut self,
         op: Op,
@@ -234,7 +246,11 @@ impl Generator<'_> {
         let left = self.register(left);
         let right = self.register(right);
         self.f.free = start;
-        let (a, b) = if exchanged { (right, left) } else { (left, right) };
+        let (a, b) = if exchanged {
+            (right, left)
+        } else {
+            (left, right)
+        };
         self.emit_jump(list, op, a, b);
     }
 
@@ -247,7 +263,14 @@ impl Generator<'_> {
 
     /// Puts false into `dest`, or true after the jumps of `yes`.
     pub(super) fn finish_boolean(&mut self, yes: JumpList, dest: usize) {
-        self.finish_exits(Exits { yes, ..Exits::default() }, true, dest);
+        self.finish_exits(
+            Exits {
+                yes,
+                ..Exits::default()
+            },
+            true,
+            dest,
+        );
     }
 
     /// Evaluates an `and` or `or` into `dest`.

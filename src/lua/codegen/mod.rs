@@ -24,8 +24,8 @@ use super::ast::{Chunk, ExprId, FuncId, UpvalueSource, VarId};
 use super::{StrId, SyntaxError, chunk_id, fold, parse};
 use crate::bytecode::builder::{BuildError, FunctionBuilder, FunctionHead, JumpList, instr};
 use crate::bytecode::{CapturedVar, CellSource, Op, Proto, proto_flags};
-use crate::runtime::object::Gc;
 use crate::runtime::Runtime;
+use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 
 /// Why a chunk cannot be compiled.
@@ -49,7 +49,12 @@ impl From<SyntaxError> for CompileError {
 ///
 /// The result is the main function's prototype, which takes `...` and has one captured variable, `_ENV`. Time and
 /// space are linear in the source.
-pub fn compile(rt: &mut Runtime, source: &[u8], chunk_name: &[u8], depth: u32) -> Result<Gc<Proto>, CompileError> {
+pub fn compile(
+    rt: &mut Runtime,
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+) -> Result<Gc<Proto>, CompileError> {
     let mut chunk = parse(source, chunk_name, depth)?;
     fold::fold(&mut chunk);
     generate(rt, &chunk, chunk_name).map_err(|e| match e {
@@ -90,9 +95,17 @@ fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
     FunctionHead {
         source,
         line_defined: function.line,
-        last_line: function.end_line,
+        last_line: if id == FuncId::MAIN {
+            0
+        } else {
+            function.end_line
+        },
         params: function.param_count,
-        flags: if function.is_vararg { proto_flags::VARARG } else { 0 },
+        flags: if function.is_vararg {
+            proto_flags::VARARG
+        } else {
+            0
+        },
     }
 }
 
@@ -190,7 +203,9 @@ impl Generator<'_> {
         for upvalue in self.chunk.upvalues(id) {
             let name = Some(self.string(self.chunk[upvalue.var].name));
             let source = match upvalue.source {
-                UpvalueSource::ParentLocal => CellSource::Register(self.registers[upvalue.var.index()] as u8),
+                UpvalueSource::ParentLocal => {
+                    CellSource::Register(self.registers[upvalue.var.index()] as u8)
+                }
                 UpvalueSource::ParentUpvalue(index) => CellSource::Captured(index),
                 UpvalueSource::Loader => CellSource::Captured(0),
             };
@@ -200,8 +215,13 @@ impl Generator<'_> {
         self.claim(count);
         self.variables(function.first_param, 0, count);
         self.statements(function.body);
-        let line = if id == FuncId::MAIN { self.chunk[function.body].end_line } else { function.end_line };
+        let line = if id == FuncId::MAIN {
+            self.chunk[function.body].end_line
+        } else {
+            function.end_line
+        };
         self.line(line);
+        self.f.free = self.f.free.min(self.f.joined);
         self.emit(Op::RETURN0, 0, 0, 0, 0);
     }
 
@@ -222,13 +242,17 @@ impl Generator<'_> {
     }
 
     fn emit_jump(&mut self, list: &mut JumpList, op: Op, a: usize, b: usize) {
-        self.f.builder.emit_jump(list, instr(op, a, b, 0, 0), self.f.free);
+        self.f
+            .builder
+            .emit_jump(list, instr(op, a, b, 0, 0), self.f.free);
     }
 
     /// Emits the instruction that ends a loop and jumps back to `target`.
     fn emit_back(&mut self, op: Op, a: usize, target: u32) {
         let site = self.f.builder.loop_site() as usize;
-        self.f.builder.emit_back(instr(op, a, site & 0xff, site >> 8, 0), target, self.f.free);
+        self.f
+            .builder
+            .emit_back(instr(op, a, site & 0xff, site >> 8, 0), target, self.f.free);
     }
 
     fn here(&self) -> u32 {
@@ -254,10 +278,13 @@ impl Generator<'_> {
         if let Some(s) = self.strings[id.index()] {
             return s;
         }
-        let s = self.rt.new_string(self.chunk.strings.get(id)).unwrap_or_else(|e| {
-            self.f.builder.fail(e.into());
-            self.source
-        });
+        let s = self
+            .rt
+            .new_string(self.chunk.strings.get(id))
+            .unwrap_or_else(|e| {
+                self.f.builder.fail(e.into());
+                self.source
+            });
         self.strings[id.index()] = Some(s);
         s
     }

@@ -30,7 +30,11 @@ impl Generator<'_> {
         let line = stmt.line;
         self.line(line);
         match stmt.kind {
-            StmtKind::Local { count, first, values } => self.local(count as usize, first, values, line),
+            StmtKind::Local {
+                count,
+                first,
+                values,
+            } => self.local(count as usize, first, values, line),
             StmtKind::LocalFunction { var, function } => self.local_function(var, function, line),
             StmtKind::Assign { target, value } => self.assign(target, value),
             StmtKind::AssignMany { targets, values } => self.assign_many(targets, values),
@@ -40,9 +44,12 @@ impl Generator<'_> {
             StmtKind::Repeat { body, condition } => self.repeat_loop(body, condition),
             StmtKind::If { arms, otherwise } => self.conditional(arms, otherwise),
             StmtKind::NumericFor { var, range, body } => self.numeric_for(var, range, body, line),
-            StmtKind::GenericFor { count, first, values, body } => {
-                self.generic_for(count as usize, first, values, body, line)
-            }
+            StmtKind::GenericFor {
+                count,
+                first,
+                values,
+                body,
+            } => self.generic_for(count as usize, first, values, body, line),
             StmtKind::Return { closes, values } => self.return_values(closes, values, line),
             StmtKind::Break { closes } => self.break_loop(closes),
             StmtKind::Goto(goto) => self.go_to(goto),
@@ -89,7 +96,9 @@ impl Generator<'_> {
         let var = |i: usize| VarId(first.0 + i as u32);
         let mut i = 0;
         while i < count {
-            let plain = (i..count).take_while(|&i| !self.chunk[var(i)].captured).count();
+            let plain = (i..count)
+                .take_while(|&i| !self.chunk[var(i)].captured)
+                .count();
             let start = self.f.free;
             if plain > 0 {
                 self.nil(plain);
@@ -152,7 +161,7 @@ impl Generator<'_> {
         let has_otherwise = !self.chunk.statements(otherwise).is_empty();
         let mut end = JumpList::EMPTY;
         for (i, arm) in arms.iter().enumerate() {
-            if self.break_if(arm) {
+            if self.jump_only(arm) {
                 continue;
             }
             let mut next = JumpList::EMPTY;
@@ -173,17 +182,32 @@ impl Generator<'_> {
         self.patch_here(end);
     }
 
-    /// Generates `if condition then break`, if the arm is that, as one jump.
-    fn break_if(&mut self, arm: &Arm) -> bool {
-        let [Stmt { kind: StmtKind::Break { closes: false }, .. }] = self.chunk.statements(arm.body) else {
+    /// Generates an arm that only jumps forward as a single jump; `false` if the arm is not that.
+    fn jump_only(&mut self, arm: &Arm) -> bool {
+        let [only] = self.chunk.statements(arm.body) else {
             return false;
         };
-        let Some(mut innermost) = self.f.loops.pop() else {
-            return false;
-        };
-        self.jump_if(arm.condition, true, &mut innermost.breaks);
-        self.f.loops.push(innermost);
-        true
+        match only.kind {
+            StmtKind::Break { closes: false } => {
+                let Some(mut innermost) = self.f.loops.pop() else {
+                    return false;
+                };
+                self.jump_if(arm.condition, true, &mut innermost.breaks);
+                self.f.loops.push(innermost);
+                true
+            }
+            StmtKind::Goto(goto) => {
+                let goto = self.chunk[goto];
+                let LabelState { target, mut jumps } = self.labels[goto.label.index()];
+                if goto.closes || target.is_some() {
+                    return false;
+                }
+                self.jump_if(arm.condition, true, &mut jumps);
+                self.labels[goto.label.index()].jumps = jumps;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn break_loop(&mut self, closes: bool) {
@@ -225,7 +249,10 @@ impl Generator<'_> {
     }
 
     fn label(&mut self, label: LabelId) {
-        self.f.joined = self.f.joined.min(self.scope_end(label));
+        // At the end of a block, jumps may have skipped the declarations of its last variables.
+        if (self.chunk[label].in_scope as usize) < self.f.named.len() {
+            self.f.joined = self.f.joined.min(self.scope_end(label));
+        }
         let target = self.here();
         let state = &mut self.labels[label.index()];
         state.target = Some(target);
@@ -237,9 +264,15 @@ impl Generator<'_> {
 
     /// Generates the body of a loop, whose breaks are returned.
     fn loop_body(&mut self, level: usize, body: impl FnOnce(&mut Self)) -> JumpList {
-        self.f.loops.push(Loop { breaks: JumpList::EMPTY, level });
+        self.f.loops.push(Loop {
+            breaks: JumpList::EMPTY,
+            level,
+        });
         body(self);
-        self.f.loops.pop().map_or(JumpList::EMPTY, |innermost| innermost.breaks)
+        self.f
+            .loops
+            .pop()
+            .map_or(JumpList::EMPTY, |innermost| innermost.breaks)
     }
 
     fn while_loop(&mut self, condition: ExprId, body: BlockId) {
@@ -330,7 +363,14 @@ impl Generator<'_> {
         self.leave_scope(scope);
     }
 
-    fn generic_for(&mut self, count: usize, first: VarId, values: ExprList, body: BlockId, line: u32) {
+    fn generic_for(
+        &mut self,
+        count: usize,
+        first: VarId,
+        values: ExprList,
+        body: BlockId,
+        line: u32,
+    ) {
         let scope = self.enter_scope();
         let state = self.f.free;
         self.adjust(self.chunk.list(values), 4);
