@@ -22,7 +22,8 @@
 //!
 //! - A register that is read holds a value (`GETCELL`, `SETCELL` and the sources of `CLOSURE`: a cell).
 //! - When an instruction can call or collect garbage, only registers below its `live` count survive (and its
-//!   result); all of these are initialised.
+//!   result); all of these are initialised, except those that `SELF` initialises itself and those that a `CLOSE`
+//!   gives up.
 //! - The results of an open call, or of `...`, go straight to the next instruction: a `CALL`, `RETURN` or
 //!   `SETLIST` that takes values up to the top and nothing else may follow, and it may follow nothing else. A
 //!   `TAILCALL` is followed by the `RETURN` of its results, which is executed if the callee could not take the
@@ -478,6 +479,9 @@ impl Verifier<'_> {
             if op == Op::SELF {
                 // The receiver is put into its place before a metamethod is called, and must survive that.
                 ensure!(live >= a + 2, "the receiver does not count as live");
+                unwritten.truncate(a);
+            } else if op == Op::CLOSE {
+                // A jump may have skipped the last variables of the block; the others count until they are closed.
                 unwritten.truncate(a);
             }
             if let Some(r) = unwritten.first() {
