@@ -13,4 +13,4 @@ macro_rules! internal {
     )*};
 }
 
-internal! { heap runtime tier1 }
+internal! { heap lua runtime stdlib tier1 }

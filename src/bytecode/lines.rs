@@ -1,5 +1,7 @@
 //! The source lines of instructions, run-length encoded.
 
+use std::collections::TryReserveError;
+
 /// Maps instructions to source lines: a sorted list of (first instruction, line), each entry valid up to the
 /// next one. Lookup is a binary search.
 #[derive(Default, Clone)]
@@ -15,6 +17,15 @@ impl LineTable {
             Some(last) if last.0 == pc => last.1 = line,
             _ => self.runs.push((pc, line)),
         }
+    }
+
+    /// [`push`](LineTable::push) that reports exhausted memory.
+    pub fn try_push(&mut self, pc: u32, line: u32) -> Result<(), TryReserveError> {
+        if self.runs.len() == self.runs.capacity() {
+            self.runs.try_reserve(1)?;
+        }
+        self.push(pc, line);
+        Ok(())
     }
 
     /// The line of instruction `pc`, or 0 in stripped code.

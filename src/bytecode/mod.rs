@@ -1,8 +1,10 @@
 //! Bytecode: instructions, prototypes, inline caches, builder, verifier and listing.
 
+pub mod builder;
 pub mod cache;
 pub mod lines;
 pub mod names;
+pub mod listing;
 mod proto;
 pub mod source;
 
@@ -44,6 +46,17 @@ impl Instr {
     #[inline(always)]
     pub fn op(self) -> Op {
         Op::ALL[self.opcode() as usize]
+    }
+
+    /// The opcode, without a check.
+    ///
+    /// # Safety
+    /// The instruction must come from a verified prototype or from [`Instr::new`].
+    #[inline(always)]
+    pub unsafe fn op_unchecked(self) -> Op {
+        debug_assert!((self.opcode() as usize) < Op::ALL.len());
+        // SAFETY: the caller's promise; `Op` is a `u8` without gaps.
+        unsafe { std::mem::transmute::<u8, Op>(self.opcode()) }
     }
 
     #[inline(always)]

@@ -376,3 +376,41 @@ impl Runtime {
         }
     }
 }
+
+// Shifting, for the table library.
+impl Runtime {
+    /// Inserts an element before element `i`, from 1, of an array without nils that holds all of the table's elements.
+    pub fn insert_element(&mut self, t: Gc<Table>, i: u32, v: Value) -> Result<(), TableError> {
+        let len = t.array_len.get();
+        debug_assert!(i >= 1 && i <= len && t.array_kind.get() != ArrayKind::ANY);
+        // A full array without nils grows, so that the elements stay in the array.
+        self.set_int(t, len as i64 + 1, t.element(len))?;
+        let count = (len - i) as usize;
+        // SAFETY: elements `i..i + count` and those behind them are within the block; payloads run downward.
+        unsafe {
+            let base = t.array.get();
+            let tags = base.add(i as usize - 1);
+            ptr::copy(tags, tags.add(1), count);
+            let payloads = base.sub(8 * (i as usize + count - 1));
+            ptr::copy(payloads, payloads.sub(8), 8 * count);
+        }
+        self.set_int(t, i as i64, v)
+    }
+
+    /// Removes element `i`, from 1, of an array that holds all of the table's elements.
+    pub fn remove_element(&mut self, t: Gc<Table>, i: u32) -> Result<(), TableError> {
+        let len = t.array_len.get();
+        debug_assert!(i >= 1 && i <= len);
+        self.heap.write_barrier(t);
+        let count = (len - i) as usize;
+        // SAFETY: elements `i..=len` are in use; payloads run downward.
+        unsafe {
+            let base = t.array.get();
+            let tags = base.add(i as usize - 1);
+            ptr::copy(tags.add(1), tags, count);
+            let payloads = base.sub(8 * len as usize);
+            ptr::copy(payloads, payloads.add(8), 8 * count);
+        }
+        self.set_int(t, len as i64, Value::NIL)
+    }
+}

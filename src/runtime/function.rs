@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::mem::{offset_of, size_of};
+use std::ptr;
 
 use super::object::{Gc, Kind, Object};
+use super::Runtime;
 use super::value::{Tag, Value};
 use crate::bytecode::Proto;
-use crate::tier1::NativeFn;
+use crate::heap::OutOfMemory;
+use crate::tier1::{Builtin, NativeFn};
 
 /// How often the variable in an [`UpCell`] has been stored to. Executors may treat a cell that is
 /// `Constant` as its value, as long as they are told of the next store.
@@ -133,5 +136,55 @@ impl Gc<Native> {
         assert!(i < self.upvalue_count as usize);
         // SAFETY: as in `upvalue`.
         unsafe { *(self.as_ptr().add(1) as *mut Value).add(i) = v }
+    }
+}
+
+impl Runtime {
+    /// A closure over a prototype, with as many cells as that has captured variables.
+    pub fn new_closure(&mut self, proto: Gc<Proto>, cells: &[Gc<UpCell>]) -> Result<Gc<Closure>, OutOfMemory> {
+        assert_eq!(cells.len(), proto.info.captured.len());
+        let p = self.heap.alloc(Closure::size(cells.len()))?.cast::<Closure>();
+        // SAFETY: the cell is fresh and has room for the head and the captured variables.
+        unsafe {
+            p.write(Closure {
+                barrier: Cell::new(0),
+                kind: Kind::Closure,
+                cell_count: cells.len() as u8,
+                spare: 0,
+                spare2: 0,
+                proto,
+            });
+            ptr::copy_nonoverlapping(cells.as_ptr(), p.as_ptr().add(1) as *mut Gc<UpCell>, cells.len());
+            Ok(Gc::from_ptr(p))
+        }
+    }
+
+    /// A host function with at most 255 upvalues.
+    pub fn new_native(&mut self, func: NativeFn, upvalues: &[Value]) -> Result<Gc<Native>, OutOfMemory> {
+        self.new_builtin(func, Builtin::Other, upvalues)
+    }
+
+    /// A host function that instructions or the optimizer know.
+    pub fn new_builtin(
+        &mut self,
+        func: NativeFn,
+        builtin: Builtin,
+        upvalues: &[Value],
+    ) -> Result<Gc<Native>, OutOfMemory> {
+        let upvalue_count = u8::try_from(upvalues.len()).expect("library functions have few upvalues");
+        let p = self.heap.alloc(Native::size(upvalues.len()))?.cast::<Native>();
+        // SAFETY: the cell is fresh and has room for the head and the upvalues.
+        unsafe {
+            p.write(Native {
+                barrier: Cell::new(0),
+                kind: Kind::Native,
+                upvalue_count,
+                builtin,
+                spare: 0,
+                func,
+            });
+            ptr::copy_nonoverlapping(upvalues.as_ptr(), p.as_ptr().add(1) as *mut Value, upvalues.len());
+            Ok(Gc::from_ptr(p))
+        }
     }
 }

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::hash::{BuildHasher, RandomState};
-use std::mem::{offset_of, size_of};
+use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -402,6 +402,26 @@ impl Runtime {
         new_long(&mut self.heap, bytes.len(), |to| unsafe {
             copy_pieces(to, &[bytes])
         })
+    }
+
+    /// The string of `len` bytes that `fill` writes.
+    ///
+    /// # Safety
+    /// `fill` must write all of them.
+    pub unsafe fn new_string_with(
+        &mut self,
+        len: usize,
+        fill: impl FnOnce(&mut [MaybeUninit<u8>]),
+    ) -> Result<Gc<Str>, OutOfMemory> {
+        if len <= SHORT_MAX {
+            let mut bytes = [MaybeUninit::uninit(); SHORT_MAX];
+            fill(&mut bytes[..len]);
+            // SAFETY: the caller's promise: these bytes have been written.
+            let bytes = unsafe { slice::from_raw_parts(bytes.as_ptr() as *const u8, len) };
+            return self.strings.intern(&mut self.heap, bytes);
+        }
+        // SAFETY: `new_long` gives room for as many bytes.
+        new_long(&mut self.heap, len, |to| fill(unsafe { slice::from_raw_parts_mut(to as *mut MaybeUninit<u8>, len) }))
     }
 
     /// The (short) string with these bytes, which then lives as long as the VM.

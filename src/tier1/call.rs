@@ -71,6 +71,12 @@ impl State {
         self.request_step(Step::Call { func, nargs, ret: Return::native(then) })
     }
 
+    /// Returns `n` values that begin at stack index `first` from a host function, which must return the result of
+    /// this.
+    pub fn return_at(&mut self, first: u32, n: u32) -> NativeResult {
+        self.request_step(Step::Return { first, n })
+    }
+
     /// Asks for `step` from a host function; the function must return the result of this.
     pub(super) fn request_step(&mut self, step: Step) -> NativeResult {
         self.pending = Some(step);

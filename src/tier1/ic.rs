@@ -134,18 +134,35 @@ fn count_miss(cache: &FieldCache) -> bool {
     true
 }
 
+/// Whether the site knows the shape of `t` and has found nil in the slot: there is nothing to learn.
+fn knows_own_slot(cache: &FieldCache, op: Op, t: Gc<Table>) -> bool {
+    let shape = t.shape.get();
+    match op {
+        Op::GETFIELD_INLINE | Op::GETFIELD_OVERFLOW | Op::SELF_INLINE => cache.shape.get() == shape,
+        Op::GETFIELD_POLY | Op::SELF_POLY => {
+            // SAFETY: null, or a live box owned by the cache.
+            let more = unsafe { cache.more.get().as_ref() };
+            let own = |e: &FieldEntry| e.shape == shape && matches!(e.kind, SlotKind::Inline | SlotKind::Overflow);
+            more.is_some_and(|p| p.entries[..p.len].iter().any(own))
+        }
+        _ => false,
+    }
+}
+
 /// Teaches a get (GETFIELD, GETENV or SELF and their forms) the shape of `t`.
 pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &FieldCache) {
+    // SAFETY: the running instruction.
+    let op = unsafe { (*at).op() };
+    if knows_own_slot(cache, op, t) {
+        return;
+    }
     if !count_miss(cache) {
-        // SAFETY: as in `rewrite`.
-        rewrite(at, unsafe { (*at).op() }.general());
+        rewrite(at, op.general());
         return;
     }
     let Some(e) = plan_get(st, t, cache.key) else {
         return;
     };
-    // SAFETY: the running instruction.
-    let op = unsafe { (*at).op() };
     let forms = match op.general() {
         Op::GETFIELD => [Some(Op::GETFIELD_INLINE), Some(Op::GETFIELD_OVERFLOW), Some(Op::GETFIELD_HOLDER)],
         Op::SELF => [Some(Op::SELF_INLINE), None, Some(Op::SELF_HOLDER)],

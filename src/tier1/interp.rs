@@ -472,6 +472,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             saved!(slow::get_field(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
         };
     }
+    macro_rules! miss_self {
+        ($i:expr) => {
+            saved!(slow::get_method(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
+        };
+    }
     macro_rules! miss_set {
         ($i:expr, $v:expr) => {
             saved!(slow::set_field(st, pc.sub(1) as *mut Instr, get!($i.a()), field!($i), $v))
@@ -623,7 +628,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 (*st.record).pc = pc.sub(1);
                 return Ok(Outcome::Continue);
             }
-            match i.op() {
+            match i.op_unchecked() {
                 Op::MOVE => set!(i.a(), get!(i.b())),
                 Op::LOADI => set!(i.a(), Value::int(i.sd() as i64)),
                 Op::LOADK => set!(i.a(), Value::load(kst!(i))),
@@ -669,7 +674,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     let t: Gc<Table> = Gc::from_addr(env.payload.get());
                     if env.tag.get() == Tag::TABLE.byte() && t.shape.get() == cache.shape.get() {
-                        let from = if i.op() == Op::GETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                        let from = if i.op_unchecked() == Op::GETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
                         cached_get!(cache, from, i.a(), generalise!(i, GETENV));
                     } else {
                         generalise!(i, GETENV);
@@ -684,7 +689,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     let t: Gc<Table> = Gc::from_addr(env.payload.get());
                     if env.tag.get() == Tag::TABLE.byte() && t.shape.get() == cache.shape.get() {
-                        let to = if i.op() == Op::SETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                        let to = if i.op_unchecked() == Op::SETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
                         cached_set!(t, cache, to, get!(i.a()));
                     } else {
                         generalise!(i, SETENV);
@@ -741,7 +746,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let cache = field!(i);
                     if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
                         let t = table_at!(p);
-                        let to = if i.op() == Op::SETFIELD_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                        let to = if i.op_unchecked() == Op::SETFIELD_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
                         let slot = cache.slot.get();
                         if cache.nil_is_final.get() || *to.add(slot.tag as usize) != 0 {
                             cached_set!(t, cache, to, get!(i.b()));
@@ -800,9 +805,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         miss_set!(i, v);
                     }
                 }
-                Op::SELF => {
-                    saved!(slow::get_method(st, pc.sub(1) as *mut Instr, get!(i.b()), field!(i), i.a()));
-                }
+                Op::SELF => miss_self!(i),
                 Op::SELF_INLINE => {
                     let p = reg!(i.b());
                     let cache = field!(i);
@@ -811,13 +814,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let slot = cache.slot.get();
                         let v = read_slot(table_at!(p).as_ptr() as *const u8, slot.payload, slot.tag);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::SELF_HOLDER => {
@@ -830,13 +833,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::SELF_POLY => {
@@ -849,7 +852,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
-                        None => saved!(slow::get_method(st, pc.sub(1) as *mut Instr, receiver, field!(i), i.a())),
+                        None => miss_self!(i),
                     }
                 }
                 Op::SELF_STRING => {
@@ -859,13 +862,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         let receiver = Value::load(p);
                         let v = slow::holder_value(cache);
                         if v.is_nil() {
-                            generalise!(i, SELF);
+                            miss_self!(i);
                         } else {
                             set!(i.a() + 1, receiver);
                             set!(i.a(), v);
                         }
                     } else {
-                        generalise!(i, SELF);
+                        miss_self!(i);
                     }
                 }
                 Op::GETINDEX => {
@@ -1107,7 +1110,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::JEQ | Op::JNE => {
-                    let sense = i.op() == Op::JEQ;
+                    let sense = i.op_unchecked() == Op::JEQ;
                     let (x, y) = (get!(i.a()), get!(i.b()));
                     if x.tag() == y.tag() && !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y) {
                         if x.raw_equals(y) == sense {
@@ -1122,7 +1125,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::JEQK | Op::JNEK => {
-                    let sense = i.op() == Op::JEQK;
+                    let sense = i.op_unchecked() == Op::JEQK;
                     let x = get!(i.a());
                     let y = Value::load(k.add(i.bc() as usize));
                     if x.raw_equals(y) == sense {

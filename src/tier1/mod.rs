@@ -21,4 +21,5 @@ pub mod state;
 mod unwind;
 
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult, RESUMED};
+pub use slow::{Arith, ArithError, arith_numbers, primitive_order};
 pub use state::{Raised, State};

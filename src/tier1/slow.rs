@@ -132,8 +132,8 @@ pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Resu
                 unsafe { Value::store(st.slot(to), v) };
                 return Ok(Outcome::Continue);
             }
-            Err(ArithError::DivideByZero) => return Err(st.raise_at("attempt to divide by zero")),
-            Err(ArithError::ModuloByZero) => return Err(st.raise_at("attempt to perform 'n%0'")),
+            Err(ArithError::DivideByZero) => return Err(zero_error(st, numbers, "attempt to divide by zero")),
+            Err(ArithError::ModuloByZero) => return Err(zero_error(st, numbers, "attempt to perform 'n%0'")),
             Err(ArithError::NoInteger) if numbers && !has_event(st, op.event(), x, y) => {
                 return Err(message::no_integer(st, x, y));
             }
@@ -145,6 +145,17 @@ pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Resu
         return Err(message::arith_error(st, op.is_bitwise(), x, y));
     }
     st.call_metamethod(handler, &[x, y], Return::to(Continuation::StoreResult, dest as u64))
+}
+
+/// Strings have their arithmetic from the string library in Lua, where errors have no position.
+fn zero_error(st: &mut State, numbers: bool, message: &str) -> Raised {
+    if numbers {
+        return st.raise_at(message);
+    }
+    match st.string_value(message.as_bytes()) {
+        Ok(v) => st.raise(v),
+        Err(raised) => raised,
+    }
 }
 
 fn has_event(st: &State, event: Event, x: Value, y: Value) -> bool {
@@ -634,7 +645,7 @@ pub fn for_prepare(st: &mut State, p: *mut Value) -> Result<bool, Raised> {
         }
         let to = match limit.as_int() {
             Some(to) => Some(to),
-            None => match to_for_number(limit) {
+            None => match to_number(limit) {
                 Some(f) => match to_integer_limit(f) {
                     Limit::Int(to) => Some(to),
                     Limit::Float(f) => number::for_limit(from, f, by),
@@ -653,13 +664,13 @@ pub fn for_prepare(st: &mut State, p: *mut Value) -> Result<bool, Raised> {
         }
         return Ok(true);
     }
-    let Some(to) = to_for_number(limit) else {
+    let Some(to) = to_number(limit) else {
         return Err(message::for_error(st, limit, "limit"));
     };
-    let Some(by) = to_for_number(step) else {
+    let Some(by) = to_number(step) else {
         return Err(message::for_error(st, step, "step"));
     };
-    let Some(from) = to_for_number(start) else {
+    let Some(from) = to_number(start) else {
         return Err(message::for_error(st, start, "initial value"));
     };
     let (from, to, by) = (from.to_float_unchecked(), to.to_float_unchecked(), by.to_float_unchecked());
@@ -690,11 +701,6 @@ fn to_integer_limit(v: Value) -> Limit {
         Some(i) => Limit::Int(i),
         None => Limit::Float(v.as_float_unchecked()),
     }
-}
-
-/// Numbers only: a loop does not convert strings.
-fn to_for_number(v: Value) -> Option<Value> {
-    v.tag().is_number().then_some(v)
 }
 
 /// Marks the variable at `p` to be closed.

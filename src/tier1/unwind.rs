@@ -30,6 +30,14 @@ enum Catcher {
 }
 
 impl State {
+    /// Makes the running host function catch the errors of what it calls: it then returns `false` and the error, which
+    /// has been passed through the message handler in the window's first slot if there is a handler.
+    pub fn catch_errors(&mut self, handler: bool) {
+        let frame = self.frame_mut();
+        frame.flags |= record_flags::CATCHES;
+        frame.aux = if handler { catch::HANDLER } else { catch::PLAIN };
+    }
+
     /// Unwinds to whoever catches the current error: returns what is to be done next, or the error again after
     /// popping the activation that Rust asked for.
     pub(super) fn unwind(&mut self) -> Result<Option<Step>, Raised> {

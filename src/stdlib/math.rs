@@ -1,0 +1,229 @@
+//! The `math` library.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::random::{Rng, float_from};
+use super::support::{less_than, return_text};
+use super::{library, set_field};
+use crate::runtime::number::{self, Rounding};
+use crate::runtime::object::Gc;
+use crate::runtime::table::Table;
+use crate::runtime::value::Value;
+use crate::tier1::native::{to_integer, to_number};
+use crate::tier1::{Args, NativeResult, Raised, State};
+
+/// The generator behind `math.random`, seeded at random on first use.
+struct Generator(Rng);
+
+impl Default for Generator {
+    fn default() -> Generator {
+        let address = Box::new(0u8);
+        Generator(Rng::seed(random_seed(), &raw const *address as usize as u64))
+    }
+}
+
+/// A seed that differs from run to run.
+fn random_seed() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    time.as_nanos() as u64
+}
+
+/// Makes the library's table.
+pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
+    let t = library(
+        st,
+        &[
+            ("abs", abs),
+            ("acos", |st, args| float_function(st, args, f64::acos)),
+            ("asin", |st, args| float_function(st, args, f64::asin)),
+            ("atan", atan),
+            ("ceil", ceil),
+            ("cos", |st, args| float_function(st, args, f64::cos)),
+            ("deg", |st, args| float_function(st, args, |x| x * (180.0 / std::f64::consts::PI))),
+            ("exp", |st, args| float_function(st, args, f64::exp)),
+            ("floor", floor),
+            ("fmod", fmod),
+            ("log", log),
+            ("max", max),
+            ("min", min),
+            ("modf", modf),
+            ("rad", |st, args| float_function(st, args, |x| x * (std::f64::consts::PI / 180.0))),
+            ("random", random),
+            ("randomseed", randomseed),
+            ("sin", |st, args| float_function(st, args, f64::sin)),
+            ("sqrt", |st, args| float_function(st, args, f64::sqrt)),
+            ("tan", |st, args| float_function(st, args, f64::tan)),
+            ("tointeger", tointeger),
+            ("type", type_),
+            ("ult", ult),
+        ],
+    )?;
+    set_field(st, t, "pi", Value::float(std::f64::consts::PI))?;
+    set_field(st, t, "huge", Value::float(f64::INFINITY))?;
+    set_field(st, t, "maxinteger", Value::int(i64::MAX))?;
+    set_field(st, t, "mininteger", Value::int(i64::MIN))?;
+    Ok(t)
+}
+
+#[inline(always)]
+fn float_function(st: &mut State, args: Args, f: impl Fn(f64) -> f64) -> NativeResult {
+    let x = st.arg_float(args, 0)?;
+    st.ret1(args, Value::float(f(x)))
+}
+
+fn abs(st: &mut State, args: Args) -> NativeResult {
+    let v = st.arg_number(args, 0)?;
+    let result = match v.as_int() {
+        Some(i) => Value::int(i.wrapping_abs()),
+        None => Value::float(v.as_float_unchecked().abs()),
+    };
+    st.ret1(args, result)
+}
+
+fn floor(st: &mut State, args: Args) -> NativeResult {
+    round(st, args, Rounding::Floor)
+}
+
+fn ceil(st: &mut State, args: Args) -> NativeResult {
+    round(st, args, Rounding::Ceil)
+}
+
+/// The integer next to the argument, as a float if it is out of range.
+#[inline(always)]
+fn round(st: &mut State, args: Args, rounding: Rounding) -> NativeResult {
+    let v = st.arg_number(args, 0)?;
+    let Some(x) = v.as_float() else {
+        return st.ret1(args, v);
+    };
+    let result = match number::float_to_int(x, rounding) {
+        Some(i) => Value::int(i),
+        None => Value::float(if rounding == Rounding::Floor { x.floor() } else { x.ceil() }),
+    };
+    st.ret1(args, result)
+}
+
+fn atan(st: &mut State, args: Args) -> NativeResult {
+    let y = st.arg_float(args, 0)?;
+    let x = if st.arg(args, 1).is_nil() { 1.0 } else { st.arg_float(args, 1)? };
+    st.ret1(args, Value::float(y.atan2(x)))
+}
+
+fn fmod(st: &mut State, args: Args) -> NativeResult {
+    if let (Some(a), Some(b)) = (st.arg(args, 0).as_int(), st.arg(args, 1).as_int()) {
+        if b == 0 {
+            return Err(st.arg_error(1, "zero"));
+        }
+        return st.ret1(args, Value::int(a.wrapping_rem(b)));
+    }
+    let a = st.arg_float(args, 0)?;
+    let b = st.arg_float(args, 1)?;
+    st.ret1(args, Value::float(a % b))
+}
+
+fn log(st: &mut State, args: Args) -> NativeResult {
+    let x = st.arg_float(args, 0)?;
+    let result = if st.arg(args, 1).is_nil() {
+        x.ln()
+    } else {
+        let base = st.arg_float(args, 1)?;
+        if base == 2.0 {
+            x.log2()
+        } else if base == 10.0 {
+            x.log10()
+        } else {
+            x.ln() / base.ln()
+        }
+    };
+    st.ret1(args, Value::float(result))
+}
+
+fn max(st: &mut State, args: Args) -> NativeResult {
+    choose(st, args, |st, best, v| less_than(st, best, v))
+}
+
+fn min(st: &mut State, args: Args) -> NativeResult {
+    choose(st, args, |st, best, v| less_than(st, v, best))
+}
+
+/// The argument that is better than all others; as in the reference, it need not be a number.
+#[inline(always)]
+fn choose(
+    st: &mut State,
+    args: Args,
+    better: impl Fn(&mut State, Value, Value) -> Result<bool, Raised>,
+) -> NativeResult {
+    let mut best = st.arg_any(args, 0)?;
+    for i in 1..args.count {
+        let v = st.arg(args, i);
+        if better(st, best, v)? {
+            best = v;
+        }
+    }
+    st.ret1(args, best)
+}
+
+fn modf(st: &mut State, args: Args) -> NativeResult {
+    let v = st.arg(args, 0);
+    if v.is_int() {
+        return st.ret2(args, v, Value::float(0.0));
+    }
+    let x = st.arg_float(args, 0)?;
+    let whole = x.trunc();
+    let rest = if x == whole { 0.0 } else { x - whole };
+    let whole = number::float_to_int_exact(whole).map_or(Value::float(whole), Value::int);
+    st.ret2(args, whole, Value::float(rest))
+}
+
+fn random(st: &mut State, args: Args) -> NativeResult {
+    let bits = st.extensions.get_or_default::<Generator>().0.next_u64();
+    let (low, high) = match args.count {
+        0 => return st.ret1(args, Value::float(float_from(bits))),
+        1 => {
+            let high = st.arg_int(args, 0)?;
+            if high == 0 {
+                return st.ret1(args, Value::int(bits as i64));
+            }
+            (1, high)
+        }
+        2 => (st.arg_int(args, 0)?, st.arg_int(args, 1)?),
+        _ => return Err(st.raise_text("wrong number of arguments")),
+    };
+    if low > high {
+        return Err(st.arg_error(0, "interval is empty"));
+    }
+    let result = st.extensions.get_or_default::<Generator>().0.project(bits, low, high);
+    st.ret1(args, Value::int(result))
+}
+
+fn randomseed(st: &mut State, args: Args) -> NativeResult {
+    let (n1, n2) = if args.count == 0 {
+        (random_seed() as i64, st.extensions.get_or_default::<Generator>().0.next_u64() as i64)
+    } else {
+        (st.arg_int(args, 0)?, st.arg_int_or(args, 1, 0)?)
+    };
+    st.extensions.get_or_default::<Generator>().0 = Rng::seed(n1 as u64, n2 as u64);
+    st.ret2(args, Value::int(n1), Value::int(n2))
+}
+
+fn tointeger(st: &mut State, args: Args) -> NativeResult {
+    let v = st.arg_any(args, 0)?;
+    let result = to_number(v).and_then(to_integer).map_or(Value::NIL, Value::int);
+    st.ret1(args, result)
+}
+
+fn type_(st: &mut State, args: Args) -> NativeResult {
+    let v = st.arg_any(args, 0)?;
+    if v.is_int() {
+        return_text(st, args, "integer")
+    } else if v.is_float() {
+        return_text(st, args, "float")
+    } else {
+        st.ret1(args, Value::NIL)
+    }
+}
+
+fn ult(st: &mut State, args: Args) -> NativeResult {
+    let a = st.arg_int(args, 0)?;
+    let b = st.arg_int(args, 1)?;
+    st.ret1(args, Value::bool((a as u64) < b as u64))
+}

@@ -1,0 +1,906 @@
+//! The `string` library and the metatable of strings.
+//!
+//! Subjects are read in place: a string's bytes stay where they are, and the collector does not run inside a
+//! host function, except while that calls back into Lua; its arguments are rooted then. Results are built in a
+//! buffer that is kept from call to call ([`Scratch`]) or made directly from slices of the subject.
+
+use std::collections::TryReserveError;
+use std::mem::{self, MaybeUninit};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use smallvec::SmallVec;
+
+use super::format::{self, FormatError, Item};
+use super::pack::{self, Blame, Kind, Options, PackError, Unpacked};
+use super::pattern::{self, Capture, Match, Matcher, PatternError, Workspace};
+use super::support::{index, tostring_value};
+use super::{library, running};
+use crate::runtime::metatable::{Event, basic_type};
+use crate::runtime::number::{self, NumberBuffer};
+use crate::runtime::object::Gc;
+use crate::runtime::string::Str;
+use crate::runtime::table::Table;
+use crate::runtime::value::{Tag, Value};
+use crate::tier1::state::interrupt;
+use crate::tier1::{Args, Arith, ArithError, NativeFn, NativeResult, Raised, State, arith_numbers, native};
+
+/// Makes the library's table and the metatable of strings.
+pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
+    let strings = library(
+        st,
+        &[
+            ("byte", byte),
+            ("char", char),
+            ("find", find),
+            ("format", format),
+            ("gmatch", gmatch),
+            ("gsub", gsub),
+            ("len", len),
+            ("lower", lower),
+            ("match", match_),
+            ("pack", pack),
+            ("packsize", packsize),
+            ("rep", rep),
+            ("reverse", reverse),
+            ("sub", sub),
+            ("unpack", unpack),
+            ("upper", upper),
+        ],
+    )?;
+    let arithmetic: [(&str, NativeFn); 8] = [
+        ("__add", |st, args| arith(st, args, Arith::Add, Event::Add)),
+        ("__sub", |st, args| arith(st, args, Arith::Sub, Event::Sub)),
+        ("__mul", |st, args| arith(st, args, Arith::Mul, Event::Mul)),
+        ("__mod", |st, args| arith(st, args, Arith::Mod, Event::Mod)),
+        ("__pow", |st, args| arith(st, args, Arith::Pow, Event::Pow)),
+        ("__div", |st, args| arith(st, args, Arith::Div, Event::Div)),
+        ("__idiv", |st, args| arith(st, args, Arith::IDiv, Event::IDiv)),
+        ("__unm", |st, args| arith(st, args, Arith::Unm, Event::Unm)),
+    ];
+    let metatable = library(st, &arithmetic)?;
+    let key = st.rt.events[Event::Index as usize];
+    let stored = st.rt.init_str(metatable, key, Value::table(strings));
+    st.check_store(stored)?;
+    if let Some(basic) = basic_type(Tag::STRING) {
+        st.rt.set_primitive_metatable(basic, Some(metatable));
+    }
+    Ok(strings)
+}
+
+/// Memory that calls leave for the next one.
+#[derive(Default)]
+struct Scratch {
+    buffer: Vec<u8>,
+    work: Option<Box<Workspace>>,
+}
+
+/// A buffer larger than this is not kept.
+const KEPT_MAX: usize = 1 << 20;
+
+/// Takes the buffer, empty. A call that is made meanwhile gets another one.
+fn take_buffer(st: &mut State) -> Vec<u8> {
+    let mut buffer = mem::take(&mut st.extensions.get_or_default::<Scratch>().buffer);
+    buffer.clear();
+    buffer
+}
+
+fn put_buffer(st: &mut State, buffer: Vec<u8>) {
+    if buffer.capacity() <= KEPT_MAX {
+        st.extensions.get_or_default::<Scratch>().buffer = buffer;
+    }
+}
+
+fn take_work(st: &mut State) -> Box<Workspace> {
+    let kept = st.extensions.get_or_default::<Scratch>().work.take();
+    kept.unwrap_or_default()
+}
+
+fn put_work(st: &mut State, work: Box<Workspace>) {
+    st.extensions.get_or_default::<Scratch>().work = Some(work);
+}
+
+/// Builds a string in the buffer and returns it.
+fn build(
+    st: &mut State,
+    args: Args,
+    fill: impl FnOnce(&mut State, &mut Vec<u8>) -> Result<(), Raised>,
+) -> NativeResult {
+    let mut buffer = take_buffer(st);
+    let made = fill(st, &mut buffer).and_then(|()| st.string_value(&buffer));
+    put_buffer(st, buffer);
+    let made = made?;
+    st.ret1(args, made)
+}
+
+/// Appends, failing like an allocation of the VM.
+#[inline]
+fn append(st: &mut State, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Raised> {
+    reserved(st, out.try_reserve(bytes.len()))?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+#[inline]
+fn reserved<T>(st: &mut State, r: Result<T, TryReserveError>) -> Result<T, Raised> {
+    r.map_err(|_| st.raise_memory())
+}
+
+/// The offset that the position `i` means as the start of a range: from 0, clipped below only.
+#[inline]
+fn start_offset(i: i64, len: usize) -> usize {
+    if i > 0 {
+        i as usize - 1
+    } else if i == 0 {
+        0
+    } else {
+        // Negative positions count from the end; those before the first byte mean the first.
+        (len as i64).saturating_add(i).max(0) as usize
+    }
+}
+
+/// The offset behind the position `i` as the last of a range: clipped to the string.
+#[inline]
+fn end_offset(i: i64, len: usize) -> usize {
+    if i > len as i64 {
+        len
+    } else if i >= 0 {
+        i as usize
+    } else {
+        (len as i64).saturating_add(i).saturating_add(1).max(0) as usize
+    }
+}
+
+/// Stores `n` results one after the other.
+fn ret_each(
+    st: &mut State,
+    args: Args,
+    n: usize,
+    mut value: impl FnMut(&mut State, usize) -> Result<Value, Raised>,
+) -> NativeResult {
+    st.reserve(args.base + n as u32)?;
+    for i in 0..n {
+        let v = value(st, i)?;
+        // SAFETY: room was made above.
+        unsafe { Value::store(st.slot(args.base - 1 + i as u32), v) };
+    }
+    Ok(n as i32)
+}
+
+fn len(st: &mut State, args: Args) -> NativeResult {
+    let s = st.arg_str(args, 0)?;
+    st.ret1(args, Value::int(s.len as i64))
+}
+
+fn sub(st: &mut State, args: Args) -> NativeResult {
+    let s = st.arg_str(args, 0)?;
+    let from = st.arg_int(args, 1)?;
+    let to = st.arg_int_or(args, 2, -1)?;
+    let start = start_offset(from, s.len);
+    let end = end_offset(to, s.len);
+    let v = if start >= end {
+        Value::string(st.rt.strings.empty())
+    } else if end - start == s.len {
+        Value::string(s)
+    } else {
+        st.string_value(&s.as_bytes()[start..end])?
+    };
+    st.ret1(args, v)
+}
+
+fn byte(st: &mut State, args: Args) -> NativeResult {
+    let s = st.arg_str(args, 0)?;
+    let from = st.arg_int_or(args, 1, 1)?;
+    let start = start_offset(from, s.len);
+    let end = if args.count < 3 && from > 0 {
+        // The most common case: one position.
+        match s.as_bytes().get(start) {
+            Some(&b) => return st.ret1(args, Value::int(b as i64)),
+            None => return st.ret0(),
+        }
+    } else {
+        // As a default for the end, the start has its clipped meaning.
+        let to = st.arg_int_or(args, 2, start as i64 + 1)?;
+        end_offset(to, s.len)
+    };
+    if start >= end {
+        return st.ret0();
+    }
+    let bytes = &s.as_bytes()[start..end];
+    if bytes.len() >= crate::tier1::state::STACK_MAX as usize {
+        return Err(st.raise_text("stack overflow (string slice too long)"));
+    }
+    ret_each(st, args, bytes.len(), |_, i| Ok(Value::int(bytes[i] as i64)))
+}
+
+fn char(st: &mut State, args: Args) -> NativeResult {
+    let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
+    for i in 0..args.count {
+        let c = st.arg_int(args, i)?;
+        match u8::try_from(c) {
+            Ok(b) => bytes.push(b),
+            Err(_) => return Err(st.arg_error(i, "value out of range")),
+        }
+    }
+    let v = st.string_value(&bytes)?;
+    st.ret1(args, v)
+}
+
+/// Makes a string as long as the argument, each byte by `map` of the offset and the argument's bytes.
+#[inline(always)]
+fn map_bytes(st: &mut State, args: Args, map: impl Fn(usize, &[u8]) -> u8) -> NativeResult {
+    let s = st.arg_str(args, 0)?;
+    let from = s.as_bytes();
+    // SAFETY: every byte is written.
+    let made = unsafe {
+        st.rt.new_string_with(s.len, |to| {
+            for (i, b) in to.iter_mut().enumerate() {
+                b.write(map(i, from));
+            }
+        })
+    };
+    let made = st.check_memory(made)?;
+    st.ret1(args, Value::string(made))
+}
+
+fn lower(st: &mut State, args: Args) -> NativeResult {
+    map_bytes(st, args, |i, from| from[i].to_ascii_lowercase())
+}
+
+fn upper(st: &mut State, args: Args) -> NativeResult {
+    map_bytes(st, args, |i, from| from[i].to_ascii_uppercase())
+}
+
+fn reverse(st: &mut State, args: Args) -> NativeResult {
+    map_bytes(st, args, |i, from| from[from.len() - 1 - i])
+}
+
+/// Copied between two looks at whether the VM shall stop.
+const COPY_CHUNK: usize = 1 << 24;
+
+fn rep(st: &mut State, args: Args) -> NativeResult {
+    let s = st.arg_str(args, 0)?;
+    let n = st.arg_int(args, 1)?;
+    let separator = if st.arg(args, 2).is_nil() { st.rt.strings.empty() } else { st.arg_str(args, 2)? };
+    if n <= 0 {
+        let empty = st.rt.strings.empty();
+        return st.ret1(args, Value::string(empty));
+    }
+    let unit = s.len as u64 + separator.len as u64;
+    if unit > i64::MAX as u64 / n as u64 {
+        return Err(st.raise_text("resulting string too large"));
+    }
+    if n == 1 {
+        return st.ret1(args, Value::string(s));
+    }
+    let total = (unit * n as u64) as usize - separator.len;
+    let (text, between) = (s.as_bytes(), separator.as_bytes());
+    let interrupt = &st.interrupt;
+    let mut stopped = false;
+    let fill = |to: &mut [MaybeUninit<u8>]| {
+        if let ([b], []) = (text, between) {
+            to.fill(MaybeUninit::new(*b));
+            return;
+        }
+        // The first copy and separator, then twice as much each time.
+        let unit = unit as usize;
+        let first = unit.min(total);
+        for (slot, b) in to[..first].iter_mut().zip(text.iter().chain(between)) {
+            slot.write(*b);
+        }
+        let mut done = first;
+        while done < total {
+            let n = done.min(total - done).min(COPY_CHUNK / unit.max(1) * unit + unit);
+            let (written, rest) = to.split_at_mut(done);
+            rest[..n].copy_from_slice(&written[..n]);
+            done += n;
+            stopped |= n >= COPY_CHUNK && cancelled(interrupt);
+            if stopped {
+                to[done..].fill(MaybeUninit::new(0));
+                return;
+            }
+        }
+    };
+    // SAFETY: every byte is written.
+    let made = unsafe { st.rt.new_string_with(total, fill) };
+    if stopped {
+        st.check_cancelled()?;
+    }
+    let made = st.check_memory(made)?;
+    st.ret1(args, Value::string(made))
+}
+
+// Patterns.
+
+#[inline(always)]
+fn cancelled(interrupt: &AtomicU32) -> bool {
+    interrupt.load(Ordering::Relaxed) & interrupt::CANCEL != 0
+}
+
+#[cold]
+#[inline(never)]
+fn pattern_error(st: &mut State, e: PatternError) -> Raised {
+    match e {
+        PatternError::OutOfMemory => st.raise_memory(),
+        PatternError::Interrupted => match st.check_cancelled() {
+            Err(raised) => raised,
+            // The request has been withdrawn meanwhile.
+            Ok(()) => st.raise_text("interrupted"),
+        },
+        e => st.raise_text(&e.to_string()),
+    }
+}
+
+/// A capture as a value.
+#[inline]
+fn capture_value(st: &mut State, source: &[u8], capture: Capture) -> Result<Value, Raised> {
+    match capture {
+        Capture::Text { start, end } => st.string_value(&source[start..end]),
+        Capture::Position(offset) => Ok(Value::int(offset as i64 + 1)),
+    }
+}
+
+/// Stores the captures of a match as results behind the first `skip` ones; the whole match if there are no captures
+/// and `whole_too`.
+#[inline]
+fn ret_captures(
+    st: &mut State,
+    args: Args,
+    skip: u32,
+    source: &[u8],
+    work: &Workspace,
+    whole: Match,
+    whole_too: bool,
+) -> NativeResult {
+    let mut n = work.capture_count();
+    if n == 0 && whole_too {
+        n = 1;
+    }
+    st.reserve(args.base + skip + n as u32)?;
+    for i in 0..n {
+        let v = match work.capture(i, whole) {
+            Ok(capture) => capture_value(st, source, capture)?,
+            Err(e) => return Err(pattern_error(st, e)),
+        };
+        // SAFETY: room was made above.
+        unsafe { Value::store(st.slot(args.base - 1 + skip + i as u32), v) };
+    }
+    Ok((skip as usize + n) as i32)
+}
+
+/// Subjects shorter than this are searched byte by byte, which needs no preparation.
+const SHORT_SUBJECT: usize = 512;
+
+#[inline]
+fn find_plain(source: &[u8], needle: &[u8], init: usize) -> Option<usize> {
+    let (first, rest) = match needle {
+        [first, rest @ ..] if source.len() < SHORT_SUBJECT => (*first, rest),
+        _ => return pattern::find_plain(source, needle, init),
+    };
+    let last = source.len().checked_sub(needle.len())?;
+    let mut at = init;
+    while at <= last {
+        at += memchr::memchr(first, &source[at..=last])?;
+        if &source[at + 1..at + 1 + rest.len()] == rest {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+fn find(st: &mut State, args: Args) -> NativeResult {
+    find_or_match(st, args, true)
+}
+
+fn match_(st: &mut State, args: Args) -> NativeResult {
+    find_or_match(st, args, false)
+}
+
+#[inline(always)]
+fn find_or_match(st: &mut State, args: Args, find: bool) -> NativeResult {
+    let source = st.arg_str(args, 0)?.as_bytes();
+    let pattern = st.arg_str(args, 1)?.as_bytes();
+    let from = st.arg_int_or(args, 2, 1)?;
+    let init = start_offset(from, source.len());
+    if init > source.len() {
+        return st.ret1(args, Value::NIL);
+    }
+    if find && (!st.arg(args, 3).is_falsy() || pattern::is_plain(pattern)) {
+        return match find_plain(source, pattern, init) {
+            Some(at) => st.ret2(args, Value::int(at as i64 + 1), Value::int((at + pattern.len()) as i64)),
+            None => st.ret1(args, Value::NIL),
+        };
+    }
+    let mut work = take_work(st);
+    let interrupt = &st.interrupt;
+    let found = Matcher::new(source, pattern, &mut work, &mut |_| !cancelled(interrupt)).find(init);
+    let result = match found {
+        Ok(Some(whole)) if find => ret_captures(st, args, 2, source, &work, whole, false).inspect(|_| {
+            // SAFETY: the function's slot and the one above.
+            unsafe {
+                Value::store(st.slot(args.base - 1), Value::int(whole.start as i64 + 1));
+                Value::store(st.slot(args.base), Value::int(whole.end as i64));
+            }
+        }),
+        Ok(Some(whole)) => ret_captures(st, args, 0, source, &work, whole, true),
+        Ok(None) => st.ret1(args, Value::NIL),
+        Err(e) => Err(pattern_error(st, e)),
+    };
+    put_work(st, work);
+    result
+}
+
+/// Upvalues of the iterator that `gmatch` makes.
+mod gmatch_state {
+    pub const SOURCE: usize = 0;
+    pub const PATTERN: usize = 1;
+    /// Where the next attempt starts.
+    pub const POSITION: usize = 2;
+    /// Where the last match ended, or -1.
+    pub const LAST_END: usize = 3;
+}
+
+fn gmatch(st: &mut State, args: Args) -> NativeResult {
+    let source = st.arg_str(args, 0)?;
+    let pattern = st.arg_str(args, 1)?;
+    let from = st.arg_int_or(args, 2, 1)?;
+    let init = start_offset(from, source.len).min(source.len + 1);
+    let upvalues = [Value::string(source), Value::string(pattern), Value::int(init as i64), Value::int(-1)];
+    let made = st.rt.new_native(gmatch_step, &upvalues);
+    let made = st.check_memory(made)?;
+    st.ret1(args, Value::native(made))
+}
+
+fn gmatch_step(st: &mut State, args: Args) -> NativeResult {
+    use gmatch_state::{LAST_END, PATTERN, POSITION, SOURCE};
+    let this = running(st, args);
+    let (Some(source), Some(pattern)) = (this.upvalue(SOURCE).as_string(), this.upvalue(PATTERN).as_string()) else {
+        return st.ret0();
+    };
+    let source = source.as_bytes();
+    let position = this.upvalue(POSITION).as_int_unchecked() as usize;
+    let last_end = usize::try_from(this.upvalue(LAST_END).as_int_unchecked()).ok();
+    let mut work = take_work(st);
+    let interrupt = &st.interrupt;
+    let found = Matcher::unanchored(source, pattern.as_bytes(), &mut work, &mut |_| !cancelled(interrupt))
+        .find_next(position, last_end);
+    let result = match found {
+        Ok(Some(whole)) => {
+            // Integers need no barrier.
+            this.set_upvalue(POSITION, Value::int(whole.end as i64));
+            this.set_upvalue(LAST_END, Value::int(whole.end as i64));
+            ret_captures(st, args, 0, source, &work, whole, true)
+        }
+        Ok(None) => {
+            this.set_upvalue(POSITION, Value::int(source.len() as i64 + 1));
+            st.ret1(args, Value::NIL)
+        }
+        Err(e) => Err(pattern_error(st, e)),
+    };
+    put_work(st, work);
+    result
+}
+
+/// What `gsub` replaces matches by.
+#[derive(Clone, Copy)]
+enum Replacement {
+    /// A string without escapes.
+    Plain(Gc<Str>),
+    /// A string with captures to be filled in.
+    Template(Gc<Str>),
+    Table(Gc<Table>),
+    Function(Value),
+}
+
+fn gsub(st: &mut State, args: Args) -> NativeResult {
+    let source = st.arg_str(args, 0)?;
+    let pattern = st.arg_str(args, 1)?;
+    let max = st.arg_int_or(args, 3, i64::MAX)?;
+    let v = st.arg(args, 2);
+    let replacement = match v.tag() {
+        Tag::STRING | Tag::INT | Tag::FLOAT => {
+            let s = st.arg_str(args, 2)?;
+            if memchr::memchr(b'%', s.as_bytes()).is_some() {
+                Replacement::Template(s)
+            } else {
+                Replacement::Plain(s)
+            }
+        }
+        Tag::TABLE => Replacement::Table(st.arg_table(args, 2)?),
+        tag if tag.is_function() => Replacement::Function(v),
+        _ => return Err(st.arg_type_error(args, 2, "string/function/table")),
+    };
+    let mut buffer = take_buffer(st);
+    let mut work = take_work(st);
+    let counted = substitute(st, source.as_bytes(), pattern.as_bytes(), replacement, max, &mut work, &mut buffer);
+    let result = match counted {
+        Ok((count, true)) => match st.string_value(&buffer) {
+            Ok(made) => st.ret2(args, made, Value::int(count)),
+            Err(raised) => Err(raised),
+        },
+        Ok((count, false)) => st.ret2(args, Value::string(source), Value::int(count)),
+        Err(raised) => Err(raised),
+    };
+    put_work(st, work);
+    put_buffer(st, buffer);
+    result
+}
+
+/// Replaces the first `max` matches; returns how many there were, and whether `out` holds a result that differs from
+/// the subject.
+fn substitute(
+    st: &mut State,
+    source: &[u8],
+    pattern: &[u8],
+    replacement: Replacement,
+    max: i64,
+    work: &mut Workspace,
+    out: &mut Vec<u8>,
+) -> Result<(i64, bool), Raised> {
+    let anchored = pattern.first() == Some(&b'^');
+    let mut count = 0;
+    let mut changed = false;
+    // The subject is in `out` up to here.
+    let mut copied = 0;
+    if let Replacement::Plain(s) | Replacement::Template(s) = replacement {
+        let text = s.as_bytes();
+        let plain = matches!(replacement, Replacement::Plain(_));
+        let interrupt = &st.interrupt;
+        let mut poll = |_| !cancelled(interrupt);
+        let mut matcher = Matcher::new(source, pattern, work, &mut poll);
+        let mut last_end = None;
+        let mut position = 0;
+        while count < max {
+            let step = matcher.find_next(position, last_end).and_then(|found| {
+                let Some(whole) = found else {
+                    return Ok(None);
+                };
+                let room = whole.start - copied + text.len();
+                out.try_reserve(room).map_err(|_| PatternError::OutOfMemory)?;
+                out.extend_from_slice(&source[copied..whole.start]);
+                if plain {
+                    out.extend_from_slice(text);
+                } else {
+                    matcher.append_replacement(out, text, whole)?;
+                }
+                Ok(Some(whole.end))
+            });
+            match step {
+                Ok(Some(end)) => {
+                    count += 1;
+                    changed = true;
+                    (copied, position, last_end) = (end, end, Some(end));
+                }
+                Ok(None) => break,
+                Err(e) => return Err(pattern_error(st, e)),
+            }
+            if anchored {
+                break;
+            }
+        }
+    } else {
+        let mut last_end = None;
+        let mut position = 0;
+        while count < max {
+            let interrupt = &st.interrupt;
+            let mut poll = |_| !cancelled(interrupt);
+            let found = Matcher::new(source, pattern, work, &mut poll).find_next(position, last_end);
+            let whole = match found {
+                Ok(Some(whole)) => whole,
+                Ok(None) => break,
+                Err(e) => return Err(pattern_error(st, e)),
+            };
+            count += 1;
+            (position, last_end) = (whole.end, Some(whole.end));
+            let v = match replacement {
+                Replacement::Table(t) => {
+                    let key = first_capture(st, source, work, whole)?;
+                    let v = st.rt.get(t, key);
+                    if v.is_nil() && t.metatable.get().is_some() { index(st, Value::table(t), key)? } else { v }
+                }
+                Replacement::Function(f) => call_replacement(st, f, source, work, whole)?,
+                Replacement::Plain(s) | Replacement::Template(s) => Value::string(s),
+            };
+            if !v.is_falsy() {
+                append(st, out, &source[copied..whole.start])?;
+                append_value(st, out, v)?;
+                copied = whole.end;
+                changed = true;
+            }
+            st.check_cancelled()?;
+            if anchored {
+                break;
+            }
+        }
+    }
+    if changed {
+        append(st, out, &source[copied..])?;
+    }
+    Ok((count, changed))
+}
+
+fn first_capture(st: &mut State, source: &[u8], work: &Workspace, whole: Match) -> Result<Value, Raised> {
+    match work.capture(0, whole) {
+        Ok(capture) => capture_value(st, source, capture),
+        Err(e) => Err(pattern_error(st, e)),
+    }
+}
+
+/// Calls the replacement function with the captures, above the running function's window.
+fn call_replacement(
+    st: &mut State,
+    f: Value,
+    source: &[u8],
+    work: &Workspace,
+    whole: Match,
+) -> Result<Value, Raised> {
+    let func = st.free_index();
+    let n = work.capture_count().max(1) as u32;
+    st.reserve(func + 1 + n)?;
+    for i in 0..n {
+        let v = match work.capture(i as usize, whole) {
+            Ok(capture) => capture_value(st, source, capture)?,
+            Err(e) => return Err(pattern_error(st, e)),
+        };
+        // SAFETY: room was made above.
+        unsafe { Value::store(st.slot(func + 1 + i), v) };
+    }
+    // SAFETY: as above.
+    unsafe { Value::store(st.slot(func), f) };
+    let results = st.call(func, n)?;
+    // SAFETY: results are initialised.
+    Ok(if results == 0 { Value::NIL } else { unsafe { Value::load(st.slot(func)) } })
+}
+
+/// Appends a replacement that a table or function gave.
+fn append_value(st: &mut State, out: &mut Vec<u8>, v: Value) -> Result<(), Raised> {
+    let mut digits = NumberBuffer::default();
+    let text = match v.tag() {
+        Tag::STRING => Gc::<Str>::as_bytes(v.as_string().unwrap_or(st.rt.strings.empty())),
+        Tag::INT => number::format_int(v.as_int_unchecked(), &mut digits),
+        Tag::FLOAT => number::format_float(v.as_float_unchecked(), &mut digits),
+        tag => return Err(st.raise_text(&format!("invalid replacement value (a {})", tag.type_name()))),
+    };
+    append(st, out, text)
+}
+
+// Formatting.
+
+fn format(st: &mut State, args: Args) -> NativeResult {
+    let text = st.arg_str(args, 0)?.as_bytes();
+    build(st, args, |st, out| {
+        let mut rest = text;
+        let mut i = 0;
+        while let Some(percent) = memchr::memchr(b'%', rest) {
+            append(st, out, &rest[..percent])?;
+            rest = &rest[percent + 1..];
+            if rest.first() == Some(&b'%') {
+                append(st, out, b"%")?;
+                rest = &rest[1..];
+                continue;
+            }
+            i += 1;
+            if i >= args.count {
+                return Err(st.arg_error(i, "no value"));
+            }
+            let length = match rest.first() {
+                Some(b'd') => {
+                    let n = st.arg_int(args, i)?;
+                    let mut digits = NumberBuffer::default();
+                    append(st, out, number::format_int(n, &mut digits))?;
+                    1
+                }
+                Some(b's') => {
+                    append_tostring(st, out, st.arg(args, i))?;
+                    1
+                }
+                _ => {
+                    let (item, length) = match Item::parse(rest) {
+                        Ok(parsed) => parsed,
+                        Err(e) => return Err(format_error(st, e)),
+                    };
+                    format_item(st, out, args, i, &item)?;
+                    length
+                }
+            };
+            rest = &rest[length..];
+        }
+        append(st, out, rest)
+    })
+}
+
+#[cold]
+fn format_error(st: &mut State, e: FormatError) -> Raised {
+    st.raise_bytes(&e.message())
+}
+
+/// Appends `tostring(v)`.
+fn append_tostring(st: &mut State, out: &mut Vec<u8>, v: Value) -> Result<(), Raised> {
+    if let Some(s) = v.as_string() {
+        return append(st, out, s.as_bytes());
+    }
+    if v.tag().is_number() {
+        return append_value(st, out, v);
+    }
+    let s = tostring_value(st, v)?;
+    append(st, out, s.as_bytes())
+}
+
+/// Appends argument `i` as an item with modifiers, or of the less common conversions, says. The argument's type is
+/// checked before the modifiers or after them, as in Lua.
+fn format_item(st: &mut State, out: &mut Vec<u8>, args: Args, i: u32, item: &Item<'_>) -> Result<(), Raised> {
+    let done = match item.conversion {
+        b'c' => {
+            let spec = item.spec().map_err(|e| format_error(st, e))?;
+            let c = st.arg_int(args, i)?;
+            format::format_char_spec(out, &spec, c as u8)
+        }
+        b'd' | b'i' | b'u' | b'o' | b'x' | b'X' => {
+            let n = st.arg_int(args, i)?;
+            let spec = item.spec().map_err(|e| format_error(st, e))?;
+            format::format_int_spec(out, &spec, n)
+        }
+        b'a' | b'A' => {
+            let spec = item.spec().map_err(|e| format_error(st, e))?;
+            let n = st.arg_float(args, i)?;
+            format::format_float_spec(out, &spec, n)
+        }
+        b'e' | b'E' | b'f' | b'g' | b'G' => {
+            let n = st.arg_float(args, i)?;
+            let spec = item.spec().map_err(|e| format_error(st, e))?;
+            format::format_float_spec(out, &spec, n)
+        }
+        b'p' => {
+            let spec = item.spec().map_err(|e| format_error(st, e))?;
+            let v = st.arg(args, i);
+            let identity = v.tag().is_collectable() || v.tag() == Tag::LIGHT && v.payload() != 0;
+            format::format_pointer_spec(out, &spec, identity.then_some(v.payload() as usize))
+        }
+        b'q' => {
+            item.spec().map_err(|e| format_error(st, e))?;
+            let v = st.arg(args, i);
+            match v.tag() {
+                Tag::STRING => {
+                    let s = st.arg_str(args, i)?;
+                    format::quote_string(out, s.as_bytes())
+                }
+                Tag::INT => format::quote_int(out, v.as_int_unchecked()),
+                Tag::FLOAT => format::quote_float(out, v.as_float_unchecked()),
+                Tag::NIL | Tag::FALSE | Tag::TRUE => return append_tostring(st, out, v),
+                _ => return Err(st.arg_error(i, "value has no literal form")),
+            }
+        }
+        b's' => {
+            let s = tostring_value(st, st.arg(args, i))?;
+            let text = s.as_bytes();
+            if item.has_modifiers() && memchr::memchr(0, text).is_some() {
+                return Err(st.arg_error(i, "string contains zeros"));
+            }
+            let spec = item.spec().map_err(|e| format_error(st, e))?;
+            format::format_str_spec(out, &spec, text)
+        }
+        _ => {
+            item.spec().map_err(|e| format_error(st, e))?;
+            Ok(())
+        }
+    };
+    reserved(st, done)
+}
+
+// Packing.
+
+#[cold]
+fn pack_error(st: &mut State, e: PackError, value: u32) -> Raised {
+    if e == PackError::OutOfMemory {
+        return st.raise_memory();
+    }
+    let text = e.to_string();
+    match e.blame() {
+        Blame::None => st.raise_text(&text),
+        Blame::Argument(n) => st.arg_error(n as u32 - 1, &text),
+        Blame::Value => st.arg_error(value, &text),
+    }
+}
+
+fn pack(st: &mut State, args: Args) -> NativeResult {
+    let mut options = Options::new(st.arg_str(args, 0)?.as_bytes());
+    build(st, args, |st, out| {
+        let mut i = 0;
+        loop {
+            let layout = match options.next_option(out.len()) {
+                Ok(Some(layout)) => layout,
+                Ok(None) => return Ok(()),
+                Err(e) => return Err(pack_error(st, e, i)),
+            };
+            let mut done = pack::pad(out, &layout);
+            if !matches!(layout.kind, Kind::Padding | Kind::Nothing) {
+                i += 1;
+            }
+            if done.is_ok() {
+                done = match layout.kind {
+                    Kind::Int | Kind::Uint => {
+                        let n = st.arg_int(args, i)?;
+                        pack::pack_int(out, &layout, n)
+                    }
+                    Kind::Float => {
+                        let n = st.arg_float(args, i)?;
+                        pack::pack_float(out, &layout, n)
+                    }
+                    Kind::FixedString | Kind::CountedString | Kind::ZeroString => {
+                        let s = st.arg_str(args, i)?;
+                        pack::pack_string(out, &layout, s.as_bytes())
+                    }
+                    Kind::Padding | Kind::Nothing => Ok(()),
+                };
+            }
+            if let Err(e) = done {
+                return Err(pack_error(st, e, i));
+            }
+        }
+    })
+}
+
+fn packsize(st: &mut State, args: Args) -> NativeResult {
+    let format = st.arg_str(args, 0)?;
+    match pack::pack_size(format.as_bytes()) {
+        Ok(size) => st.ret1(args, Value::int(size as i64)),
+        Err(e) => Err(pack_error(st, e, 0)),
+    }
+}
+
+fn unpack(st: &mut State, args: Args) -> NativeResult {
+    let mut options = Options::new(st.arg_str(args, 0)?.as_bytes());
+    let data = st.arg_str(args, 1)?.as_bytes();
+    let from = st.arg_int_or(args, 2, 1)?;
+    let mut offset = start_offset(from, data.len());
+    if offset > data.len() {
+        return Err(st.arg_error(2, "initial position out of string"));
+    }
+    let mut values: SmallVec<[Value; 8]> = SmallVec::new();
+    loop {
+        let step = match options.next_option(offset) {
+            Ok(Some(layout)) => pack::unpack(data, offset, &layout),
+            Ok(None) => break,
+            Err(e) => Err(e),
+        };
+        let (unpacked, end) = step.map_err(|e| pack_error(st, e, 1))?;
+        offset = end;
+        values.push(match unpacked {
+            Unpacked::Nothing => continue,
+            Unpacked::Int(n) => Value::int(n),
+            Unpacked::Float(n) => Value::float(n),
+            Unpacked::Text(range) => st.string_value(&data[range])?,
+        });
+    }
+    values.push(Value::int(offset as i64 + 1));
+    st.ret(args, &values)
+}
+
+// Arithmetic.
+
+/// An arithmetic metamethod of strings: converts the operands, or leaves the operation to the second one's metamethod.
+fn arith(st: &mut State, args: Args, op: Arith, event: Event) -> NativeResult {
+    let (x, y) = (st.arg(args, 0), st.arg(args, 1));
+    if let (Some(a), Some(b)) = (native::to_number(x), native::to_number(y)) {
+        return match arith_numbers(op, a, b) {
+            Ok(v) => st.ret1(args, v),
+            Err(ArithError::DivideByZero) => Err(st.raise_text("attempt to perform 'n//0'")),
+            Err(ArithError::ModuloByZero) => Err(st.raise_text("attempt to perform 'n%%0'")),
+            Err(ArithError::NoInteger) => Err(st.raise_text("number has no integer representation")),
+        };
+    }
+    let handler = if y.is_string() { Value::NIL } else { st.rt.metamethod(y, event) };
+    if handler.is_nil() {
+        let text = format!(
+            "attempt to {} a '{}' with a '{}'",
+            &event.name()[2..],
+            x.tag().type_name(),
+            y.tag().type_name()
+        );
+        return Err(st.raise_text(&text));
+    }
+    let (at, n) = st.call_value(handler, &[x, y])?;
+    // SAFETY: results are initialised.
+    let v = if n == 0 { Value::NIL } else { unsafe { Value::load(st.slot(at)) } };
+    st.ret1(args, v)
+}

@@ -1,0 +1,213 @@
+//! Operations with metamethods that host functions share.
+//!
+//! Metamethods are run to their end by a nested call, so nothing can yield in them. Each operation tries the
+//! primitive case first; values that a host function needs after one of these must be in its window.
+
+use crate::runtime::metatable::Event;
+use crate::runtime::object::Gc;
+use crate::runtime::string::Str;
+use crate::runtime::value::Value;
+use crate::tier1::native::{to_integer, to_number};
+use crate::tier1::{Args, NativeResult, Raised, State, message, primitive_order};
+
+/// The longest chain of `__index` or `__newindex` objects that is followed.
+const CHAIN_MAX: usize = 2000;
+
+/// `object[key]`.
+pub fn index(st: &mut State, object: Value, key: Value) -> Result<Value, Raised> {
+    let mut object = object;
+    for _ in 0..CHAIN_MAX {
+        let handler = if let Some(t) = object.as_table() {
+            let v = st.rt.get(t, key);
+            if !v.is_nil() {
+                return Ok(v);
+            }
+            let handler = st.rt.table_event(t, Event::Index);
+            if handler.is_nil() {
+                return Ok(Value::NIL);
+            }
+            handler
+        } else {
+            let handler = st.rt.metamethod(object, Event::Index);
+            if handler.is_nil() {
+                return Err(message::index_error(st, object));
+            }
+            handler
+        };
+        if handler.tag().is_function() {
+            return call_for_value(st, handler, &[object, key]);
+        }
+        object = handler;
+    }
+    Err(st.raise_at("'__index' chain too long; possibly a loop"))
+}
+
+/// `object[key] = v`.
+pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<(), Raised> {
+    let mut object = object;
+    for _ in 0..CHAIN_MAX {
+        let handler = if let Some(t) = object.as_table() {
+            let handler = st.rt.table_event(t, Event::NewIndex);
+            if handler.is_nil() || !st.rt.get(t, key).is_nil() {
+                let stored = st.rt.set(t, key, v);
+                return st.check_store(stored);
+            }
+            handler
+        } else {
+            let handler = st.rt.metamethod(object, Event::NewIndex);
+            if handler.is_nil() {
+                return Err(message::index_error(st, object));
+            }
+            handler
+        };
+        if handler.tag().is_function() {
+            return st.call_value(handler, &[object, key, v]).map(|_| ());
+        }
+        object = handler;
+    }
+    Err(st.raise_at("'__newindex' chain too long; possibly a loop"))
+}
+
+/// `#v`, which must be an integer.
+pub fn length(st: &mut State, v: Value) -> Result<i64, Raised> {
+    if let Some(s) = v.as_string() {
+        return Ok(s.len as i64);
+    }
+    let handler = st.rt.metamethod(v, Event::Len);
+    if handler.is_nil() {
+        return match v.as_table() {
+            Some(t) => Ok(t.length()),
+            None => Err(message::type_error(st, v, "get length of")),
+        };
+    }
+    let n = call_for_value(st, handler, &[v])?;
+    match to_number(n).and_then(to_integer) {
+        Some(n) => Ok(n),
+        None => Err(st.raise_text("object length is not an integer")),
+    }
+}
+
+/// `a < b`.
+#[inline]
+pub fn less_than(st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
+    match primitive_order(a, b, Event::Lt) {
+        Some(less) => Ok(less),
+        None => less_than_by_event(st, a, b),
+    }
+}
+
+#[cold]
+fn less_than_by_event(st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
+    let mut handler = st.rt.metamethod(a, Event::Lt);
+    if handler.is_nil() {
+        handler = st.rt.metamethod(b, Event::Lt);
+    }
+    if handler.is_nil() {
+        return Err(message::compare_error(st, a, b));
+    }
+    call_for_value(st, handler, &[a, b]).map(|v| !v.is_falsy())
+}
+
+/// `a == b`.
+pub fn equals(st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
+    if a.raw_equals(b) {
+        return Ok(true);
+    }
+    let comparable = a.is_table() && b.is_table() || a.as_userdata().is_some() && b.as_userdata().is_some();
+    if !comparable {
+        return Ok(false);
+    }
+    let mut handler = st.rt.metamethod(a, Event::Eq);
+    if handler.is_nil() {
+        handler = st.rt.metamethod(b, Event::Eq);
+    }
+    if handler.is_nil() {
+        return Ok(false);
+    }
+    call_for_value(st, handler, &[a, b]).map(|v| !v.is_falsy())
+}
+
+/// `tostring(v)`. A new string is not rooted.
+pub fn tostring_value(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
+    if let Some(s) = v.as_string() {
+        return Ok(s);
+    }
+    let handler = st.rt.metamethod(v, Event::ToString);
+    if !handler.is_nil() {
+        let s = call_for_value(st, handler, &[v])?;
+        if s.tag().is_number() {
+            return st.number_to_str(s);
+        }
+        return s.as_string().ok_or_else(|| st.raise_text("'__tostring' must return a string"));
+    }
+    if v.tag().is_number() {
+        return st.number_to_str(v);
+    }
+    let text = if v.tag().is_falsy() || v.same_bits(Value::TRUE) {
+        match v {
+            _ if v.is_nil() => b"nil".to_vec(),
+            _ if v.is_falsy() => b"false".to_vec(),
+            _ => b"true".to_vec(),
+        }
+    } else {
+        let mut text = match st.rt.metamethod(v, Event::Name).as_string() {
+            Some(name) => name.as_bytes().to_vec(),
+            None => v.tag().type_name().into(),
+        };
+        text.extend_from_slice(format!(": {:#014x}", v.payload()).as_bytes());
+        text
+    };
+    let s = st.rt.new_string(&text);
+    st.check_memory(s)
+}
+
+/// Calls `f`; its first result.
+pub fn call_for_value(st: &mut State, f: Value, args: &[Value]) -> Result<Value, Raised> {
+    let (at, n) = st.call_value(f, args)?;
+    // SAFETY: results are initialised.
+    Ok(if n == 0 { Value::NIL } else { unsafe { Value::load(st.slot(at)) } })
+}
+
+/// Returns a string.
+pub fn return_text(st: &mut State, args: Args, text: &str) -> NativeResult {
+    let v = st.string_value(text.as_bytes())?;
+    st.ret1(args, v)
+}
+
+/// Bytes being collected for a result. Their memory counts against the heap's limit; [`Bytes::release`] ends that.
+#[derive(Default)]
+pub struct Bytes {
+    bytes: Vec<u8>,
+    charged: usize,
+}
+
+impl Bytes {
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    #[inline]
+    pub fn push(&mut self, st: &mut State, piece: &[u8]) -> Result<(), Raised> {
+        if self.bytes.capacity() - self.bytes.len() < piece.len() {
+            self.grow(st, piece.len())?;
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self, st: &mut State, more: usize) -> Result<(), Raised> {
+        st.check_cancelled()?;
+        let more = more.max(self.bytes.capacity()).max(256);
+        let charged = st.rt.heap.charge(more);
+        st.check_memory(charged)?;
+        self.charged += more;
+        let room = self.bytes.try_reserve(more);
+        room.map_err(|_| st.raise_memory())
+    }
+
+    /// Frees the memory.
+    pub fn release(self, st: &mut State) {
+        st.rt.heap.discharge(self.charged);
+    }
+}

@@ -1,0 +1,481 @@
+//! The `table` library.
+//!
+//! Every function has a path for plain tables, which have no metatable, and otherwise goes through metamethods.
+
+use super::library;
+use super::support::{Bytes, equals, index, length, less_than, set_index};
+use crate::runtime::array::ArrayKind;
+use crate::runtime::metatable::Event;
+use crate::runtime::number::{NumberBuffer, format_float, format_int};
+use crate::runtime::object::Gc;
+use crate::runtime::shape::ShapeId;
+use crate::runtime::string::Str;
+use crate::runtime::table::Table;
+use crate::runtime::value::{Tag, Value};
+use crate::tier1::state::{STACK_MAX, STACK_SLACK};
+use crate::tier1::{Args, NativeResult, Raised, State};
+
+/// Makes the library's table.
+pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
+    library(
+        st,
+        &[
+            ("concat", concat),
+            ("insert", insert),
+            ("move", move_),
+            ("pack", pack),
+            ("remove", remove),
+            ("sort", sort),
+            ("unpack", unpack),
+        ],
+    )
+}
+
+/// The metamethods that stand in for a table's own access when something else is given as one.
+const READ: &[Event] = &[Event::Index];
+const WRITE: &[Event] = &[Event::NewIndex];
+const READ_LENGTH: &[Event] = &[Event::Index, Event::Len];
+const ALL: &[Event] = &[Event::Index, Event::NewIndex, Event::Len];
+
+/// Argument `i`, a table or something with the metamethods.
+#[inline]
+fn arg_like_table(st: &mut State, args: Args, i: u32, events: &[Event]) -> Result<Value, Raised> {
+    let v = st.arg(args, i);
+    let plays = |e: &Event| !st.rt.metamethod(v, *e).is_nil();
+    if v.is_table() || events.iter().all(plays) { Ok(v) } else { Err(st.arg_type_error(args, i, "table")) }
+}
+
+/// A table without metatable.
+#[inline]
+fn plain(v: Value) -> Option<Gc<Table>> {
+    v.as_table().filter(|t| t.metatable.get().is_none())
+}
+
+/// A table without metatable whose elements are exactly those in its array, without nils.
+#[inline]
+fn plain_array(v: Value) -> Option<Gc<Table>> {
+    plain(v).filter(|t| t.array_kind.get() != ArrayKind::ANY && t.length() == t.array_len.get() as i64)
+}
+
+/// `object[i]`.
+#[inline]
+fn get(st: &mut State, object: Value, i: i64) -> Result<Value, Raised> {
+    if let Some(t) = object.as_table() {
+        let v = t.get_int(i);
+        if !v.is_nil() || t.metatable.get().is_none() {
+            return Ok(v);
+        }
+    }
+    index(st, object, Value::int(i))
+}
+
+/// `object[i] = v`.
+#[inline]
+fn put(st: &mut State, object: Value, i: i64, v: Value) -> Result<(), Raised> {
+    match plain(object) {
+        Some(t) => {
+            let stored = st.rt.set_int(t, i, v);
+            st.check_store(stored)
+        }
+        None => set_index(st, object, Value::int(i), v),
+    }
+}
+
+fn insert(st: &mut State, args: Args) -> NativeResult {
+    let object = arg_like_table(st, args, 0, ALL)?;
+    let n = length(st, object)?;
+    let end = n.wrapping_add(1);
+    match args.count {
+        2 => {
+            let v = st.arg(args, 1);
+            put(st, object, end, v)?;
+        }
+        3 => {
+            let at = st.arg_int(args, 1)?;
+            if (at as u64).wrapping_sub(1) >= end as u64 {
+                return Err(st.arg_error(1, "position out of bounds"));
+            }
+            let v = st.arg(args, 2);
+            if at <= n
+                && let Some(t) = plain_array(object)
+            {
+                let stored = st.rt.insert_element(t, at as u32, v);
+                st.check_store(stored)?;
+                return st.ret0();
+            }
+            let mut i = end;
+            while i > at {
+                let moved = get(st, object, i - 1)?;
+                put(st, object, i, moved)?;
+                i -= 1;
+            }
+            put(st, object, at, v)?;
+        }
+        _ => return Err(st.raise_text("wrong number of arguments to 'insert'")),
+    }
+    st.ret0()
+}
+
+fn remove(st: &mut State, args: Args) -> NativeResult {
+    let object = arg_like_table(st, args, 0, ALL)?;
+    let n = length(st, object)?;
+    let mut at = st.arg_int_or(args, 1, n)?;
+    if at != n && (at as u64).wrapping_sub(1) > n as u64 {
+        return Err(st.arg_error(1, "position out of bounds"));
+    }
+    let removed = get(st, object, at)?;
+    if at >= 1
+        && at < n
+        && let Some(t) = plain_array(object)
+    {
+        let stored = st.rt.remove_element(t, at as u32);
+        st.check_store(stored)?;
+        return st.ret1(args, removed);
+    }
+    let kept = st.push_temp(removed)?;
+    while at < n {
+        let moved = get(st, object, at + 1)?;
+        put(st, object, at, moved)?;
+        at += 1;
+    }
+    put(st, object, at, Value::NIL)?;
+    st.return_at(kept, 1)
+}
+
+fn move_(st: &mut State, args: Args) -> NativeResult {
+    let first = st.arg_int(args, 1)?;
+    let last = st.arg_int(args, 2)?;
+    let to = st.arg_int(args, 3)?;
+    let target_arg = if st.arg(args, 4).is_nil() { 0 } else { 4 };
+    let source = arg_like_table(st, args, 0, READ)?;
+    let target = arg_like_table(st, args, target_arg, WRITE)?;
+    if last >= first {
+        if first <= 0 && last >= i64::MAX.wrapping_add(first) {
+            return Err(st.arg_error(2, "too many elements to move"));
+        }
+        let n = last - first + 1;
+        if to > i64::MAX - n + 1 {
+            return Err(st.arg_error(3, "destination wrap around"));
+        }
+        let upward = to > last || to <= first || target_arg != 0 && !equals(st, source, target)?;
+        for i in 0..n {
+            let i = if upward { i } else { n - 1 - i };
+            let v = get(st, source, first + i)?;
+            put(st, target, to + i, v)?;
+            if i & 0xFFFF == 0 {
+                st.check_cancelled()?;
+            }
+        }
+    }
+    st.ret1(args, target)
+}
+
+fn pack(st: &mut State, args: Args) -> NativeResult {
+    let n = args.count;
+    let t = st.rt.new_table(st.rt.shapes.root_for(1), n);
+    let t = st.check_memory(t)?;
+    // SAFETY: the window holds `n` values.
+    let stored = unsafe { st.rt.set_list(t, 1, st.slot(args.base), n) };
+    st.check_store(stored)?;
+    let key = Value::string(st.rt.strings.one_byte(b'n'));
+    let stored = st.rt.set(t, key, Value::int(n as i64));
+    st.check_store(stored)?;
+    st.ret1(args, Value::table(t))
+}
+
+fn unpack(st: &mut State, args: Args) -> NativeResult {
+    let object = st.arg(args, 0);
+    let first = st.arg_int_or(args, 1, 1)?;
+    let last = if st.arg(args, 2).is_nil() { length(st, object)? } else { st.arg_int(args, 2)? };
+    if first > last {
+        return st.ret0();
+    }
+    let top = st.free_index();
+    let count = last.wrapping_sub(first) as u64;
+    if count >= (STACK_MAX - STACK_SLACK).saturating_sub(top) as u64 {
+        return Err(st.raise_text("too many results to unpack"));
+    }
+    let count = count as u32 + 1;
+    st.reserve(top + count)?;
+    if let Some(t) = plain(object) {
+        // Nothing is called, so that the function's own window may be overwritten.
+        let results = args.base - 1;
+        for i in 0..count {
+            let v = t.get_int(first + i as i64);
+            // SAFETY: room was made above.
+            unsafe { Value::store(st.slot(results + i), v) };
+        }
+        return Ok(count as i32);
+    }
+    for i in 0..count {
+        let v = get(st, object, first + i as i64)?;
+        st.push_temp(v)?;
+    }
+    st.return_at(top, count)
+}
+
+// Concatenation.
+
+fn concat(st: &mut State, args: Args) -> NativeResult {
+    let object = arg_like_table(st, args, 0, READ_LENGTH)?;
+    let default = length(st, object)?;
+    let separator = if st.arg(args, 1).is_nil() { &b""[..] } else { st.arg_str(args, 1)?.as_bytes() };
+    let first = st.arg_int_or(args, 2, 1)?;
+    let last = st.arg_int_or(args, 3, default)?;
+    let mut text = Bytes::default();
+    let joined = match join(st, &mut text, object, separator, first, last) {
+        Ok(()) => st.string_value(text.as_slice()),
+        Err(raised) => Err(raised),
+    };
+    text.release(st);
+    let v = joined?;
+    st.ret1(args, v)
+}
+
+fn join(
+    st: &mut State,
+    text: &mut Bytes,
+    object: Value,
+    separator: &[u8],
+    first: i64,
+    last: i64,
+) -> Result<(), Raised> {
+    let mut i = first;
+    while i <= last {
+        let v = get(st, object, i)?;
+        if let Some(s) = v.as_string() {
+            text.push(st, s.as_bytes())?;
+        } else if let Some(n) = v.as_int() {
+            text.push(st, format_int(n, &mut NumberBuffer::default()))?;
+        } else if let Some(n) = v.as_float() {
+            text.push(st, format_float(n, &mut NumberBuffer::default()))?;
+        } else {
+            let name = v.tag().type_name();
+            return Err(st.raise_text(&format!("invalid value ({name}) at index {i} in table for 'concat'")));
+        }
+        if i == last {
+            break;
+        }
+        text.push(st, separator)?;
+        i += 1;
+    }
+    Ok(())
+}
+
+// Sorting.
+
+fn sort(st: &mut State, args: Args) -> NativeResult {
+    let object = arg_like_table(st, args, 0, ALL)?;
+    let n = length(st, object)?;
+    if n < 2 {
+        return st.ret0();
+    }
+    if n >= i32::MAX as i64 {
+        return Err(st.arg_error(0, "array too big"));
+    }
+    let comparator = st.arg(args, 1);
+    if comparator.is_nil() {
+        if let Some(t) = plain_array(object)
+            && sort_uniform(st, t)?
+        {
+            return st.ret0();
+        }
+    } else if !comparator.tag().is_function() {
+        return Err(st.arg_type_error(args, 1, "function"));
+    }
+    let left = st.push_temp(Value::NIL)?;
+    st.push_temp(Value::NIL)?;
+    st.push_temp(Value::NIL)?;
+    let mut sorter = Sorter { object, comparator, left, call: left + 3 };
+    sorter.sort(st, 1, n)?;
+    st.ret0()
+}
+
+/// Sorts an array whose elements are all integers, all floats but NaN, or all strings; false if they are not.
+fn sort_uniform(st: &mut State, t: Gc<Table>) -> Result<bool, Raised> {
+    let n = t.array_len.get();
+    match t.array_kind.get() {
+        ArrayKind::INT => {
+            sort_as(st, t, n, Value::as_int_unchecked, |a, b| a.cmp(b), Value::int)?;
+        }
+        ArrayKind::FLOAT => {
+            if (1..=n).any(|i| t.element(i).as_float_unchecked().is_nan()) {
+                return Ok(false);
+            }
+            // Without NaN, the order is total but for the two zeros, which are equal.
+            let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal);
+            sort_as(st, t, n, Value::as_float_unchecked, order, Value::float)?;
+        }
+        _ => {
+            if t.element_tags().iter().any(|&tag| tag != Tag::STRING.byte()) {
+                return Ok(false);
+            }
+            let string = |v: Value| v.as_string().expect("all elements are strings");
+            sort_as(st, t, n, string, |a: &Gc<Str>, b: &Gc<Str>| a.compare(*b), Value::string)?;
+        }
+    }
+    Ok(true)
+}
+
+#[inline(always)]
+fn sort_as<T>(
+    st: &mut State,
+    t: Gc<Table>,
+    n: u32,
+    from: impl Fn(Value) -> T,
+    order: impl Fn(&T, &T) -> std::cmp::Ordering,
+    to: impl Fn(T) -> Value,
+) -> Result<(), Raised> {
+    let mut items = Vec::new();
+    let room = items.try_reserve_exact(n as usize);
+    room.map_err(|_| st.raise_memory())?;
+    items.extend((1..=n).map(|i| from(t.element(i))));
+    items.sort_unstable_by(order);
+    for (i, item) in items.into_iter().enumerate() {
+        let stored = st.rt.set_int(t, i as i64 + 1, to(item));
+        st.check_store(stored)?;
+    }
+    Ok(())
+}
+
+/// Intervals longer than this choose their pivot with some randomness once partitions turn out lopsided.
+const LARGE: i64 = 100;
+
+/// Quicksort in place, with the pivot choice of the reference (so that elements that compare equal end up in the
+/// same order). The order function is the script's, so nothing may be assumed of it.
+struct Sorter {
+    object: Value,
+    /// The order function, or nil.
+    comparator: Value,
+    /// Stack index of three slots that keep alive the left element, the right element and the pivot.
+    left: u32,
+    /// Stack index of the call of the order function.
+    call: u32,
+}
+
+impl Sorter {
+    /// Reads an element into the slot `keep`, counted from `left`.
+    fn read(&self, st: &mut State, i: i64, keep: u32) -> Result<Value, Raised> {
+        let v = get(st, self.object, i)?;
+        // SAFETY: one of the three slots.
+        unsafe { Value::store(st.slot(self.left + keep), v) };
+        Ok(v)
+    }
+
+    fn write(&self, st: &mut State, i: i64, v: Value) -> Result<(), Raised> {
+        put(st, self.object, i, v)
+    }
+
+    /// Exchanges two elements that have been read.
+    fn exchange(&self, st: &mut State, i: i64, at_i: Value, j: i64, at_j: Value) -> Result<(), Raised> {
+        self.write(st, i, at_j)?;
+        self.write(st, j, at_i)
+    }
+
+    #[inline]
+    fn less(&self, st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
+        if self.comparator.is_nil() {
+            return less_than(st, a, b);
+        }
+        // SAFETY: a host function has room for a small call above its window.
+        unsafe {
+            let p = st.slot(self.call);
+            Value::store(p, self.comparator);
+            Value::store(p.add(1), a);
+            Value::store(p.add(2), b);
+        }
+        let n = st.call(self.call, 2)?;
+        // SAFETY: results are initialised.
+        Ok(n > 0 && !unsafe { Value::load(st.slot(self.call)) }.is_falsy())
+    }
+
+    /// Sorts the elements `low..=high`.
+    fn sort(&mut self, st: &mut State, mut low: i64, mut high: i64) -> Result<(), Raised> {
+        let mut random = 0u64;
+        while low < high {
+            // The three candidates are put in order; the middle one is the pivot.
+            let (a, b) = (self.read(st, low, 0)?, self.read(st, high, 1)?);
+            if self.less(st, b, a)? {
+                self.exchange(st, low, a, high, b)?;
+            }
+            if high - low == 1 {
+                return Ok(());
+            }
+            let middle = if high - low > LARGE { choose_pivot(low, high, random) } else { (low + high) / 2 };
+            let (p, a) = (self.read(st, middle, 2)?, self.read(st, low, 0)?);
+            if self.less(st, p, a)? {
+                self.exchange(st, middle, p, low, a)?;
+            } else {
+                let b = self.read(st, high, 1)?;
+                if self.less(st, b, p)? {
+                    self.exchange(st, middle, p, high, b)?;
+                }
+            }
+            if high - low == 2 {
+                return Ok(());
+            }
+            let pivot = self.read(st, middle, 2)?;
+            let last = self.read(st, high - 1, 1)?;
+            self.exchange(st, middle, pivot, high - 1, last)?;
+            let split = self.partition(st, low, high, pivot)?;
+            // The smaller part recursively, so that the depth is logarithmic.
+            let smaller;
+            if split - low < high - split {
+                self.sort(st, low, split - 1)?;
+                smaller = split - low;
+                low = split + 1;
+            } else {
+                self.sort(st, split + 1, high)?;
+                smaller = high - split;
+                high = split - 1;
+            }
+            if (high - low) / 128 > smaller {
+                random = self.some_bits(st);
+            }
+        }
+        Ok(())
+    }
+
+    /// Partitions `low..=high` around the pivot, which is at `high - 1`; returns where it ends up.
+    fn partition(&self, st: &mut State, low: i64, high: i64, pivot: Value) -> Result<i64, Raised> {
+        let (mut i, mut j) = (low, high - 1);
+        loop {
+            i += 1;
+            let mut a = self.read(st, i, 0)?;
+            while self.less(st, a, pivot)? {
+                if i == high - 1 {
+                    return Err(st.raise_text("invalid order function for sorting"));
+                }
+                i += 1;
+                a = self.read(st, i, 0)?;
+            }
+            j -= 1;
+            let mut b = self.read(st, j, 1)?;
+            while self.less(st, pivot, b)? {
+                if j < i {
+                    return Err(st.raise_text("invalid order function for sorting"));
+                }
+                j -= 1;
+                b = self.read(st, j, 1)?;
+            }
+            if j < i {
+                self.exchange(st, high - 1, pivot, i, a)?;
+                return Ok(i);
+            }
+            self.exchange(st, i, a, j, b)?;
+        }
+    }
+
+    /// Bits that an adversary cannot foresee.
+    #[cold]
+    fn some_bits(&self, st: &State) -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(st.rt.heap.allocated())
+    }
+}
+
+/// A pivot in the middle half of the interval.
+fn choose_pivot(low: i64, high: i64, random: u64) -> i64 {
+    let quarter = (high - low) / 4;
+    low + quarter + (random % (quarter as u64 * 2)) as i64
+}

@@ -1,0 +1,148 @@
+//! The `utf8` library, over the [codec](super::utf8_codec).
+
+use super::utf8_codec::{self as codec, CHAR_PATTERN, INVALID, MAX_CODE};
+use super::{library, running, set_field};
+use crate::runtime::object::Gc;
+use crate::runtime::table::Table;
+use crate::runtime::value::Value;
+use crate::tier1::{Args, NativeResult, Raised, State};
+
+/// Makes the library's table.
+pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
+    let t = library(
+        st,
+        &[
+            ("char", char),
+            ("codepoint", codepoint),
+            ("len", len),
+            ("offset", offset),
+        ],
+    )?;
+    let steps = [st.rt.new_native(|st, args| step(st, args, true), &[]), st.rt.new_native(|st, args| step(st, args, false), &[])];
+    let mut upvalues = [Value::NIL; 2];
+    for (upvalue, made) in upvalues.iter_mut().zip(steps) {
+        *upvalue = Value::native(st.check_memory(made)?);
+    }
+    let codes = st.rt.new_native(codes, &upvalues);
+    let codes = st.check_memory(codes)?;
+    set_field(st, t, "codes", Value::native(codes))?;
+    let pattern = st.string_value(CHAR_PATTERN)?;
+    set_field(st, t, "charpattern", pattern)?;
+    Ok(t)
+}
+
+/// A position that scripts gave: negative ones count from the end. 0 if it is before the start.
+fn position(i: i64, len: usize) -> i64 {
+    if i >= 0 {
+        i
+    } else if i.unsigned_abs() > len as u64 {
+        0
+    } else {
+        len as i64 + i + 1
+    }
+}
+
+fn char(st: &mut State, args: Args) -> NativeResult {
+    let mut text = Vec::new();
+    for i in 0..args.count {
+        let code = st.arg_int(args, i)?;
+        if code as u64 > MAX_CODE as u64 {
+            return Err(st.arg_error(i, "value out of range"));
+        }
+        text.extend_from_slice(codec::encode(code as u32, &mut [0; 6]));
+    }
+    let v = st.string_value(&text)?;
+    st.ret1(args, v)
+}
+
+fn codepoint(st: &mut State, args: Args) -> NativeResult {
+    let text = st.arg_str(args, 0)?.as_bytes();
+    let from = st.arg_int_or(args, 1, 1)?;
+    let from = position(from, text.len());
+    let to = st.arg_int_or(args, 2, from)?;
+    let to = position(to, text.len());
+    let strict = st.arg(args, 3).is_falsy();
+    if from < 1 {
+        return Err(st.arg_error(1, "out of bounds"));
+    }
+    if to > text.len() as i64 {
+        return Err(st.arg_error(2, "out of bounds"));
+    }
+    if from > to {
+        return st.ret0();
+    }
+    if to - from >= i32::MAX as i64 {
+        return Err(st.raise_text("string slice too long"));
+    }
+    // The text stays where it is; the argument keeps it alive, so results go above it.
+    let first = args.base + args.count;
+    let mut n = 0;
+    let mut at = from as usize - 1;
+    while at < to as usize {
+        let Some((code, length)) = codec::decode(&text[at..], strict) else {
+            return Err(st.raise_text(INVALID));
+        };
+        st.reserve(first + n + 1)?;
+        // SAFETY: room was made above.
+        unsafe { Value::store(st.slot(first + n), Value::int(code as i64)) };
+        n += 1;
+        at += length;
+    }
+    st.return_at(first, n)
+}
+
+fn len(st: &mut State, args: Args) -> NativeResult {
+    let text = st.arg_str(args, 0)?.as_bytes();
+    let from = st.arg_int_or(args, 1, 1)?;
+    let from = position(from, text.len());
+    let to = st.arg_int_or(args, 2, -1)?;
+    let to = position(to, text.len());
+    let strict = st.arg(args, 3).is_falsy();
+    if from < 1 || from > text.len() as i64 + 1 {
+        return Err(st.arg_error(1, "initial position out of bounds"));
+    }
+    if to > text.len() as i64 {
+        return Err(st.arg_error(2, "final position out of bounds"));
+    }
+    match codec::count(text, from as usize - 1, to as usize, strict) {
+        Ok(n) => st.ret1(args, Value::int(n as i64)),
+        Err(at) => st.ret2(args, Value::NIL, Value::int(at as i64 + 1)),
+    }
+}
+
+fn offset(st: &mut State, args: Args) -> NativeResult {
+    let text = st.arg_str(args, 0)?.as_bytes();
+    let n = st.arg_int(args, 1)?;
+    let default = if n > 0 { 1 } else { text.len() as i64 + 1 };
+    let from = st.arg_int_or(args, 2, default)?;
+    let from = position(from, text.len());
+    if from < 1 || from > text.len() as i64 + 1 {
+        return Err(st.arg_error(2, "position out of bounds"));
+    }
+    match codec::offset(text, n, from as usize - 1) {
+        Ok(Some(at)) => st.ret1(args, Value::int(at as i64 + 1)),
+        Ok(None) => st.ret1(args, Value::NIL),
+        Err(codec::InsideCharacter) => Err(st.raise_text("initial position is a continuation byte")),
+    }
+}
+
+/// Returns the iterator (one of the two upvalues: strict, lax), the text and 0.
+fn codes(st: &mut State, args: Args) -> NativeResult {
+    let s = st.arg_str(args, 0)?;
+    let lax = !st.arg(args, 1).is_falsy();
+    if s.as_bytes().first().is_some_and(|&b| codec::is_continuation(b)) {
+        return Err(st.arg_error(0, INVALID));
+    }
+    let step = running(st, args).upvalue(lax as usize);
+    st.ret(args, &[step, Value::string(s), Value::int(0)])
+}
+
+fn step(st: &mut State, args: Args, strict: bool) -> NativeResult {
+    let text = st.arg_str(args, 0)?.as_bytes();
+    let after = st.arg_int(args, 1)?;
+    match codec::next_code(text, after as u64 as usize, strict) {
+        Ok(Some((at, code))) => st.ret2(args, Value::int(at as i64 + 1), Value::int(code as i64)),
+        Ok(None) => st.ret0(),
+        Err(codec::MalformedText) => Err(st.raise_text(INVALID)),
+    }
+}
