@@ -285,9 +285,9 @@ pub(crate) fn raise(st: &mut State, shared: &Shared, inner: &Arc<Inner>, error: 
         Error::BadArgument { position, cause } if matches!(*cause, Error::FromLua { .. }) => {
             return st.arg_error(position as u32 - 1, &cause.to_string());
         }
-        Error::Runtime(e) => match e.value.raw_in(st, inner) {
-            Some(v) => Ok(v),
-            None => to_value(st, shared, Error::Runtime(e)),
+        Error::Runtime(e) => match e.value.raw_in(st, shared, inner) {
+            Ok(v) => Ok(v),
+            Err(_) => to_value(st, shared, Error::Runtime(e)),
         },
         error => to_value(st, shared, error),
     };

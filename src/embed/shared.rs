@@ -32,6 +32,7 @@ use parking_lot::{Mutex, ReentrantMutex, ReentrantMutexGuard};
 
 use super::error::{self, Error, Result};
 use super::vm::Vm;
+use crate::runtime::hasher::BuildWordHasher;
 use crate::runtime::value::Value;
 use crate::tier1::state::interrupt;
 use crate::tier1::{Raised, State};
@@ -64,7 +65,7 @@ pub(crate) struct Shared {
     /// A panic of a host function on its way to the next Rust caller.
     pub panic: Cell<Option<Box<dyn Any + Send>>>,
     /// Slots of the metatables of host types.
-    pub types: RefCell<HashMap<TypeId, u32>>,
+    pub types: RefCell<HashMap<TypeId, u32, BuildWordHasher>>,
     /// The slot of the host function that resumes coroutines.
     pub resume: Cell<Option<u32>>,
     /// The slot of the metatable of errors.
