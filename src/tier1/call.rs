@@ -115,14 +115,17 @@ impl State {
     }
 
     fn call_to_end(&mut self, func: u32, nargs: u32) -> Result<(), Raised> {
+        let (co, depth) = (self.co, self.depth());
         let mut outcome = self.drive(Step::Call { func, nargs, ret: Return::to(Continuation::Host, 0) });
         loop {
             outcome = match outcome {
                 Ok(Outcome::Exit) => return Ok(()),
                 Ok(Outcome::Continue) => interp::execute(self),
-                Err(Raised) => match self.unwind()? {
+                // The activation was never entered: the error is its caller's.
+                Err(Raised) if self.co == co && self.depth() == depth => return Err(Raised),
+                Err(Raised) => match self.unwind() {
                     Some(step) => self.drive(step),
-                    None => Ok(Outcome::Continue),
+                    None => return Err(Raised),
                 },
             };
         }

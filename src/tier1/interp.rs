@@ -210,9 +210,14 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             pc = pc.offset($i.sd() as isize)
         };
     }
+    // Jumps back; polls before that, while the program counter still tells the registers in use.
     macro_rules! back_edge {
-        ($site:expr) => {{
-            let site: *const LoopSite = (*proto).loops.add($site as usize);
+        ($i:expr) => {{
+            if *st.interrupt.as_ptr() != 0 {
+                saved!(st.poll());
+            }
+            jump!($i);
+            let site: *const LoopSite = (*proto).loops.add($i.bc() as usize);
             let left = (*site).countdown.get().wrapping_sub(1);
             (*site).countdown.set(left);
             if left == 0 {
@@ -220,9 +225,6 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 if st.hot(&*site) != RECORD {
                     return Ok(Outcome::Continue);
                 }
-            }
-            if *st.interrupt.as_ptr() != 0 {
-                saved!(st.poll());
             }
         }};
     }
@@ -1082,8 +1084,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
 
                 Op::JMP => jump!(i),
                 Op::LOOP => {
-                    jump!(i);
-                    back_edge!(i.bc());
+                    back_edge!(i);
                 }
                 Op::JT => {
                     if !Value::tag_at(reg!(i.a())).is_falsy() {
@@ -1186,8 +1187,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         if if step > 0.0 { next <= limit } else { limit <= next } {
                             set!(i.a(), Value::float(next));
                             set!(i.a() + 3, Value::float(next));
-                            jump!(i);
-                            back_edge!(i.bc());
+                            back_edge!(i);
                         }
                     }
                 }
@@ -1200,8 +1200,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             Value::set_payload_at(p.add(1), left - 1);
                             Value::set_payload_at(p, next);
                             set!(i.a() + 3, Value::int(next as i64));
-                            jump!(i);
-                            back_edge!(i.bc());
+                            back_edge!(i);
                         }
                     } else {
                         generalise!(i, FORLOOP);
@@ -1246,8 +1245,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     if Value::tag_at(p.add(4)) != Tag::NIL {
                         Value::store(p.add(2), Value::load(p.add(4)));
-                        jump!(i);
-                        back_edge!(i.bc());
+                        back_edge!(i);
                     }
                 }
 
