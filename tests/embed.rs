@@ -568,6 +568,16 @@ fn arguments_survive_collections_between_their_conversions() {
 // Threads.
 
 #[test]
+fn vms_and_handles_are_send() {
+    fn send<T: Send>() {}
+    fn send_and_sync<T: Send + Sync>() {}
+    send::<Vm>();
+    send::<VmBuilder>();
+    send_and_sync::<(Table, Function, LuaString, Coroutine, AnyUserData)>();
+    send_and_sync::<(Value, Error, CancelHandle)>();
+}
+
+#[test]
 fn vms_move_between_threads() {
     let vm = Vm::new();
     vm.load("n = 1").exec().unwrap();
@@ -668,11 +678,12 @@ fn cancellation() {
 #[test]
 fn cancellation_closes_variables() {
     let vm = Vm::new();
+    vm.globals().set("add", vm.create_function(|_, (a, b): (i64, i64)| Ok(a + b)).unwrap()).unwrap();
     cancelled_after(
         &vm,
         "closed = 0
          local function scope(f)
-             local x <close> = setmetatable({}, {__close = function() for i = 1, 1000 do end closed = closed + 1 end})
+             local x <close> = setmetatable({}, {__close = function() for i = 1, 1000 do end closed = add(closed, 1) end})
              f()
          end
          pcall(scope, function()

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::{Error, Result};
-use super::shared::{Context, Inner, Shared};
+use super::shared::{Context, GLOBALS, Inner, Shared};
 use crate::runtime::value::Value as Raw;
 use crate::tier1::State;
 
@@ -23,6 +23,12 @@ impl Handle {
     #[inline]
     pub fn new(st: &mut State, shared: &Shared, inner: &Arc<Inner>, v: Raw) -> Handle {
         Handle { inner: inner.clone(), slot: shared.root(st, v) }
+    }
+
+    /// The table of globals, whose slot every VM has from the beginning.
+    pub fn globals(inner: &Arc<Inner>) -> Handle {
+        inner.lock.lock().add_reference(GLOBALS);
+        Handle { inner: inner.clone(), slot: GLOBALS }
     }
 
     /// The object, for use by its own VM.

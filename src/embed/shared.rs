@@ -37,6 +37,9 @@ use crate::runtime::value::Value;
 use crate::tier1::state::interrupt;
 use crate::tier1::{Raised, State};
 
+/// The slot of the table of globals.
+pub(crate) const GLOBALS: u32 = 0;
+
 /// The part of a VM that outlives its state.
 pub(crate) struct Inner {
     pub lock: ReentrantMutex<Shared>,
@@ -123,7 +126,11 @@ impl Inner {
         {
             let shared = inner.lock.lock();
             // SAFETY: nobody else knows the state yet.
-            unsafe { (*shared.current.get()).host = host };
+            let st = unsafe { &mut *shared.current.get() };
+            st.host = host;
+            let globals = Value::table(st.globals);
+            let slot = shared.root(st, globals);
+            assert!(slot == GLOBALS, "the first handle of a VM");
         }
         inner
     }
@@ -473,13 +480,15 @@ pub(crate) fn enter<R>(
     let vm = ManuallyDrop::new(unsafe { Vm::borrowed(st.host.cast()) });
     // SAFETY: the engine runs in `Inner::with`, so this thread holds the lock.
     let shared = unsafe { &*vm.inner.lock.data_ptr() };
+    let cancelling = st.cancelling;
     let p: *mut State = st;
     let before = shared.current.replace(p);
     debug_assert!(before.is_null());
     let result = catch_unwind(AssertUnwindSafe(|| body(Context { vm: &vm, shared, st: p })));
     shared.current.set(ptr::null_mut());
     match result {
-        Ok(Ok(r)) if !st.cancelling => Ok(r),
+        Ok(Ok(r)) if st.cancelling == cancelling => Ok(r),
+        // It has been told to stop, and goes on as if it had not.
         Ok(Ok(_)) => Err(Raised),
         Ok(Err(error)) => Err(error::raise(st, shared, &vm.inner, error)),
         Err(payload) => {

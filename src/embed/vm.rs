@@ -115,14 +115,14 @@ impl Vm {
 
     /// The table of globals.
     ///
-    /// # Panics
-    /// If the VM cannot be used at this point; see [`Error::Busy`].
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.globals().set("answer", 42)?;
+    /// assert_eq!(vm.load("answer").eval::<i64>()?, 42);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
     pub fn globals(&self) -> Table {
-        let globals = self.inner.with(|st, shared| {
-            let globals = Raw::table(st.globals);
-            Table(Handle::new(st, shared, &self.inner, globals))
-        });
-        globals.expect("a VM that is in order")
+        Table(Handle::globals(&self.inner))
     }
 
     /// Makes an empty table.
