@@ -49,9 +49,21 @@ fn main() -> Result<()> {
     vm.load(RULES).name("@rules.lua").exec()?;
 
     let orders = [
-        Order { customer: "Ada", quantity: 12, price: 3.0 },
-        Order { customer: "Charles", quantity: 2, price: 40.0 },
-        Order { customer: "Nobody", quantity: 1, price: 1.0 },
+        Order {
+            customer: "Ada",
+            quantity: 12,
+            price: 3.0,
+        },
+        Order {
+            customer: "Charles",
+            quantity: 2,
+            price: 40.0,
+        },
+        Order {
+            customer: "Nobody",
+            quantity: 1,
+            price: 1.0,
+        },
     ];
     for order in orders {
         let view = vm.create_table()?;

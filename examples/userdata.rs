@@ -21,13 +21,21 @@ impl UserData for Vec2 {
             if !by.is_finite() {
                 return Err(Error::message("scale by a finite number"));
             }
-            *this = Vec2 { x: this.x * by, y: this.y * by };
+            *this = Vec2 {
+                x: this.x * by,
+                y: this.y * by,
+            };
             Ok(())
         });
         methods.add_meta_method(MetaMethod::Add, |_, this, other: UserDataRef<Vec2>| {
-            Ok(Vec2 { x: this.x + other.x, y: this.y + other.y })
+            Ok(Vec2 {
+                x: this.x + other.x,
+                y: this.y + other.y,
+            })
         });
-        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| Ok(format!("({}, {})", this.x, this.y)));
+        methods.add_meta_method(MetaMethod::ToString, |_, this, ()| {
+            Ok(format!("({}, {})", this.x, this.y))
+        });
     }
 }
 

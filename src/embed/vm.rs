@@ -91,7 +91,10 @@ impl Vm {
     #[inline(always)]
     pub(crate) unsafe fn borrowed(inner: *const Inner) -> Vm {
         // SAFETY: the caller's promise.
-        Vm { inner: unsafe { Arc::from_raw(inner) }, marker: PhantomData }
+        Vm {
+            inner: unsafe { Arc::from_raw(inner) },
+            marker: PhantomData,
+        }
     }
 
     /// Runs host code that puts values on the stack.
@@ -110,7 +113,12 @@ impl Vm {
     /// # Ok::<(), perilune::Error>(())
     /// ```
     pub fn load(&self, source: impl AsRef<[u8]>) -> Chunk<'_> {
-        Chunk { vm: self, source: source.as_ref().to_vec(), name: None, env: None }
+        Chunk {
+            vm: self,
+            source: source.as_ref().to_vec(),
+            name: None,
+            env: None,
+        }
     }
 
     /// The table of globals.
@@ -185,7 +193,12 @@ impl Vm {
             // SAFETY: a fresh stack has more than two slots; the body's place is above the bottom record's.
             unsafe { Raw::store(co.stack.get().add(1), f) };
             co.top.set(2);
-            Ok(Coroutine(Handle::new(st, shared, &self.inner, Raw::coroutine(co))))
+            Ok(Coroutine(Handle::new(
+                st,
+                shared,
+                &self.inner,
+                Raw::coroutine(co),
+            )))
         })?
     }
 
@@ -387,7 +400,10 @@ impl VmBuilder {
         if let Some(output) = self.output {
             stdlib::stream::redirect_output(st, output);
         }
-        let vm = Vm { inner: Inner::new(state), marker: PhantomData };
+        let vm = Vm {
+            inner: Inner::new(state),
+            marker: PhantomData,
+        };
         vm.inner.protect(|st, _| stdlib::open(st, self.libraries))?;
         vm.inner.with(|st, _| {
             st.keep_traceback = self.tracebacks;
