@@ -1,7 +1,11 @@
 //! The layout proof: what a tracing compiler would make of eight hot programs, written by hand as machine code
 //! over perilune's real objects, against LuaJIT on the same programs in Lua.
 
+mod counters;
+mod each;
 mod fib;
+mod methods;
+mod spectral;
 mod vm;
 
 use std::time::Instant;
@@ -65,7 +69,13 @@ fn measure(mut kernel: Kernel) {
 fn main() {
     let wanted = std::env::args().nth(1);
     println!("{:<28} {:<12} {:>9} {:>9} {:>7}", "kernel", "operation", "ns", "LuaJIT", "ratio");
-    let kernels: &[(&str, fn() -> Vec<Kernel>)] = &[("fib", fib::kernels)];
+    let kernels: &[(&str, fn() -> Vec<Kernel>)] = &[
+        ("fib", fib::kernels),
+        ("spectral", spectral::kernels),
+        ("methods", methods::kernels),
+        ("each", each::kernels),
+        ("counters", counters::kernels),
+    ];
     for (_, kernels) in kernels.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|w| w == name)) {
         kernels().into_iter().for_each(measure);
     }

@@ -110,10 +110,11 @@ impl Vm {
     }
 
     /// A table of these elements.
-    pub fn array(&mut self, values: impl ExactSizeIterator<Item = Value>) -> Gc<Table> {
+    pub fn array(&mut self, values: impl Iterator<Item = Value>) -> Gc<Table> {
+        let values: Vec<Value> = values.collect();
         let t = self.st.rt.new_table(ShapeId::EMPTY, values.len() as u32);
         let t = t.expect("memory for an array");
-        for (i, v) in values.enumerate() {
+        for (i, v) in values.into_iter().enumerate() {
             let set = self.st.rt.set_int(t, i as i64 + 1, v);
             set.expect("memory for an element");
         }
