@@ -101,7 +101,7 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     vm.enter(function);
     let mut ops = Assembler::new().expect("memory for code");
     let entry = ops.new_dynamic_label();
-    let sites = (0..(1 << levels) + 1).map(|_| CallSite::new()).collect();
+    let sites = return_sites((1 << levels) + 1);
     let mut e = Emitter { ops, levels, function, entry, sites, returns: Vec::new() };
     let start = prologue(&mut e.ops);
     // The call from the host is returned to through a site as well.
@@ -130,10 +130,8 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     let last = e.ops.offset();
     epilogue(&mut e.ops);
     let Emitter { ops, sites, returns, .. } = e;
-    let code = Code::new(ops, start);
-    for (site, offset) in sites.iter().zip(returns.into_iter().chain([last])) {
-        site.return_site.0.set(code.at(offset));
-    }
+    let places = returns.into_iter().chain([last]);
+    let code = Code::new(ops, start).returning(sites, places);
     const N: i64 = 30;
     Kernel {
         name,
@@ -141,10 +139,7 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
         operation: "call",
         argument: N,
         operations: 2.0 * 1346269.0 - 1.0,
-        run: Box::new(move |n| {
-            assert!(sites.len() > 1);
-            code.run(&mut vm, n) as i64 as f64
-        }),
+        run: Box::new(move |n| code.run(&mut vm, n) as i64 as f64),
     }
 }
 

@@ -5,6 +5,7 @@ mod counters;
 mod each;
 mod fib;
 mod methods;
+mod sort;
 mod spectral;
 mod vm;
 
@@ -74,6 +75,7 @@ fn main() {
         ("spectral", spectral::kernels),
         ("methods", methods::kernels),
         ("each", each::kernels),
+        ("sort", sort::kernels),
         ("counters", counters::kernels),
     ];
     for (_, kernels) in kernels.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|w| w == name)) {

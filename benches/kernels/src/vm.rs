@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use dynasmrt::{AssemblyOffset, DynasmApi, DynasmLabelApi, ExecutableBuffer, dynasm};
 use perilune::bytecode::lines::LineTable;
-use perilune::bytecode::{Instr, LoopSite, Op, Proto, ProtoInfo};
+use perilune::bytecode::{CallSite, Instr, LoopSite, Op, Proto, ProtoInfo};
 use perilune::heap::Heap;
 use perilune::runtime::Runtime;
 use perilune::runtime::coroutine::{CallRecord, Continuation};
@@ -251,16 +251,28 @@ struct Out {
 pub struct Code {
     buffer: ExecutableBuffer,
     entry: AssemblyOffset,
+    /// The code refers to them by address.
+    sites: Box<[CallSite]>,
+}
+
+/// The return sites of code to be made.
+pub fn return_sites(count: usize) -> Box<[CallSite]> {
+    (0..count).map(|_| CallSite::new()).collect()
 }
 
 impl Code {
     pub fn new(ops: Assembler, entry: AssemblyOffset) -> Code {
         let buffer = ops.finalize().unwrap_or_else(|_| panic!("the assembler is in use"));
-        Code { buffer, entry }
+        Code { buffer, entry, sites: Box::new([]) }
     }
 
-    pub fn at(&self, offset: AssemblyOffset) -> *const u8 {
-        self.buffer.ptr(offset)
+    /// Makes calls through these sites return to these places.
+    pub fn returning(mut self, sites: Box<[CallSite]>, places: impl IntoIterator<Item = AssemblyOffset>) -> Code {
+        self.sites = sites;
+        for (site, place) in self.sites.iter().zip(places) {
+            site.return_site.0.set(self.buffer.ptr(place));
+        }
+        self
     }
 
     /// Runs the code on the running function's frame.
@@ -269,7 +281,7 @@ impl Code {
         // SAFETY: the code begins with `prologue`, which takes these arguments, and obeys the invariants of the
         // objects that it touches.
         let out = unsafe {
-            let f: extern "C" fn(*mut State, *mut Value, i64) -> Out = std::mem::transmute(self.at(self.entry));
+            let f: extern "C" fn(*mut State, *mut Value, i64) -> Out = std::mem::transmute(self.buffer.ptr(self.entry));
             f(&mut *vm.st, base, argument)
         };
         assert!(out.exited == 0, "the kernel has left by an exit");
