@@ -7,6 +7,7 @@ mod fib;
 mod methods;
 mod sort;
 mod spectral;
+mod trees;
 mod vm;
 
 use std::time::Instant;
@@ -76,6 +77,7 @@ fn main() {
         ("methods", methods::kernels),
         ("each", each::kernels),
         ("sort", sort::kernels),
+        ("trees", trees::kernels),
         ("counters", counters::kernels),
     ];
     for (_, kernels) in kernels.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|w| w == name)) {
