@@ -4,6 +4,7 @@
 mod counters;
 mod each;
 mod fib;
+mod generator;
 mod methods;
 mod sort;
 mod spectral;
@@ -78,6 +79,7 @@ fn main() {
         ("each", each::kernels),
         ("sort", sort::kernels),
         ("trees", trees::kernels),
+        ("generator", generator::kernels),
         ("counters", counters::kernels),
     ];
     for (_, kernels) in kernels.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|w| w == name)) {

@@ -13,8 +13,8 @@ use perilune::bytecode::lines::LineTable;
 use perilune::bytecode::{CallSite, Instr, LoopSite, Op, Proto, ProtoInfo};
 use perilune::heap::Heap;
 use perilune::runtime::Runtime;
-use perilune::runtime::coroutine::{CallRecord, Continuation};
-use perilune::runtime::function::{CellState, Closure, UpCell};
+use perilune::runtime::coroutine::{CallRecord, Continuation, Coroutine};
+use perilune::runtime::function::{CellState, Closure, Native, UpCell};
 use perilune::runtime::object::{Gc, Kind};
 use perilune::runtime::shape::{Location, ShapeId};
 use perilune::runtime::string::Str;
@@ -51,6 +51,19 @@ offsets! {
     ARRAY_LEN = Table.array_len;
     ARRAY_KIND = Table.array_kind;
     OVERFLOW = Table.overflow;
+    RECORD_THEN = CallRecord.then;
+    RECORD_AUX = CallRecord.aux;
+    NATIVE_DEPTH = State.native_depth;
+    NATIVE_FUNC = Native.func;
+    CO_STATUS = Coroutine.status;
+    CO_NON_YIELDABLE = Coroutine.non_yieldable;
+    CO_STACK = Coroutine.stack;
+    CO_STACK_SIZE = Coroutine.stack_size;
+    CO_TOP = Coroutine.top;
+    CO_RECORDS = Coroutine.records;
+    CO_RECORDS_SIZE = Coroutine.records_size;
+    CO_DEPTH = Coroutine.depth;
+    CO_RESUMER = Coroutine.resumer;
     CELL_TAG = UpCell.tag;
     CELL_PAYLOAD = UpCell.payload;
 }
@@ -61,6 +74,7 @@ pub const INT: i8 = 3;
 pub const FLOAT: i8 = 4;
 pub const TABLE: i8 = 7;
 pub const CLOSURE: i8 = 8;
+pub const NATIVE: i8 = 9;
 
 const _: () = {
     assert!(INTERRUPT == 0);
