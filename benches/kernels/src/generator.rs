@@ -124,8 +124,40 @@ fn native_record(ops: &mut Assembler, caller: Gc<Closure>, window: i32, site: i6
     );
 }
 
-/// Writes depth, the top in `eax` and a status back to the coroutine in register `co`. Uses `rcx`.
-fn leave(ops: &mut Assembler, co: u8, status: Status) {
+/// How a coroutine that does not run keeps its place.
+#[derive(Clone, Copy, PartialEq)]
+enum Saved {
+    /// As [`Coroutine`] does: counts, from which entering computes pointers.
+    Counts,
+    /// An alternative: as the pointers that the state needs, here in blocks beside the coroutines: record, top, stack, its
+    /// limit and the records' end, the last three written only when a stack moves.
+    Pointers,
+}
+
+/// The block of [`Saved::Pointers`].
+type Place = [*const u8; 5];
+
+/// Where the machine code finds a coroutine: its register, and its block.
+#[derive(Clone, Copy)]
+struct Switched {
+    co: u8,
+    block: *mut Place,
+}
+
+/// Writes record, the top (whose index is in `eax`) and a status back to a coroutine. Uses `rcx`.
+fn leave(ops: &mut Assembler, saved: Saved, of: Switched, window: i32, status: Status) {
+    let co = of.co;
+    if saved == Saved::Pointers {
+        dynasm!(ops
+            ; .arch x64
+            ; mov rcx, QWORD of.block as i64
+            ; mov [rcx], r15
+            ; lea r8, [r13 + window * SLOT]
+            ; mov [rcx + 8], r8
+            ; mov BYTE [Rq(co) + CO_STATUS], status as i8
+        );
+        return;
+    }
     // A third of the distance, modulo 2^32.
     const THIRD: i32 = 0xAAAA_AAABu32 as i32;
     dynasm!(ops
@@ -142,7 +174,26 @@ fn leave(ops: &mut Assembler, co: u8, status: Status) {
 }
 
 /// Makes the coroutine in register `co` the running one: its record in `r15`, its stack in `rcx`. Uses `rsi`.
-fn enter(ops: &mut Assembler, co: u8) {
+fn enter(ops: &mut Assembler, saved: Saved, of: Switched) {
+    let co = of.co;
+    if saved == Saved::Pointers {
+        dynasm!(ops
+            ; .arch x64
+            ; mov r8, QWORD of.block as i64
+            ; mov [r14 + CURRENT], Rq(co)
+            ; mov r15, [r8]
+            ; mov rsi, [r8 + 8]
+            ; mov [r14 + TOP], rsi
+            ; mov rcx, [r8 + 16]
+            ; mov [r14 + STACK], rcx
+            ; mov rsi, [r8 + 24]
+            ; mov [r14 + STACK_LIMIT], rsi
+            ; mov rsi, [r8 + 32]
+            ; mov [r14 + RECORDS_END], rsi
+            ; mov BYTE [Rq(co) + CO_STATUS], Status::Running as i8
+        );
+        return;
+    }
     dynasm!(ops
         ; .arch x64
         ; mov [r14 + CURRENT], Rq(co)
@@ -181,8 +232,16 @@ fn pop(ops: &mut Assembler) {
     );
 }
 
-pub fn kernels() -> Vec<Kernel> {
+/// The block of the running coroutine.
+fn place(st: &State) -> Place {
+    [st.record as *const u8, st.top as *const u8, st.stack as *const u8, st.stack_limit as *const u8, st.records_end as *const u8]
+}
+
+fn kernel(name: &'static str, saved: Saved) -> Kernel {
     let mut vm = Vm::new();
+    let mut places: Box<[Place; 2]> = Box::new([[std::ptr::null(); 5]; 2]);
+    let consumer = Switched { co: RDX, block: &raw mut places[0] };
+    let producer = Switched { co: RBX, block: &raw mut places[1] };
     let main = vm.closure(1, 8, &[2]);
     vm.enter(main);
     let bodies = [vm.closure(0, 4, &[4]), vm.closure(1, 8, &[4])];
@@ -226,9 +285,9 @@ pub fn kernels() -> Vec<Kernel> {
         ; inc DWORD [r14 + NATIVE_DEPTH]
         ; mov rdx, [r14 + CURRENT]
     );
-    leave(&mut ops, RDX, Status::Normal);
+    leave(&mut ops, saved, consumer, ITERATOR_WINDOW, Status::Normal);
     dynasm!(ops ; .arch x64 ; mov [rbx + CO_RESUMER], rdx);
-    enter(&mut ops, RBX);
+    enter(&mut ops, saved, producer);
     dynasm!(ops
         ; .arch x64
         ; mov rdx, QWORD yield_site
@@ -265,9 +324,9 @@ pub fn kernels() -> Vec<Kernel> {
         ; jz ->exit
     );
     native_record(&mut ops, generator, YIELD_WINDOW, yield_site);
-    leave(&mut ops, RBX, Status::Suspended);
+    leave(&mut ops, saved, producer, YIELD_WINDOW, Status::Suspended);
     dynasm!(ops ; .arch x64 ; mov QWORD [rbx + CO_RESUMER], 0 ; dec DWORD [r14 + NATIVE_DEPTH]);
-    enter(&mut ops, RDX);
+    enter(&mut ops, saved, consumer);
     dynasm!(ops
         ; .arch x64
         ; mov rdx, QWORD wrap_site
@@ -300,21 +359,27 @@ pub fn kernels() -> Vec<Kernel> {
         ; mov r15, [rbx + CO_RECORDS]
         ; mov eax, 1
     );
-    leave(&mut ops, RBX, Status::Dead);
+    leave(&mut ops, saved, producer, 0, Status::Dead);
     dynasm!(ops ; .arch x64 ; mov QWORD [rbx + CO_RESUMER], 0 ; dec DWORD [r14 + NATIVE_DEPTH]);
-    enter(&mut ops, RDX);
+    enter(&mut ops, saved, consumer);
     pop(&mut ops);
     dynasm!(ops ; .arch x64 ; mov rax, r12);
     epilogue(&mut ops);
     let code = Code::new(ops, start).returning(sites, [returned, resumed]);
-    vec![Kernel {
-        name: "generator",
+    Kernel {
+        name,
         source: include_str!("../lua/generator.lua"),
         operation: "value",
         argument: N,
         operations: N as f64,
         run: Box::new(move |n| {
             let co = coroutine(&mut vm, bodies, start_cell, n);
+            let main = vm.st.co;
+            vm.st.enter_coroutine(co);
+            places[1] = place(&vm.st);
+            vm.st.enter_coroutine(main);
+            places[0] = place(&vm.st);
+            co.status.set(Status::Suspended);
             let iterator = native(&mut vm, wrap_native, &[Value::coroutine(co)]);
             // SAFETY: the running function has the registers.
             unsafe {
@@ -323,5 +388,9 @@ pub fn kernels() -> Vec<Kernel> {
             }
             code.run(&mut vm, n) as i64 as f64
         }),
-    }]
+    }
+}
+
+pub fn kernels() -> Vec<Kernel> {
+    vec![kernel("generator", Saved::Counts), kernel("generator, saved pointers", Saved::Pointers)]
 }
