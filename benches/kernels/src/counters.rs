@@ -17,7 +17,11 @@ pub fn kernels() -> Vec<Kernel> {
     let function = vm.closure(1, 8, &[1]);
     vm.enter(function);
     let method = vm.closure(2, 4, &[4]);
-    let class = vm.table(&[("ticks", Value::int(0)), ("__index", Value::NIL), ("tick", Value::closure(method))]);
+    let class = vm.table(&[
+        ("ticks", Value::int(0)),
+        ("__index", Value::NIL),
+        ("tick", Value::closure(method)),
+    ]);
     vm.set(class, "__index", Value::table(class));
     let ticker = vm.table(&[]);
     vm.set_metatable(ticker, class);
@@ -27,12 +31,18 @@ pub fn kernels() -> Vec<Kernel> {
     let (key, ticks_key) = (vm.key("calls"), vm.key("ticks"));
     for (t, k) in [(globals, key), (class, ticks_key)] {
         // The second store makes a slot mutable.
-        vm.st.rt.set_str_const(t, k, Value::int(1)).expect("no error in a store");
+        vm.st
+            .rt
+            .set_str_const(t, k, Value::int(1))
+            .expect("no error in a store");
         assert!(!vm.st.rt.store_needs_slow_path(t, k));
     }
     // SAFETY: the running function has the register.
     unsafe { Value::store(vm.register(0), Value::table(ticker)) };
-    let (calls, ticks) = (vm.overflow_field(globals, "calls"), vm.field(class, "ticks"));
+    let (calls, ticks) = (
+        vm.overflow_field(globals, "calls"),
+        vm.field(class, "ticks"),
+    );
     let shape = ticker.shape.get();
     assert!(vm.st.rt.class_is_known(shape));
 

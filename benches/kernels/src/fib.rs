@@ -102,7 +102,14 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     let mut ops = Assembler::new().expect("memory for code");
     let entry = ops.new_dynamic_label();
     let sites = return_sites((1 << levels) + 1);
-    let mut e = Emitter { ops, levels, function, entry, sites, returns: Vec::new() };
+    let mut e = Emitter {
+        ops,
+        levels,
+        function,
+        entry,
+        sites,
+        returns: Vec::new(),
+    };
     let start = prologue(&mut e.ops);
     // The call from the host is returned to through a site as well.
     let outer = &raw const e.sites[1 << levels];
@@ -129,7 +136,12 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     );
     let last = e.ops.offset();
     epilogue(&mut e.ops);
-    let Emitter { ops, sites, returns, .. } = e;
+    let Emitter {
+        ops,
+        sites,
+        returns,
+        ..
+    } = e;
     let places = returns.into_iter().chain([last]);
     let code = Code::new(ops, start).returning(sites, places);
     const N: i64 = 30;

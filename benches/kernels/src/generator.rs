@@ -42,12 +42,25 @@ fn yield_native(st: &mut State, args: Args) -> NativeResult {
 fn wrap_native(st: &mut State, args: Args) -> NativeResult {
     // SAFETY: a host function lies below its window.
     let function = unsafe { Value::load(st.slot(args.base - 1)) };
-    let co = function.as_native().and_then(|f| f.upvalue(0).as_coroutine());
-    st.resume(co.expect("the coroutine"), args.base, args.count, ResumeKind::Wrapped)
+    let co = function
+        .as_native()
+        .and_then(|f| f.upvalue(0).as_coroutine());
+    st.resume(
+        co.expect("the coroutine"),
+        args.base,
+        args.count,
+        ResumeKind::Wrapped,
+    )
 }
 
 fn native(vm: &mut Vm, func: NativeFn, upvalues: &[Value]) -> Gc<Native> {
-    let p = vm.st.rt.heap.alloc(Native::size(upvalues.len())).expect("memory for a function").cast::<Native>();
+    let p = vm
+        .st
+        .rt
+        .heap
+        .alloc(Native::size(upvalues.len()))
+        .expect("memory for a function")
+        .cast::<Native>();
     // SAFETY: the cell is fresh and large enough.
     let native = unsafe {
         p.write(Native {
@@ -67,7 +80,12 @@ fn native(vm: &mut Vm, func: NativeFn, upvalues: &[Value]) -> Gc<Native> {
 }
 
 /// A coroutine that is about to enter the generator's body, with `n` as its argument.
-fn coroutine(vm: &mut Vm, bodies: [Gc<Closure>; 2], start: *const perilune::bytecode::ReturnSite, n: i64) -> Gc<Coroutine> {
+fn coroutine(
+    vm: &mut Vm,
+    bodies: [Gc<Closure>; 2],
+    start: *const perilune::bytecode::ReturnSite,
+    n: i64,
+) -> Gc<Coroutine> {
     let st = &mut vm.st;
     let co = State::new_coroutine(&mut st.rt).expect("memory for a coroutine");
     let main = st.co;
@@ -234,14 +252,26 @@ fn pop(ops: &mut Assembler) {
 
 /// The block of the running coroutine.
 fn place(st: &State) -> Place {
-    [st.record as *const u8, st.top as *const u8, st.stack as *const u8, st.stack_limit as *const u8, st.records_end as *const u8]
+    [
+        st.record as *const u8,
+        st.top as *const u8,
+        st.stack as *const u8,
+        st.stack_limit as *const u8,
+        st.records_end as *const u8,
+    ]
 }
 
 fn kernel(name: &'static str, saved: Saved) -> Kernel {
     let mut vm = Vm::new();
     let mut places: Box<[Place; 2]> = Box::new([[std::ptr::null(); 5]; 2]);
-    let consumer = Switched { co: RDX, block: &raw mut places[0] };
-    let producer = Switched { co: RBX, block: &raw mut places[1] };
+    let consumer = Switched {
+        co: RDX,
+        block: &raw mut places[0],
+    };
+    let producer = Switched {
+        co: RBX,
+        block: &raw mut places[1],
+    };
     let main = vm.closure(1, 8, &[2]);
     vm.enter(main);
     let bodies = [vm.closure(0, 4, &[4]), vm.closure(1, 8, &[4])];
@@ -392,5 +422,8 @@ fn kernel(name: &'static str, saved: Saved) -> Kernel {
 }
 
 pub fn kernels() -> Vec<Kernel> {
-    vec![kernel("generator", Saved::Counts), kernel("generator, saved pointers", Saved::Pointers)]
+    vec![
+        kernel("generator", Saved::Counts),
+        kernel("generator, saved pointers", Saved::Pointers),
+    ]
 }

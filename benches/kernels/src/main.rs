@@ -37,7 +37,10 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 /// The processor time that this thread has used, in nanoseconds: what others do on the machine counts less.
 fn now() -> f64 {
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut t = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `t` is valid for writing.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
     assert!(failed == 0, "the thread has a clock");
@@ -64,14 +67,23 @@ fn luajit() -> &'static Lua {
 
 fn measure(mut kernel: Kernel) {
     let lua = luajit();
-    let reference: Function = lua.load(kernel.source).eval().expect("a chunk that returns a function");
+    let reference: Function = lua
+        .load(kernel.source)
+        .eval()
+        .expect("a chunk that returns a function");
     let mut times = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let (ns, value) = time(kernel.operations, || (kernel.run)(kernel.argument));
         let (reference_ns, expected) = time(kernel.operations, || {
-            reference.call(kernel.argument).expect("no error in the reference")
+            reference
+                .call(kernel.argument)
+                .expect("no error in the reference")
         });
-        assert!(value == expected, "{}: {value} instead of {expected}", kernel.name);
+        assert!(
+            value == expected,
+            "{}: {value} instead of {expected}",
+            kernel.name
+        );
         // The first round is for warming up.
         if round > 0 {
             times.0.push(ns);
@@ -89,7 +101,10 @@ fn measure(mut kernel: Kernel) {
 
 fn main() {
     let wanted = std::env::args().nth(1);
-    println!("{:<28} {:<12} {:>9} {:>9} {:>7}", "kernel", "operation", "ns", "LuaJIT", "ratio");
+    println!(
+        "{:<28} {:<12} {:>9} {:>9} {:>7}",
+        "kernel", "operation", "ns", "LuaJIT", "ratio"
+    );
     let kernels: &[(&str, fn() -> Vec<Kernel>)] = &[
         ("fib", fib::kernels),
         ("spectral", spectral::kernels),
@@ -100,7 +115,10 @@ fn main() {
         ("generator", generator::kernels),
         ("counters", counters::kernels),
     ];
-    for (_, kernels) in kernels.iter().filter(|(name, _)| wanted.as_ref().is_none_or(|w| w == name)) {
+    for (_, kernels) in kernels
+        .iter()
+        .filter(|(name, _)| wanted.as_ref().is_none_or(|w| w == name))
+    {
         kernels().into_iter().for_each(measure);
     }
 }

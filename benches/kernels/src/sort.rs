@@ -91,7 +91,10 @@ pub fn kernels() -> Vec<Kernel> {
             vm.table(&[("key", Value::int(seed))])
         })
         .collect();
-    let fields = Records { shape: records[0].shape.get().0 as i32, key: vm.field(records[0], "key") };
+    let fields = Records {
+        shape: records[0].shape.get().0 as i32,
+        key: vm.field(records[0], "key"),
+    };
     let records = vm.array(records.into_iter().map(Value::table));
     let sorted = vm.array((1..=RECORDS as u32).map(|i| records.element(i)));
     // SAFETY: the running function has the registers.

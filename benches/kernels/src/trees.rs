@@ -42,7 +42,14 @@ struct Emitter {
 impl Emitter {
     /// Calls `function` from `caller`, with its window at `slot` of the frame; instruction `pc` says which registers
     /// are in use meanwhile.
-    fn call(&mut self, caller: Gc<Closure>, pc: i32, function: Gc<Closure>, entry: DynamicLabel, slot: i32) {
+    fn call(
+        &mut self,
+        caller: Gc<Closure>,
+        pc: i32,
+        function: Gc<Closure>,
+        entry: DynamicLabel,
+        slot: i32,
+    ) {
         let site = &raw const self.sites[self.returns.len()];
         let pc = caller.proto.code.wrapping_add(pc as usize + 1) as i64;
         let delta = slot * SLOT;
@@ -253,7 +260,10 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     let live: Vec<u8> = (0..=levels as u8 * REGISTERS as u8).collect();
     let main = vm.closure(1, 10, &[3]);
     vm.enter(main);
-    let (make, count) = (vm.closure(1, REGISTERS as u32, &live), vm.closure(1, REGISTERS as u32, &live));
+    let (make, count) = (
+        vm.closure(1, REGISTERS as u32, &live),
+        vm.closure(1, REGISTERS as u32, &live),
+    );
     let long_lived = tree(&mut vm, LONG_LIVED_DEPTH);
     // SAFETY: the running function has the registers. The closures are constants of executors, which the
     // collector knows; here they are values that the host keeps.
@@ -261,15 +271,29 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     vm.st.handles.insert(Value::closure(make));
     vm.st.handles.insert(Value::closure(count));
     let (left, right) = (vm.field(long_lived, "left"), vm.field(long_lived, "right"));
-    assert!(left.payload == 48 && right.tag == 65, "fresh nodes are cleared by vector stores");
+    assert!(
+        left.payload == 48 && right.tag == 65,
+        "fresh nodes are cleared by vector stores"
+    );
 
     let mut ops = Assembler::new().expect("memory for code");
     let (make_entry, count_entry) = (ops.new_dynamic_label(), ops.new_dynamic_label());
     let shape = table_word(long_lived.shape.get());
     let sites = return_sites(2 * (1 << levels) + 3);
     let returns = Vec::new();
-    let mut e =
-        Emitter { ops, levels, make, count, make_entry, count_entry, shape, left, right, sites, returns };
+    let mut e = Emitter {
+        ops,
+        levels,
+        make,
+        count,
+        make_entry,
+        count_entry,
+        shape,
+        left,
+        right,
+        sites,
+        returns,
+    };
 
     let start = prologue(&mut e.ops);
     // Registers of the main function: the long-lived tree, passes left, the sum; the window is at 5.
@@ -328,7 +352,12 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     helper(&mut e.ops, collect as *const () as i64);
     dynasm!(e.ops ; .arch x64 ; add rsp, 8 ; ret ; ->finish:);
     epilogue(&mut e.ops);
-    let Emitter { ops, sites, returns, .. } = e;
+    let Emitter {
+        ops,
+        sites,
+        returns,
+        ..
+    } = e;
     let code = Code::new(ops, start).returning(sites, returns);
     Kernel {
         name,
@@ -336,10 +365,22 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
         operation: "node",
         argument: N,
         operations: N as f64 * ((2 << DEPTH) - 1) as f64,
-        run: Box::new(move |n| code.run(&mut vm, n) as i64 as f64),
+        run: Box::new(move |n| {
+            let cycles = vm.st.rt.heap.stats().cycles;
+            let nodes = code.run(&mut vm, n) as i64 as f64;
+            assert!(
+                vm.st.rt.heap.stats().cycles > cycles,
+                "a run completes collections"
+            );
+            nodes
+        }),
     }
 }
 
 pub fn kernels() -> Vec<Kernel> {
-    vec![kernel("trees, no inlining", 1), kernel("trees, 2 levels", 2), kernel("trees, 3 levels", 3)]
+    vec![
+        kernel("trees, no inlining", 1),
+        kernel("trees, 2 levels", 2),
+        kernel("trees, 3 levels", 3),
+    ]
 }

@@ -46,7 +46,6 @@ offsets! {
     RECORD_EXTRA = CallRecord.extra_args;
     RECORD_WANTED = CallRecord.wanted;
     SHAPE = Table.shape;
-    METATABLE = Table.metatable;
     ARRAY = Table.array;
     ARRAY_LEN = Table.array_len;
     ARRAY_KIND = Table.array_kind;
@@ -71,7 +70,6 @@ offsets! {
 pub const RECORD_SIZE: i32 = size_of::<CallRecord>() as i32;
 pub const SLOT: i32 = size_of::<Value>() as i32;
 pub const INT: i8 = 3;
-pub const FLOAT: i8 = 4;
 pub const TABLE: i8 = 7;
 pub const CLOSURE: i8 = 8;
 pub const NATIVE: i8 = 9;
@@ -150,7 +148,10 @@ impl Vm {
     pub fn field(&mut self, t: Gc<Table>, name: &'static str) -> Field {
         let key = self.key(name);
         match self.st.rt.locate(t, key) {
-            Location::Inline(at) => Field { payload: at.payload as i32, tag: at.tag as i32 },
+            Location::Inline(at) => Field {
+                payload: at.payload as i32,
+                tag: at.tag as i32,
+            },
             other => panic!("{name} is no inline slot but {other:?}"),
         }
     }
@@ -159,13 +160,22 @@ impl Vm {
     pub fn overflow_field(&mut self, t: Gc<Table>, name: &'static str) -> Field {
         let key = self.key(name);
         match self.st.rt.locate(t, key) {
-            Location::Overflow(at) => Field { payload: at.payload as i32, tag: at.tag as i32 },
+            Location::Overflow(at) => Field {
+                payload: at.payload as i32,
+                tag: at.tag as i32,
+            },
             other => panic!("{name} is no overflow slot but {other:?}"),
         }
     }
 
     pub fn cell(&mut self, v: Value) -> Gc<UpCell> {
-        let p = self.st.rt.heap.alloc(size_of::<UpCell>()).expect("memory for a cell").cast::<UpCell>();
+        let p = self
+            .st
+            .rt
+            .heap
+            .alloc(size_of::<UpCell>())
+            .expect("memory for a cell")
+            .cast::<UpCell>();
         // SAFETY: the cell is fresh and large enough.
         unsafe {
             p.write(UpCell {
@@ -202,8 +212,14 @@ impl Vm {
             last_line: 0,
         });
         let heap = &mut self.st.rt.heap;
-        let p = heap.alloc(size_of::<Proto>()).expect("memory for a prototype").cast::<Proto>();
-        let c = heap.alloc(Closure::size(0)).expect("memory for a closure").cast::<Closure>();
+        let p = heap
+            .alloc(size_of::<Proto>())
+            .expect("memory for a prototype")
+            .cast::<Proto>();
+        let c = heap
+            .alloc(Closure::size(0))
+            .expect("memory for a closure")
+            .cast::<Closure>();
         // SAFETY: the cells are fresh and large enough; the head points into arrays that `info` owns.
         unsafe {
             p.write(Proto {
@@ -228,7 +244,14 @@ impl Vm {
             });
             let proto = Gc::from_ptr(p);
             heap.register_proto(proto).expect("memory for a prototype");
-            c.write(Closure { barrier: 0.into(), kind: Kind::Closure, cell_count: 0, spare: 0, spare2: 0, proto });
+            c.write(Closure {
+                barrier: 0.into(),
+                kind: Kind::Closure,
+                cell_count: 0,
+                spare: 0,
+                spare2: 0,
+                proto,
+            });
             Gc::from_ptr(c)
         }
     }
@@ -242,7 +265,9 @@ impl Vm {
             flags: 0,
             ..CallRecord::bottom()
         };
-        self.st.push_record(record).expect("memory for call records");
+        self.st
+            .push_record(record)
+            .expect("memory for call records");
         let slot = self.st.slot(1);
         // SAFETY: the stack has been grown for it.
         unsafe { Value::store(slot, Value::closure(function)) };
@@ -276,12 +301,22 @@ pub fn return_sites(count: usize) -> Box<[CallSite]> {
 
 impl Code {
     pub fn new(ops: Assembler, entry: AssemblyOffset) -> Code {
-        let buffer = ops.finalize().unwrap_or_else(|_| panic!("the assembler is in use"));
-        Code { buffer, entry, sites: Box::new([]) }
+        let buffer = ops
+            .finalize()
+            .unwrap_or_else(|_| panic!("the assembler is in use"));
+        Code {
+            buffer,
+            entry,
+            sites: Box::new([]),
+        }
     }
 
     /// Makes calls through these sites return to these places.
-    pub fn returning(mut self, sites: Box<[CallSite]>, places: impl IntoIterator<Item = AssemblyOffset>) -> Code {
+    pub fn returning(
+        mut self,
+        sites: Box<[CallSite]>,
+        places: impl IntoIterator<Item = AssemblyOffset>,
+    ) -> Code {
         self.sites = sites;
         for (site, place) in self.sites.iter().zip(places) {
             site.return_site.0.set(self.buffer.ptr(place));
@@ -295,7 +330,8 @@ impl Code {
         // SAFETY: the code begins with `prologue`, which takes these arguments, and obeys the invariants of the
         // objects that it touches.
         let out = unsafe {
-            let f: extern "C" fn(*mut State, *mut Value, i64) -> Out = std::mem::transmute(self.buffer.ptr(self.entry));
+            let f: extern "C" fn(*mut State, *mut Value, i64) -> Out =
+                std::mem::transmute(self.buffer.ptr(self.entry));
             f(&mut *vm.st, base, argument)
         };
         assert!(out.exited == 0, "the kernel has left by an exit");
@@ -357,7 +393,11 @@ pub fn bump(size: usize) -> (i32, i32, i32) {
 
 /// The slow path of allocation. Null if there is no memory.
 pub extern "C" fn alloc_slow(st: &mut State, size: usize) -> *mut u8 {
-    let cell = st.rt.heap.alloc(size).map_or(std::ptr::null_mut(), |p| p.as_ptr());
+    let cell = st
+        .rt
+        .heap
+        .alloc(size)
+        .map_or(std::ptr::null_mut(), |p| p.as_ptr());
     if st.rt.heap.should_collect() {
         st.request(COLLECT);
     }
@@ -377,4 +417,3 @@ pub extern "C" fn collect(st: &mut State) {
 pub extern "C" fn barrier(st: &mut State, container: Gc<Table>) {
     st.rt.heap.barrier(container.header());
 }
-
