@@ -27,6 +27,9 @@ pub struct Kernel {
     pub run: Box<dyn FnMut(i64) -> f64>,
 }
 
+/// Makes the variants of a program.
+type Kernels = fn() -> Vec<Kernel>;
+
 /// Timed runs of each form; odd, for the median.
 const ROUNDS: usize = 11;
 
@@ -105,7 +108,7 @@ fn main() {
         "{:<28} {:<12} {:>9} {:>9} {:>7}",
         "kernel", "operation", "ns", "LuaJIT", "ratio"
     );
-    let kernels: &[(&str, fn() -> Vec<Kernel>)] = &[
+    let kernels: &[(&str, Kernels)] = &[
         ("fib", fib::kernels),
         ("spectral", spectral::kernels),
         ("methods", methods::kernels),
