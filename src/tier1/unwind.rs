@@ -117,7 +117,7 @@ impl State {
                 }
                 return;
             }
-            if record.continuation == Continuation::Coroutine {
+            if record.continuation == Continuation::Coroutine || record.flags & record_flags::FINALIZER != 0 {
                 return;
             }
             depth -= 1;
