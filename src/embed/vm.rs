@@ -290,6 +290,9 @@ impl std::fmt::Debug for CancelHandle {
     }
 }
 
+/// Takes a piece of a warning, and whether more follows.
+type Warnings = Box<dyn FnMut(&[u8], bool) + Send>;
+
 /// Settings of a VM to be; made by [`Vm::builder`].
 #[must_use = "settings do nothing until the VM is built"]
 pub struct VmBuilder {
@@ -298,7 +301,7 @@ pub struct VmBuilder {
     gc_stress: bool,
     hot_threshold: Option<u32>,
     output: Option<Box<dyn Write + Send>>,
-    warnings: Option<Box<dyn FnMut(&[u8], bool) + Send>>,
+    warnings: Option<Warnings>,
     tracebacks: bool,
 }
 
