@@ -173,6 +173,15 @@ impl State {
         Some(Failing { frame, proto, pc: frame.pc(proto) })
     }
 
+    /// Raises a message as it is.
+    #[cold]
+    pub fn raise_message(&mut self, message: &[u8]) -> Raised {
+        match self.string_value(message) {
+            Ok(v) => self.raise(v),
+            Err(raised) => raised,
+        }
+    }
+
     /// Raises a message with the position of the running function, if that is not a host function.
     #[cold]
     pub fn raise_at(&mut self, message: &str) -> Raised {
@@ -190,10 +199,7 @@ impl State {
             _ => Vec::new(),
         };
         text.extend_from_slice(message);
-        match self.string_value(&text) {
-            Ok(v) => self.raise(v),
-            Err(raised) => raised,
-        }
+        self.raise_message(&text)
     }
 
     /// "chunk:line: " of the function at `level` (0 is the running one), or nothing if it is a host function.
