@@ -543,11 +543,16 @@ pub fn len(st: &mut State, v: Value, dest: usize) -> Result<Outcome, Raised> {
     st.call_metamethod(handler, &[v, v], Return::to(Continuation::StoreResult, dest as u64))
 }
 
-/// `R[first] = R[first] .. ... .. R[first+n-1]`.
+/// `R[first] = R[first] .. ... .. R[first+n-1]`; a safepoint, after which `live` registers are in use.
 #[inline(never)]
-pub fn concat(st: &mut State, first: u32, n: u32) -> Result<Outcome, Raised> {
+pub fn concat(st: &mut State, first: u32, n: u32, live: u32) -> Result<Outcome, Raised> {
     match st.concat_from(first, n)? {
-        None => Ok(Outcome::Continue),
+        None => {
+            if st.rt.heap.should_collect() {
+                st.collect_at(live);
+            }
+            Ok(Outcome::Continue)
+        }
         Some(step) => st.drive(step),
     }
 }

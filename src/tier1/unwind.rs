@@ -70,11 +70,7 @@ impl State {
                 self.shrink_reserve();
                 Ok(None)
             }
-            Catcher::Resumer => match self.fail_coroutine() {
-                Ok(step) => Ok(Some(step)),
-                // A wrapped coroutine's error goes on in the resumer.
-                Err(Raised) => self.unwind(),
-            },
+            Catcher::Resumer => self.fail_coroutine().map(Some),
         }
     }
 
@@ -119,7 +115,7 @@ impl State {
                 }
                 return;
             }
-            if record.continuation == Continuation::Coroutine {
+            if record.continuation == Continuation::Coroutine || record.flags & record_flags::FINALIZER != 0 {
                 return;
             }
             depth -= 1;
