@@ -1,6 +1,23 @@
 //! perilune: an embeddable engine for dynamic languages, shipping Lua 5.4.
+//!
+//! ```
+//! use perilune::{Result, Vm};
+//!
+//! fn main() -> Result<()> {
+//!     let vm = Vm::new();
+//!     let area = vm.create_function(|_, (w, h): (f64, f64)| Ok(w * h))?;
+//!     vm.globals().set("area", area)?;
+//!     let total: f64 = vm.load("return area(2, 3) + area(1, 4)").eval()?;
+//!     assert_eq!(total, 10.0);
+//!     Ok(())
+//! }
+//! ```
 
 pub mod bytecode;
+mod embed;
+
+pub use embed::*;
+pub use stdlib::Libraries;
 
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {

@@ -6,8 +6,11 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::os::fd::FromRawFd;
 use std::process::{Child, ExitStatus};
+
+use crate::tier1::State;
 
 /// The size of a buffer unless `setvbuf` says otherwise, in bytes.
 const BUFFER_SIZE: usize = 1 << 16;
@@ -19,6 +22,8 @@ pub enum Device {
     Standard(ManuallyDrop<File>),
     /// The end of a pipe to or from a shell command.
     Process(Child),
+    /// What the host has given as the script's output.
+    Host(Box<dyn Write + Send>),
 }
 
 impl Device {
@@ -26,7 +31,7 @@ impl Device {
         match self {
             Device::File(file) => Some(file),
             Device::Standard(file) => Some(file),
-            Device::Process(_) => None,
+            Device::Process(_) | Device::Host(_) => None,
         }
     }
 
@@ -39,6 +44,7 @@ impl Device {
                 },
                 Device::File(file) => file.read(to),
                 Device::Standard(file) => file.read(to),
+                Device::Host(_) => Err(bad_descriptor()),
             };
             match n {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -55,6 +61,9 @@ impl Device {
             },
             Device::File(file) => file.write_all(bytes),
             Device::Standard(file) => file.write_all(bytes),
+            // A panic must not unwind through the engine; its hook has reported it.
+            Device::Host(output) => catch_unwind(AssertUnwindSafe(|| output.write_all(bytes)))
+                .unwrap_or_else(|_| Err(io::Error::other("the output has panicked"))),
         }
     }
 }
@@ -117,7 +126,7 @@ impl Stream {
     }
 
     pub fn is_standard(&self) -> bool {
-        matches!(self.device, Device::Standard(_))
+        matches!(self.device, Device::Standard(_) | Device::Host(_))
     }
 
     /// Sets when output is passed on, and the size of the buffer in bytes.
@@ -254,7 +263,7 @@ impl Stream {
                 drop(child.stdout.take());
                 Some(child.wait()?)
             }
-            Device::File(_) | Device::Standard(_) => None,
+            Device::File(_) | Device::Standard(_) | Device::Host(_) => None,
         };
         flushed.map(|()| status)
     }
@@ -281,6 +290,13 @@ impl Default for Streams {
     fn default() -> Streams {
         Streams { slots: (0..3).map(|fd| Some(Box::new(Stream::standard(fd)))).collect(), free: Vec::new() }
     }
+}
+
+/// Lets the standard output of scripts go to the host, line by line.
+pub fn redirect_output(st: &mut State, output: Box<dyn Write + Send>) {
+    let mut stream = Stream::new(Device::Host(output), false, true);
+    stream.buffering = Buffering::Line;
+    st.extensions.get_or_default::<Streams>().put(STDOUT, Box::new(stream));
 }
 
 impl Streams {

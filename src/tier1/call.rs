@@ -125,12 +125,15 @@ impl State {
     }
 
     fn call_to_end(&mut self, func: u32, nargs: u32, flags: u8) -> Result<(), Raised> {
+        let (co, depth) = (self.co, self.depth());
         let ret = Return { flags, ..Return::to(Continuation::Host, 0) };
         let mut outcome = self.drive(Step::Call { func, nargs, ret });
         loop {
             outcome = match outcome {
                 Ok(Outcome::Exit) => return Ok(()),
                 Ok(Outcome::Continue) => interp::execute(self),
+                // The activation was never entered: the error is its caller's.
+                Err(Raised) if self.co == co && self.depth() == depth => return Err(Raised),
                 Err(Raised) => match self.unwind() {
                     Some(step) => self.drive(step),
                     None => return Err(Raised),

@@ -42,6 +42,8 @@ pub type ContinuationFn = fn(&mut State, Args) -> NativeResult;
 pub enum Builtin {
     Other,
     Next,
+    /// A Rust closure of the embedding's; its first upvalue is not for scripts.
+    Host,
 }
 
 /// Values that host handles keep alive: a slab with a free list.

@@ -185,8 +185,9 @@ impl State {
         if self.interrupt.load(Ordering::Relaxed) & interrupt::CANCEL == 0 {
             return Ok(());
         }
-        let v = self.string_value(b"cancelled")?;
+        // The request is being carried out: what closes variables on the way runs normally, until it is cancelled, too.
+        self.interrupt.fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
         self.cancelling = true;
-        Err(self.raise(v))
+        Err(self.raise(Value::NIL))
     }
 }

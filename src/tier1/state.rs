@@ -104,6 +104,8 @@ pub struct State {
     pub warnings: Option<Box<dyn FnMut(&[u8], bool) + Send>>,
     /// Values that belong to library modules (the state of `math.random`, open files, ...).
     pub extensions: crate::tier1::native::Extensions,
+    /// The embedding's part of the VM, for host functions; null without one.
+    pub host: *const (),
 }
 
 // SAFETY: all raw pointers point into memory that this state owns; nothing is shared with another VM, and
@@ -146,6 +148,7 @@ impl State {
             cancelling: false,
             warnings: None,
             extensions: Default::default(),
+            host: ptr::null(),
         });
         st.enter_coroutine(main);
         Ok(st)

@@ -54,7 +54,9 @@ impl State {
         self.pending = None;
         if !self.error_handled {
             self.error_handled = true;
-            self.apply_handler();
+            if !self.cancelling {
+                self.apply_handler();
+            }
         }
         match self.find_catcher() {
             Catcher::Frame(depth) => {
@@ -78,7 +80,7 @@ impl State {
         let mut depth = self.depth();
         loop {
             let record = self.record_at(depth);
-            if record.flags & record_flags::CATCHES != 0 {
+            if record.flags & record_flags::CATCHES != 0 && !self.cancelling {
                 return Catcher::Frame(depth);
             }
             match record.continuation {
@@ -230,6 +232,12 @@ impl State {
         let dead = self.co;
         dead.status.set(Status::Dead);
         self.return_to_resumer(dead);
+        if self.cancelling {
+            // Nobody else will close its variables.
+            let closed = self.close_coroutine(dead);
+            let error = closed.err().unwrap_or(error);
+            return Err(self.raise(error));
+        }
         self.resumed_with_error(dead, error)
     }
 

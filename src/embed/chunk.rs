@@ -1,0 +1,101 @@
+//! Chunks: source text on its way to becoming a function.
+
+use super::convert::{FromLuaMulti, IntoLuaMulti};
+use super::error::{Error, Result};
+use super::function::Function;
+use super::handle::Handle;
+use super::{Table, Vm};
+use crate::lua::codegen::{CompileError, compile};
+use crate::runtime::function::CellState;
+use crate::runtime::value::Value as Raw;
+use crate::tier1::{Raised, State};
+
+/// Source text to be run; made by [`Vm::load`].
+///
+/// ```
+/// let vm = perilune::Vm::new();
+/// let env = vm.create_table()?;
+/// env.set("x", 20)?;
+/// let n: i64 = vm.load("x + 1").name("=config").env(&env).eval()?;
+/// assert_eq!(n, 21);
+/// # Ok::<(), perilune::Error>(())
+/// ```
+#[must_use = "a chunk does nothing until it is run"]
+pub struct Chunk<'a> {
+    pub(super) vm: &'a Vm,
+    pub(super) source: Vec<u8>,
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) env: Option<Table>,
+}
+
+impl Chunk<'_> {
+    /// Names the chunk for messages, in Lua's way: `=name` as it is, `@file` for a file; anything else is taken
+    /// for the source itself. Without a name, the source is quoted.
+    pub fn name(mut self, name: impl AsRef<[u8]>) -> Self {
+        self.name = Some(name.as_ref().to_vec());
+        self
+    }
+
+    /// Lets the chunk have its globals in this table.
+    pub fn env(mut self, env: &Table) -> Self {
+        self.env = Some(env.clone());
+        self
+    }
+
+    /// Compiles the chunk.
+    pub fn into_function(self) -> Result<Function> {
+        self.compile(&self.source)
+    }
+
+    /// Runs the chunk.
+    pub fn exec(self) -> Result<()> {
+        self.call(())
+    }
+
+    /// Runs the chunk, which may also be an expression, and converts its results.
+    pub fn eval<R: FromLuaMulti>(self) -> Result<R> {
+        let expression = [b"return ", self.source.as_slice()].concat();
+        match self.compile(&expression) {
+            Ok(f) => f.call(()),
+            Err(Error::Syntax { .. }) => self.call(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Runs the chunk with arguments, which it finds in `...`.
+    pub fn call<R: FromLuaMulti>(self, args: impl IntoLuaMulti) -> Result<R> {
+        self.into_function()?.call(args)
+    }
+
+    fn compile(&self, source: &[u8]) -> Result<Function> {
+        let inner = &self.vm.inner;
+        let name = self.name.as_deref().unwrap_or(&self.source);
+        inner.with(|st, shared| {
+            super::vm::collect_if_due(st);
+            let env = match &self.env {
+                Some(env) => env.0.in_vm(st, inner)?,
+                None => Raw::table(st.globals),
+            };
+            let proto =
+                compile(&mut st.rt, source, name, st.native_depth).map_err(|e| match e {
+                    CompileError::Memory => Error::Memory,
+                    CompileError::Syntax(message) => Error::Syntax {
+                        incomplete_input: message.ends_with(b"<eof>"),
+                        message: String::from_utf8_lossy(&message).into_owned(),
+                    },
+                })?;
+            let closure = close_over(st, proto, env).map_err(|Raised| Error::Memory)?;
+            Ok(Function(Handle::new(st, shared, inner, closure)))
+        })?
+    }
+}
+
+fn close_over(
+    st: &mut State,
+    proto: crate::runtime::object::Gc<crate::bytecode::Proto>,
+    env: Raw,
+) -> std::result::Result<Raw, Raised> {
+    let cell = st.new_cell(env, CellState::Constant)?;
+    let closure = st.rt.new_closure(proto, &[cell]);
+    st.check_memory(closure).map(Raw::closure)
+}

@@ -1,0 +1,192 @@
+//! Functions: calling them, and making them of Rust closures.
+//!
+//! A host function is a native object with one upvalue: a userdata that holds a [`HostFunction`], the closure behind a
+//! description of its Rust signature. The native's code is monomorphised over the closure's type, so a call finds the
+//! closure without a virtual call and converts scalars straight from the stack. Natives of this kind are marked
+//! [`Builtin::Host`]: scripts must not get at their upvalue, on whose type the code relies.
+
+use super::Vm;
+use super::convert::{FromLuaMulti, IntoLuaMulti, Window};
+use super::error::{Error, Result};
+use super::handle::handle_type;
+use super::shared::{Section, enter};
+use super::userdata::{Contained, new_userdata};
+use crate::runtime::function::Native;
+use crate::runtime::object::Gc;
+use crate::runtime::value::Value as Raw;
+use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
+
+/// What is known of a value that crosses the boundary; see [`Signature`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ValueKind {
+    /// An `i64`.
+    Integer,
+    /// An `f64`.
+    Float,
+    /// A `bool`.
+    Boolean,
+    /// One value of any kind.
+    Any,
+    /// Any number of values.
+    Rest,
+}
+
+/// The Rust signature of a host function. Compiled code passes integers, floats and booleans without boxing them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signature {
+    /// The arguments.
+    pub arguments: Vec<ValueKind>,
+    /// The results.
+    pub results: Vec<ValueKind>,
+}
+
+/// What the upvalue of a host function holds.
+#[repr(C)]
+pub(crate) struct HostFunction<F> {
+    signature: Signature,
+    call: Contained<F>,
+}
+
+/// The closure of the running host function.
+///
+/// # Safety
+/// The running function must have been made by [`new_host_function`] with a closure of this type, and `f` be used only
+/// until it returns.
+#[inline(always)]
+pub(crate) unsafe fn running<'a, F>(st: &State, args: Args) -> &'a F {
+    // SAFETY: the running function lies below its window, which keeps it alive. Its upvalue was set when it was made, to a
+    // userdata whose value is never taken, and cannot be changed by scripts.
+    unsafe {
+        let native: Gc<Native> = Gc::from_addr(Raw::payload_at(st.slot(args.base - 1)));
+        &(*host_value::<F>(native)).call
+    }
+}
+
+/// # Safety
+/// `native` must be a host function with a closure of type `F`, or `F` a zero-sized type to look at the head only.
+#[inline(always)]
+unsafe fn host_value<F>(native: Gc<Native>) -> *const HostFunction<F> {
+    // SAFETY: the caller's promise; the value is boxed, and boxes of trait objects begin with the data pointer.
+    unsafe {
+        let userdata = native.upvalue(0).as_userdata().unwrap_unchecked();
+        let data = (*userdata.data.as_ptr()).as_ref().unwrap_unchecked();
+        (&raw const **data).cast()
+    }
+}
+
+/// Makes a host function.
+pub(crate) fn new_host_function<F: Send + 'static>(
+    st: &mut State,
+    func: NativeFn,
+    signature: Signature,
+    call: F,
+) -> std::result::Result<Raw, Raised> {
+    let data = new_userdata(
+        st,
+        Box::new(HostFunction {
+            signature,
+            call: Contained::new(call),
+        }),
+        None,
+    )?;
+    let native = st.rt.new_native(func, &[Raw::userdata(data)]);
+    let native = st.check_memory(native)?;
+    // SAFETY: nobody else knows the object yet.
+    unsafe { (*native.as_ptr()).builtin = Builtin::Host };
+    Ok(Raw::native(native))
+}
+
+/// The signature of a closure.
+pub(crate) fn signature<A: FromLuaMulti, R: IntoLuaMulti>() -> Signature {
+    let (mut arguments, mut results) = (Vec::new(), Vec::new());
+    A::kinds(&mut arguments);
+    R::kinds(&mut results);
+    Signature { arguments, results }
+}
+
+/// The code of a host function.
+pub(crate) fn trampoline<F, A, R>(st: &mut State, args: Args) -> NativeResult
+where
+    F: Fn(&Vm, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    // SAFETY: `create_function` pairs this code with a closure of the type.
+    let f: &F = unsafe { running(st, args) };
+    enter(st, |cx| {
+        let window = Window {
+            first: args.base,
+            count: args.count,
+            skipped: 0,
+        };
+        let a = A::read_all(window, cx)?;
+        f(cx.vm, a)?.ret(args.base, cx)
+    })
+}
+
+handle_type! {
+    /// A function of Lua or of the host.
+    ///
+    /// ```
+    /// use perilune::{Function, Vm};
+    ///
+    /// let vm = Vm::new();
+    /// let add: Function = vm.load("function(a, b) return a + b end").eval()?;
+    /// assert_eq!(add.call::<i64>((1, 2))?, 3);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    Function, "function", |v| v.tag().is_function()
+}
+
+impl Function {
+    /// Calls the function and converts its results.
+    ///
+    /// Errors that nothing in Lua catches, and arguments and results that cannot be converted, are returned. If a
+    /// host function panics in the course of the call, the panic goes on here.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// let upper: perilune::Function = vm.load("string.upper").eval()?;
+    /// assert_eq!(upper.call::<String>("moon")?, "MOON");
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    #[inline]
+    pub fn call<R: FromLuaMulti>(&self, args: impl IntoLuaMulti) -> Result<R> {
+        let section = Section::new(&self.0.inner)?;
+        let cx = section.context();
+        cx.push(cx.with(|st| self.0.get(st)))?;
+        args.push_all(cx)?;
+        let count = section.call()?;
+        let window = Window {
+            first: section.first(),
+            count,
+            skipped: 0,
+        };
+        R::read_all(window, cx).map_err(Error::of_result)
+    }
+
+    /// The Rust signature, if this is a function made by [`Vm::create_function`] and its relatives.
+    ///
+    /// ```
+    /// use perilune::{Signature, ValueKind, Vm};
+    ///
+    /// let vm = Vm::new();
+    /// let f = vm.create_function(|_, (a, b): (i64, String)| Ok(a as f64 + b.len() as f64))?;
+    /// let signature = f.signature()?.unwrap();
+    /// assert_eq!(signature.arguments, [ValueKind::Integer, ValueKind::Any]);
+    /// assert_eq!(signature.results, [ValueKind::Float]);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn signature(&self) -> Result<Option<Signature>> {
+        self.0.inner.with(|st, _| {
+            let native = self
+                .0
+                .get(st)
+                .as_native()
+                .filter(|n| n.builtin == Builtin::Host)?;
+            // SAFETY: a host function; the signature comes first, whatever the closure.
+            Some(unsafe { (*host_value::<()>(native)).signature.clone() })
+        })
+    }
+}

@@ -1,0 +1,414 @@
+//! The VM and its settings.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::chunk::Chunk;
+use super::convert::{FromLuaMulti, IntoLuaMulti, string_raw};
+use super::coroutine::Coroutine;
+use super::error::{Error, Result};
+use super::function::{Function, signature, trampoline};
+use super::handle::Handle;
+use super::shared::{CancelTarget, Context, Inner, Section};
+use super::string::LuaString;
+use super::table::Table;
+use crate::heap::OutOfMemory;
+use crate::runtime::shape::ShapeId;
+use crate::runtime::value::Value as Raw;
+use crate::stdlib::{self, Libraries};
+use crate::tier1::State;
+
+/// A Lua VM: its heap, its globals, and all that runs in it.
+///
+/// VMs are independent of each other. A VM may be moved to another thread, and its handles may be used from any thread;
+/// operations then wait until no other thread is using the VM. The host function of a VM gets a `&Vm` to work with.
+///
+/// Dropping the VM runs all finalizers and drops all host values. Handles may outlive it: their operations then
+/// return [`Error::Dropped`]. A VM that is dropped while it runs ends when the outermost call returns.
+///
+/// ```
+/// let vm = perilune::Vm::new();
+/// vm.globals().set("name", "Luna")?;
+/// assert_eq!(vm.load("return 'Hello, ' .. name").eval::<String>()?, "Hello, Luna");
+/// # Ok::<(), perilune::Error>(())
+/// ```
+pub struct Vm {
+    pub(crate) inner: Arc<Inner>,
+    /// There is one owner, on one thread at a time.
+    marker: PhantomData<Cell<()>>,
+}
+
+impl Default for Vm {
+    fn default() -> Vm {
+        Vm::new()
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        self.inner.owner_dropped();
+    }
+}
+
+/// Runs a step of the collector if one is due: host code that makes objects in a loop gives the interpreter no
+/// opportunity.
+#[inline]
+pub(crate) fn collect_if_due(st: &mut State) {
+    if st.rt.heap.should_collect() {
+        st.collect_in_native(|rt, roots| rt.gc_step(roots));
+    }
+}
+
+impl Vm {
+    /// A VM with all libraries and without limits.
+    ///
+    /// # Panics
+    /// If the system's memory is exhausted.
+    pub fn new() -> Vm {
+        Vm::builder().build().expect("memory for a VM")
+    }
+
+    /// Settings for a VM.
+    ///
+    /// ```
+    /// use perilune::{Libraries, Vm};
+    ///
+    /// let vm = Vm::builder().libraries(Libraries::BASE | Libraries::STRING).memory_limit(1 << 20).build()?;
+    /// assert!(vm.load("return io == nil").eval::<bool>()?);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn builder() -> VmBuilder {
+        VmBuilder::default()
+    }
+
+    /// Another owner of the VM with this shared part.
+    ///
+    /// # Safety
+    /// The pointer must come from an `Arc` that lives longer than the result, which must not be dropped.
+    #[inline(always)]
+    pub(crate) unsafe fn borrowed(inner: *const Inner) -> Vm {
+        // SAFETY: the caller's promise.
+        Vm {
+            inner: unsafe { Arc::from_raw(inner) },
+            marker: PhantomData,
+        }
+    }
+
+    /// Runs host code that puts values on the stack.
+    #[inline]
+    pub(crate) fn section<R>(&self, f: impl FnOnce(Context<'_>) -> Result<R>) -> Result<R> {
+        let section = Section::new(&self.inner)?;
+        f(section.context())
+    }
+
+    /// A chunk of Lua source, to be run, evaluated or made a function.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.load("x = 1").exec()?;
+    /// assert_eq!(vm.load("x + 1").eval::<i64>()?, 2);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn load(&self, source: impl AsRef<[u8]>) -> Chunk<'_> {
+        Chunk {
+            vm: self,
+            source: source.as_ref().to_vec(),
+            name: None,
+            env: None,
+        }
+    }
+
+    /// The table of globals.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.globals().set("answer", 42)?;
+    /// assert_eq!(vm.load("answer").eval::<i64>()?, 42);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn globals(&self) -> Table {
+        Table(Handle::globals(&self.inner))
+    }
+
+    /// Makes an empty table.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// assert!(vm.create_table()?.is_empty()?);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn create_table(&self) -> Result<Table> {
+        self.inner.with(|st, shared| {
+            collect_if_due(st);
+            let t = st.rt.new_table(ShapeId::EMPTY, 0)?;
+            Ok(Table(Handle::new(st, shared, &self.inner, Raw::table(t))))
+        })?
+    }
+
+    /// Makes a string.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// assert_eq!(vm.create_string("moon")?.to_vec()?, b"moon");
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn create_string(&self, bytes: impl AsRef<[u8]>) -> Result<LuaString> {
+        let bytes = bytes.as_ref();
+        self.section(|cx| Ok(LuaString(cx.handle(string_raw(bytes, cx)?.0))))
+    }
+
+    /// Makes a function of a Rust closure. Its arguments are converted from Lua's, and its results to Lua's; an error is
+    /// raised in Lua, and a panic goes on in the Rust code that called into the VM.
+    ///
+    /// ```
+    /// use perilune::{Error, Vm};
+    ///
+    /// let vm = Vm::new();
+    /// let root = vm.create_function(|_, x: f64| {
+    ///     if x < 0.0 { Err(Error::message("negative number")) } else { Ok(x.sqrt()) }
+    /// })?;
+    /// vm.globals().set("root", root)?;
+    /// assert_eq!(vm.load("return root(16)").eval::<f64>()?, 4.0);
+    /// assert!(vm.load("return pcall(root, -1)").eval::<bool>().is_ok_and(|ok| !ok));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn create_function<A, R, F>(&self, f: F) -> Result<Function>
+    where
+        A: FromLuaMulti + 'static,
+        R: IntoLuaMulti + 'static,
+        F: Fn(&Vm, A) -> Result<R> + Send + 'static,
+    {
+        self.new_function(trampoline::<F, A, R>, signature::<A, R>(), f)
+    }
+
+    /// Makes a coroutine that will run `f`.
+    pub fn create_coroutine(&self, f: &Function) -> Result<Coroutine> {
+        self.inner.with(|st, shared| {
+            collect_if_due(st);
+            let f = f.0.in_vm(st, &self.inner)?;
+            let co = State::new_coroutine(&mut st.rt)?;
+            // SAFETY: a fresh stack has more than two slots; the body's place is above the bottom record's.
+            unsafe { Raw::store(co.stack.get().add(1), f) };
+            co.top.set(2);
+            Ok(Coroutine(Handle::new(
+                st,
+                shared,
+                &self.inner,
+                Raw::coroutine(co),
+            )))
+        })?
+    }
+
+    /// Lets other threads stop this VM.
+    ///
+    /// ```
+    /// use perilune::{Error, Vm};
+    /// use std::{thread, time::Duration};
+    ///
+    /// let vm = Vm::new();
+    /// let cancel = vm.cancel_handle();
+    /// thread::spawn(move || {
+    ///     thread::sleep(Duration::from_millis(20));
+    ///     cancel.cancel();
+    /// });
+    /// assert!(matches!(vm.load("while true do end").exec(), Err(Error::Cancelled)));
+    /// ```
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(self.inner.cancel.clone())
+    }
+
+    /// Limits the memory that objects of the VM may use, in bytes; `usize::MAX` for no limit. An allocation that would
+    /// exceed it raises "not enough memory" in Lua after a full collection has not helped, and is
+    /// [`Error::Memory`] for the host. Counted are all Lua objects, their stacks and tables, and the size of host
+    /// values, but not what those own. What is in use already stays.
+    ///
+    /// ```
+    /// use perilune::{Error, Vm};
+    ///
+    /// let vm = Vm::new();
+    /// vm.set_memory_limit(vm.used_memory()? + 100_000)?;
+    /// assert!(matches!(vm.load("local s = ('x'):rep(1000000)").exec(), Err(Error::Memory)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_memory_limit(&self, bytes: usize) -> Result<()> {
+        self.inner.with(|st, _| st.rt.heap.set_limit(bytes))
+    }
+
+    /// The memory in use, in bytes, including garbage not yet collected.
+    pub fn used_memory(&self) -> Result<usize> {
+        self.inner.with(|st, _| st.rt.heap.used())
+    }
+
+    /// Runs a full collection and the finalizers that become due.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.load("t = {}; for i = 1, 1000 do t[i] = {} end; t = nil").exec()?;
+    /// let before = vm.used_memory()?;
+    /// vm.collect_garbage()?;
+    /// assert!(vm.used_memory()? < before);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn collect_garbage(&self) -> Result<()> {
+        self.inner.protect(|st, _| {
+            st.collect_in_native(|rt, roots| rt.collect_full(roots));
+            st.run_finalizers()
+        })
+    }
+}
+
+impl From<OutOfMemory> for Error {
+    fn from(_: OutOfMemory) -> Error {
+        Error::Memory
+    }
+}
+
+/// Stops a VM from any thread; made by [`Vm::cancel_handle`]. It may outlive the VM.
+#[derive(Clone)]
+pub struct CancelHandle(Arc<CancelTarget>);
+
+impl CancelHandle {
+    /// Asks the VM to stop. The run in progress, or the next one, ends with [`Error::Cancelled`] at the next loop
+    /// iteration or call; Lua cannot catch this, but closes its to-be-closed variables. A host function in progress
+    /// is not interrupted. The request ends with the run, and the VM can be used again.
+    pub fn cancel(&self) {
+        self.0.set(true);
+    }
+
+    /// Withdraws a request that has not been noticed yet.
+    pub fn withdraw(&self) {
+        self.0.set(false);
+    }
+}
+
+impl std::fmt::Debug for CancelHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CancelHandle")
+    }
+}
+
+/// Settings of a VM to be; made by [`Vm::builder`].
+#[must_use = "settings do nothing until the VM is built"]
+pub struct VmBuilder {
+    libraries: Libraries,
+    memory_limit: usize,
+    gc_stress: bool,
+    hot_threshold: Option<u32>,
+    output: Option<Box<dyn Write + Send>>,
+    warnings: Option<Box<dyn FnMut(&[u8], bool) + Send>>,
+    tracebacks: bool,
+}
+
+impl Default for VmBuilder {
+    fn default() -> VmBuilder {
+        VmBuilder {
+            libraries: Libraries::ALL,
+            memory_limit: usize::MAX,
+            gc_stress: false,
+            hot_threshold: None,
+            output: None,
+            warnings: None,
+            tracebacks: true,
+        }
+    }
+}
+
+impl VmBuilder {
+    /// The libraries that scripts find. Default: all.
+    pub fn libraries(mut self, libraries: Libraries) -> VmBuilder {
+        self.libraries = libraries;
+        self
+    }
+
+    /// See [`Vm::set_memory_limit`]. Default: none.
+    pub fn memory_limit(mut self, bytes: usize) -> VmBuilder {
+        self.memory_limit = bytes;
+        self
+    }
+
+    /// Collects at every opportunity, which is very slow. For tests.
+    pub fn gc_stress(mut self, on: bool) -> VmBuilder {
+        self.gc_stress = on;
+        self
+    }
+
+    /// The number of passes after which a loop or function counts as hot.
+    pub fn hot_threshold(mut self, passes: u32) -> VmBuilder {
+        self.hot_threshold = Some(passes);
+        self
+    }
+
+    /// Where `print` and `io.write` go. Output is passed on at the end of a line, unless the script says otherwise.
+    /// `write` cannot use the VM. Default: standard output.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Log(Arc<Mutex<Vec<u8>>>);
+    ///
+    /// impl Write for Log {
+    ///     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    ///         self.0.lock().unwrap().write(bytes)
+    ///     }
+    ///     fn flush(&mut self) -> std::io::Result<()> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let log = Log::default();
+    /// let vm = perilune::Vm::builder().output(Box::new(log.clone())).build()?;
+    /// vm.load("print('hello', 1)").exec()?;
+    /// drop(vm);
+    /// assert_eq!(*log.0.lock().unwrap(), b"hello\t1\n");
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn output(mut self, output: Box<dyn Write + Send>) -> VmBuilder {
+        self.output = Some(output);
+        self
+    }
+
+    /// Where warnings go: called with a piece of the message, and whether more follows. The function cannot use the
+    /// VM, and a panic in it goes no further. Default: standard error, after `warn("@on")`.
+    pub fn warnings(mut self, mut sink: impl FnMut(&[u8], bool) + Send + 'static) -> VmBuilder {
+        self.warnings = Some(Box::new(move |piece, more| {
+            // A panic must not unwind through the engine; its hook has reported it.
+            let _ = catch_unwind(AssertUnwindSafe(|| sink(piece, more)));
+        }));
+        self
+    }
+
+    /// Whether errors that reach the host carry a traceback. Default: yes.
+    pub fn tracebacks(mut self, on: bool) -> VmBuilder {
+        self.tracebacks = on;
+        self
+    }
+
+    /// Makes the VM.
+    pub fn build(self) -> Result<Vm> {
+        let mut state = State::new()?;
+        let st = &mut *state;
+        st.rt.heap.set_limit(self.memory_limit);
+        if let Some(passes) = self.hot_threshold {
+            st.hot_threshold = passes;
+        }
+        st.warnings = self.warnings;
+        if let Some(output) = self.output {
+            stdlib::stream::redirect_output(st, output);
+        }
+        let vm = Vm {
+            inner: Inner::new(state),
+            marker: PhantomData,
+        };
+        vm.inner.protect(|st, _| stdlib::open(st, self.libraries))?;
+        vm.inner.with(|st, _| {
+            st.keep_traceback = self.tracebacks;
+            st.rt.heap.set_stress(self.gc_stress);
+        })?;
+        Ok(vm)
+    }
+}
