@@ -7,6 +7,7 @@ pub mod names;
 pub mod listing;
 mod proto;
 pub mod source;
+pub mod verify;
 
 pub use cache::{CallSite, FieldCache, LoopSite, ReturnSite, TableSite};
 pub use proto::{CapturedVar, CellSource, LocalVar, Proto, ProtoInfo, proto_flags};

@@ -97,6 +97,14 @@ impl ProtoInfo {
     }
 }
 
+impl LocalVar {
+    /// Whether the register is the implementation's business (the state of a loop): the name begins with a
+    /// parenthesis, and nobody can assign to it.
+    pub fn is_hidden(&self) -> bool {
+        self.name.as_bytes().first() == Some(&b'(')
+    }
+}
+
 /// The parts of a prototype that are not on hot paths, and the owner of its arrays.
 pub struct ProtoInfo {
     pub code: Vec<Instr>,

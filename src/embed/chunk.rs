@@ -76,13 +76,14 @@ impl Chunk<'_> {
                 Some(env) => env.0.in_vm(st, inner)?,
                 None => Raw::table(st.globals),
             };
-            let proto = compile(&mut st.rt, source, name, st.native_depth).map_err(|e| match e {
-                CompileError::Memory => Error::Memory,
-                CompileError::Syntax(message) => Error::Syntax {
-                    incomplete_input: message.ends_with(b"<eof>"),
-                    message: String::from_utf8_lossy(&message).into_owned(),
-                },
-            })?;
+            let proto =
+                compile(&mut st.rt, source, name, st.native_depth).map_err(|e| match e {
+                    CompileError::Memory => Error::Memory,
+                    CompileError::Syntax(message) => Error::Syntax {
+                        incomplete_input: message.ends_with(b"<eof>"),
+                        message: String::from_utf8_lossy(&message).into_owned(),
+                    },
+                })?;
             let closure = close_over(st, proto, env).map_err(|Raised| Error::Memory)?;
             Ok(Function(Handle::new(st, shared, inner, closure)))
         })?

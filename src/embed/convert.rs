@@ -13,8 +13,8 @@ use super::shared::{Context, Inner, Shared};
 use super::value::{MultiValue, Value};
 use super::{Table, Vm};
 use crate::runtime::value::Value as Raw;
-use crate::tier1::native::{to_integer, to_number};
 use crate::tier1::State;
+use crate::tier1::native::{to_integer, to_number};
 
 /// A value without a root: to be stored or converted before anything else is done with the VM.
 #[derive(Clone, Copy)]
@@ -33,7 +33,11 @@ impl Window {
     /// Value `i`, or nil beyond the end.
     #[inline(always)]
     pub(crate) fn get(self, i: u32, cx: Context<'_>) -> RawValue {
-        RawValue(if i < self.count { cx.slot(self.first + i) } else { Raw::NIL })
+        RawValue(if i < self.count {
+            cx.slot(self.first + i)
+        } else {
+            Raw::NIL
+        })
     }
 
     /// Value `i` converted.
@@ -49,7 +53,11 @@ impl Window {
     #[inline(always)]
     pub(crate) fn rest(self, i: u32) -> Window {
         let i = i.min(self.count);
-        Window { first: self.first + i, count: self.count - i, skipped: self.skipped + i }
+        Window {
+            first: self.first + i,
+            count: self.count - i,
+            skipped: self.skipped + i,
+        }
     }
 }
 
@@ -343,13 +351,18 @@ tuples!(A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 ; L 11);
 /// A number, or a string that is one, as an integer.
 #[inline]
 fn integer(v: Raw) -> Result<i64> {
-    if v.is_int() { Ok(v.as_int_unchecked()) } else { integer_slow(v) }
+    if v.is_int() {
+        Ok(v.as_int_unchecked())
+    } else {
+        integer_slow(v)
+    }
 }
 
 #[cold]
 fn integer_slow(v: Raw) -> Result<i64> {
     let n = to_number(v).ok_or_else(|| Error::conversion("number", v))?;
-    to_integer(n).ok_or_else(|| Error::unsuitable("integer", v, "number has no integer representation"))
+    to_integer(n)
+        .ok_or_else(|| Error::unsuitable("integer", v, "number has no integer representation"))
 }
 
 /// A number, or a string that is one, as a float.
@@ -420,8 +433,12 @@ macro_rules! integers {
 
 scalar!(i64, ValueKind::Integer, |v| integer(v), |x| Ok(Raw::int(x)));
 scalar!(f64, ValueKind::Float, |v| float(v), |x| Ok(Raw::float(x)));
-scalar!(f32, ValueKind::Any, |v| float(v).map(|n| n as f32), |x| Ok(Raw::float(x as f64)));
-scalar!(bool, ValueKind::Boolean, |v| Ok(!v.is_falsy()), |x| Ok(Raw::bool(x)));
+scalar!(f32, ValueKind::Any, |v| float(v).map(|n| n as f32), |x| Ok(
+    Raw::float(x as f64)
+));
+scalar!(bool, ValueKind::Boolean, |v| Ok(!v.is_falsy()), |x| Ok(
+    Raw::bool(x)
+));
 integers!(i8 i16 i32 isize i128 u8 u16 u32 u64 usize u128);
 
 // Strings.
@@ -430,7 +447,10 @@ integers!(i8 i16 i32 isize i128 u8 u16 u32 u64 usize u128);
 pub(crate) fn string_raw(bytes: &[u8], cx: Context<'_>) -> Result<RawValue> {
     cx.with(|st| {
         super::vm::collect_if_due(st);
-        st.rt.new_string(bytes).map(|s| RawValue(Raw::string(s))).map_err(|_| Error::Memory)
+        st.rt
+            .new_string(bytes)
+            .map(|s| RawValue(Raw::string(s)))
+            .map_err(|_| Error::Memory)
     })
 }
 
@@ -488,7 +508,11 @@ impl FromLua for String {
     fn from_raw(raw: RawValue, cx: Context<'_>) -> Result<String> {
         with_bytes(raw.0, cx, |bytes| match std::str::from_utf8(bytes) {
             Ok(s) => Ok(s.to_owned()),
-            Err(_) => Err(Error::unsuitable("string", raw.0, "string is not valid UTF-8")),
+            Err(_) => Err(Error::unsuitable(
+                "string",
+                raw.0,
+                "string is not valid UTF-8",
+            )),
         })
     }
 }
@@ -527,7 +551,11 @@ impl FromLua for char {
         let mut chars = s.chars();
         match (chars.next(), chars.next()) {
             (Some(c), None) => Ok(c),
-            _ => Err(Error::unsuitable("string", raw.0, "string of one character expected")),
+            _ => Err(Error::unsuitable(
+                "string",
+                raw.0,
+                "string of one character expected",
+            )),
         }
     }
 }
@@ -548,12 +576,20 @@ impl IntoLua for &mut str {
 
 impl<T: FromLua> FromLua for Option<T> {
     fn from_lua(value: Value, vm: &Vm) -> Result<Option<T>> {
-        if value.is_nil() { Ok(None) } else { T::from_lua(value, vm).map(Some) }
+        if value.is_nil() {
+            Ok(None)
+        } else {
+            T::from_lua(value, vm).map(Some)
+        }
     }
 
     #[inline]
     fn from_raw(raw: RawValue, cx: Context<'_>) -> Result<Option<T>> {
-        if raw.0.is_nil() { Ok(None) } else { T::from_raw(raw, cx).map(Some) }
+        if raw.0.is_nil() {
+            Ok(None)
+        } else {
+            T::from_raw(raw, cx).map(Some)
+        }
     }
 }
 

@@ -75,18 +75,24 @@ impl Coroutine {
             let error = cx.slot(first + 1);
             return self.0.inner.protect(|st, _| Err(st.raise(error)));
         }
-        let window = Window { first: first + 1, count: count - 1, skipped: 0 };
+        let window = Window {
+            first: first + 1,
+            count: count - 1,
+            skipped: 0,
+        };
         R::read_all(window, cx).map_err(Error::of_result)
     }
 
     /// What the coroutine is doing.
     pub fn status(&self) -> Result<CoroutineStatus> {
-        self.0.inner.with(|st, _| match self.0.get(st).as_coroutine().map(|co| co.status.get()) {
-            Some(Status::Suspended) => CoroutineStatus::Suspended,
-            Some(Status::Running) => CoroutineStatus::Running,
-            Some(Status::Normal) => CoroutineStatus::Normal,
-            Some(Status::Dead) | None => CoroutineStatus::Dead,
-        })
+        self.0.inner.with(
+            |st, _| match self.0.get(st).as_coroutine().map(|co| co.status.get()) {
+                Some(Status::Suspended) => CoroutineStatus::Suspended,
+                Some(Status::Running) => CoroutineStatus::Running,
+                Some(Status::Normal) => CoroutineStatus::Normal,
+                Some(Status::Dead) | None => CoroutineStatus::Dead,
+            },
+        )
     }
 
     /// Ends a suspended coroutine: closes its pending to-be-closed variables. An error of those, or the one with which the
@@ -101,7 +107,9 @@ impl Coroutine {
             }
             match st.close_coroutine(co) {
                 Ok(()) => Ok(()),
-                Err(error) if st.cancelling => Err(Raised).inspect_err(|_: &Raised| st.error = error),
+                Err(error) if st.cancelling => {
+                    Err(Raised).inspect_err(|_: &Raised| st.error = error)
+                }
                 Err(error) => Err(st.raise(error)),
             }
         })

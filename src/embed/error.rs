@@ -150,12 +150,24 @@ impl Error {
     }
 
     pub(crate) fn conversion(expected: &'static str, v: Raw) -> Error {
-        Error::FromLua { expected: expected.into(), got: type_name(v), message: None }
+        Error::FromLua {
+            expected: expected.into(),
+            got: type_name(v),
+            message: None,
+        }
     }
 
     #[cold]
-    pub(crate) fn unsuitable(expected: &'static str, v: Raw, message: impl Into<Cow<'static, str>>) -> Error {
-        Error::FromLua { expected: expected.into(), got: type_name(v), message: Some(message.into()) }
+    pub(crate) fn unsuitable(
+        expected: &'static str,
+        v: Raw,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Error {
+        Error::FromLua {
+            expected: expected.into(),
+            got: type_name(v),
+            message: Some(message.into()),
+        }
     }
 
     /// This error, of the argument at `position`.
@@ -163,7 +175,10 @@ impl Error {
     pub(crate) fn at(self, position: u32) -> Error {
         match self {
             Error::BadArgument { .. } => self,
-            _ => Error::BadArgument { position: position as usize, cause: Arc::new(self) },
+            _ => Error::BadArgument {
+                position: position as usize,
+                cause: Arc::new(self),
+            },
         }
     }
 
@@ -179,7 +194,11 @@ impl Error {
 
 /// The type name in conversion errors.
 pub(crate) fn type_name(v: Raw) -> &'static str {
-    if v.tag() == Tag::LIGHT { "light userdata" } else { v.tag().type_name() }
+    if v.tag() == Tag::LIGHT {
+        "light userdata"
+    } else {
+        v.tag().type_name()
+    }
 }
 
 impl fmt::Display for Error {
@@ -196,12 +215,23 @@ impl fmt::Display for Error {
             Error::Memory => f.write_str("not enough memory"),
             Error::Cancelled => f.write_str("cancelled"),
             Error::StackOverflow => f.write_str("stack overflow"),
-            Error::FromLua { message: Some(message), .. } => f.write_str(message),
+            Error::FromLua {
+                message: Some(message),
+                ..
+            } => f.write_str(message),
             Error::FromLua { expected, got, .. } => write!(f, "{expected} expected, got {got}"),
-            Error::IntoLua { from, message } => write!(f, "cannot convert {from} to a Lua value: {message}"),
-            Error::BadArgument { position, cause } => write!(f, "bad argument #{position} ({cause})"),
-            Error::UserDataBorrowed { mutably: true } => f.write_str("userdata is already mutably borrowed"),
-            Error::UserDataBorrowed { mutably: false } => f.write_str("userdata is already borrowed"),
+            Error::IntoLua { from, message } => {
+                write!(f, "cannot convert {from} to a Lua value: {message}")
+            }
+            Error::BadArgument { position, cause } => {
+                write!(f, "bad argument #{position} ({cause})")
+            }
+            Error::UserDataBorrowed { mutably: true } => {
+                f.write_str("userdata is already mutably borrowed")
+            }
+            Error::UserDataBorrowed { mutably: false } => {
+                f.write_str("userdata is already borrowed")
+            }
             Error::UserDataTaken => f.write_str("userdata has been taken"),
             Error::WrongVm => f.write_str("value belongs to another VM"),
             Error::Dropped => f.write_str("the VM has been dropped"),
@@ -234,7 +264,11 @@ pub(crate) fn of_value(v: Raw) -> Option<Error> {
 }
 
 /// An error of the host as a Lua value.
-pub(crate) fn to_value(st: &mut State, shared: &Shared, error: Error) -> std::result::Result<Raw, Raised> {
+pub(crate) fn to_value(
+    st: &mut State,
+    shared: &Shared,
+    error: Error,
+) -> std::result::Result<Raw, Raised> {
     let metatable = match shared.error_metatable.get() {
         Some(slot) => st.handles.get(slot),
         None => {
@@ -253,7 +287,11 @@ fn error_metatable(st: &mut State) -> std::result::Result<Gc<Table>, Raised> {
     let tostring = st.rt.new_native(error_tostring, &[]);
     let tostring = Raw::native(st.check_memory(tostring)?);
     let name = st.string_value(b"error")?;
-    for (event, v) in [(Event::ToString, tostring), (Event::Name, name), (Event::Metatable, Raw::FALSE)] {
+    for (event, v) in [
+        (Event::ToString, tostring),
+        (Event::Name, name),
+        (Event::Metatable, Raw::FALSE),
+    ] {
         let key = Raw::string(st.rt.events[event as usize]);
         let stored = st.rt.set(t, key, v);
         st.check_store(stored)?;
@@ -320,7 +358,12 @@ pub(crate) fn from_lua(
         e => Arc::new(e),
     });
     let value = root(st, shared, inner, v);
-    Error::Runtime(Box::new(RuntimeError { message, value, traceback, source }))
+    Error::Runtime(Box::new(RuntimeError {
+        message,
+        value,
+        traceback,
+        source,
+    }))
 }
 
 fn text_of(st: &mut State, v: Raw) -> String {

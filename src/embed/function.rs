@@ -5,14 +5,14 @@
 //! closure without a virtual call and converts scalars straight from the stack. Natives of this kind are marked
 //! [`Builtin::Host`]: scripts must not get at their upvalue, on whose type the code relies.
 
+use super::Vm;
 use super::convert::{FromLuaMulti, IntoLuaMulti, Window};
 use super::error::{Error, Result};
 use super::handle::handle_type;
 use super::shared::{Section, enter};
 use super::userdata::{Contained, new_userdata};
-use super::Vm;
-use crate::runtime::object::Gc;
 use crate::runtime::function::Native;
+use crate::runtime::object::Gc;
 use crate::runtime::value::Value as Raw;
 use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
@@ -82,7 +82,14 @@ pub(crate) fn new_host_function<F: Send + 'static>(
     signature: Signature,
     call: F,
 ) -> std::result::Result<Raw, Raised> {
-    let data = new_userdata(st, Box::new(HostFunction { signature, call: Contained::new(call) }), None)?;
+    let data = new_userdata(
+        st,
+        Box::new(HostFunction {
+            signature,
+            call: Contained::new(call),
+        }),
+        None,
+    )?;
     let native = st.rt.new_native(func, &[Raw::userdata(data)]);
     let native = st.check_memory(native)?;
     // SAFETY: nobody else knows the object yet.
@@ -108,7 +115,11 @@ where
     // SAFETY: `create_function` pairs this code with a closure of the type.
     let f: &F = unsafe { running(st, args) };
     enter(st, |cx| {
-        let window = Window { first: args.base, count: args.count, skipped: 0 };
+        let window = Window {
+            first: args.base,
+            count: args.count,
+            skipped: 0,
+        };
         let a = A::read_all(window, cx)?;
         f(cx.vm, a)?.ret(args.base, cx)
     })
@@ -147,7 +158,11 @@ impl Function {
         cx.push(cx.with(|st| self.0.get(st)))?;
         args.push_all(cx)?;
         let count = section.call()?;
-        let window = Window { first: section.first(), count, skipped: 0 };
+        let window = Window {
+            first: section.first(),
+            count,
+            skipped: 0,
+        };
         R::read_all(window, cx).map_err(Error::of_result)
     }
 
@@ -165,7 +180,11 @@ impl Function {
     /// ```
     pub fn signature(&self) -> Result<Option<Signature>> {
         self.0.inner.with(|st, _| {
-            let native = self.0.get(st).as_native().filter(|n| n.builtin == Builtin::Host)?;
+            let native = self
+                .0
+                .get(st)
+                .as_native()
+                .filter(|n| n.builtin == Builtin::Host)?;
             // SAFETY: a host function; the signature comes first, whatever the closure.
             Some(unsafe { (*host_value::<()>(native)).signature.clone() })
         })

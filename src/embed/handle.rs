@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::{Error, Result};
-use super::shared::{Context, Inner, Shared};
+use super::shared::{Context, GLOBALS, Inner, Shared};
 use crate::runtime::value::Value as Raw;
 use crate::tier1::State;
 
@@ -22,7 +22,19 @@ impl Handle {
     /// Roots `v`.
     #[inline]
     pub fn new(st: &mut State, shared: &Shared, inner: &Arc<Inner>, v: Raw) -> Handle {
-        Handle { inner: inner.clone(), slot: shared.root(st, v) }
+        Handle {
+            inner: inner.clone(),
+            slot: shared.root(st, v),
+        }
+    }
+
+    /// The table of globals, whose slot every VM has from the beginning.
+    pub fn globals(inner: &Arc<Inner>) -> Handle {
+        inner.lock.lock().add_reference(GLOBALS);
+        Handle {
+            inner: inner.clone(),
+            slot: GLOBALS,
+        }
     }
 
     /// The object, for use by its own VM.
@@ -40,7 +52,11 @@ impl Handle {
     /// The object, if it belongs to this VM.
     #[inline]
     pub fn in_vm(&self, st: &State, inner: &Arc<Inner>) -> Result<Raw> {
-        if Arc::ptr_eq(&self.inner, inner) { Ok(self.get(st)) } else { Err(Error::WrongVm) }
+        if Arc::ptr_eq(&self.inner, inner) {
+            Ok(self.get(st))
+        } else {
+            Err(Error::WrongVm)
+        }
     }
 
     /// Whether both name the same object.
@@ -49,19 +65,27 @@ impl Handle {
             return false;
         }
         self.slot == other.slot
-            || self.inner.with(|st, _| self.get(st).raw_equals(other.get(st))).unwrap_or(false)
+            || self
+                .inner
+                .with(|st, _| self.get(st).raw_equals(other.get(st)))
+                .unwrap_or(false)
     }
 
     /// The object's address, or null if the VM is gone.
     pub fn to_pointer(&self) -> *const c_void {
-        self.inner.with(|st, _| self.get(st).payload() as usize as *const c_void).unwrap_or(std::ptr::null())
+        self.inner
+            .with(|st, _| self.get(st).payload() as usize as *const c_void)
+            .unwrap_or(std::ptr::null())
     }
 }
 
 impl Clone for Handle {
     fn clone(&self) -> Handle {
         self.inner.lock.lock().add_reference(self.slot);
-        Handle { inner: self.inner.clone(), slot: self.slot }
+        Handle {
+            inner: self.inner.clone(),
+            slot: self.slot,
+        }
     }
 }
 

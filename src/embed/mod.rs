@@ -25,6 +25,8 @@ pub use error::{Error, Result, RuntimeError};
 pub use function::{Function, Signature, ValueKind};
 pub use string::{BorrowedBytes, LuaString};
 pub use table::{Table, TablePairs, TableSequence};
-pub use userdata::{AnyUserData, MetaMethod, UserData, UserDataMethods, UserDataRef, UserDataRefMut};
+pub use userdata::{
+    AnyUserData, MetaMethod, UserData, UserDataMethods, UserDataRef, UserDataRefMut,
+};
 pub use value::{LightUserData, MultiValue, Value, Variadic};
 pub use vm::{CancelHandle, Vm, VmBuilder};

@@ -37,6 +37,9 @@ use crate::runtime::value::Value;
 use crate::tier1::state::interrupt;
 use crate::tier1::{Raised, State};
 
+/// The slot of the table of globals.
+pub(crate) const GLOBALS: u32 = 0;
+
 /// The part of a VM that outlives its state.
 pub(crate) struct Inner {
     pub lock: ReentrantMutex<Shared>,
@@ -123,7 +126,11 @@ impl Inner {
         {
             let shared = inner.lock.lock();
             // SAFETY: nobody else knows the state yet.
-            unsafe { (*shared.current.get()).host = host };
+            let st = unsafe { &mut *shared.current.get() };
+            st.host = host;
+            let globals = Value::table(st.globals);
+            let slot = shared.root(st, globals);
+            assert!(slot == GLOBALS, "the first handle of a VM");
         }
         inner
     }
@@ -186,13 +193,15 @@ impl Inner {
         {
             // SAFETY: nobody else uses the state: the pointer was there.
             let st = unsafe { &mut *st };
-            st.interrupt.fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
+            st.interrupt
+                .fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
             st.rt.heap.all_finalizers();
             // Each round ends with the last finalizer, or with one that was cancelled or panicked.
             while st.rt.heap.has_finalizers() {
                 if st.run_finalizers().is_err() {
                     st.cancelling = false;
-                    st.interrupt.fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
+                    st.interrupt
+                        .fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
                     drop(shared.panic.take());
                 }
             }
@@ -261,12 +270,20 @@ impl Shared {
     #[inline]
     pub fn state(&self) -> Result<*mut State> {
         let st = self.current.get();
-        if st.is_null() { Err(self.refusal()) } else { Ok(st) }
+        if st.is_null() {
+            Err(self.refusal())
+        } else {
+            Ok(st)
+        }
     }
 
     #[cold]
     fn refusal(&self) -> Error {
-        if self.closed.get() { Error::Dropped } else { Error::Busy }
+        if self.closed.get() {
+            Error::Dropped
+        } else {
+            Error::Busy
+        }
     }
 
     /// Roots `v` in a slot that has one reference.
@@ -323,7 +340,8 @@ impl Inner {
             if depth == 0 {
                 st.cancelling = false;
                 if st.interrupt.load(Ordering::Relaxed) & interrupt::CANCEL != 0 {
-                    st.interrupt.fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
+                    st.interrupt
+                        .fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
                 }
             }
             result
@@ -393,7 +411,11 @@ impl Context<'_> {
 fn stack_error(st: &mut State) -> Error {
     let memory = st.error.as_string() == Some(st.memory_message);
     st.error = Value::NIL;
-    if memory { Error::Memory } else { Error::StackOverflow }
+    if memory {
+        Error::Memory
+    } else {
+        Error::StackOverflow
+    }
 }
 
 /// A piece of host code that puts values on the stack: holds the lock, keeps the state, and takes the values off
@@ -417,12 +439,22 @@ impl<'a> Section<'a> {
         let top = unsafe { (*st).frame().top };
         // SAFETY: the `Arc` is borrowed for longer than this exists.
         let vm = ManuallyDrop::new(unsafe { Vm::borrowed(Arc::as_ptr(inner)) });
-        Ok(Section { vm, inner, shared, st, top })
+        Ok(Section {
+            vm,
+            inner,
+            shared,
+            st,
+            top,
+        })
     }
 
     #[inline(always)]
     pub fn context(&self) -> Context<'_> {
-        Context { vm: &self.vm, shared: &self.shared, st: self.st }
+        Context {
+            vm: &self.vm,
+            shared: &self.shared,
+            st: self.st,
+        }
     }
 
     /// The stack index of the first value pushed.
@@ -473,13 +505,21 @@ pub(crate) fn enter<R>(
     let vm = ManuallyDrop::new(unsafe { Vm::borrowed(st.host.cast()) });
     // SAFETY: the engine runs in `Inner::with`, so this thread holds the lock.
     let shared = unsafe { &*vm.inner.lock.data_ptr() };
+    let cancelling = st.cancelling;
     let p: *mut State = st;
     let before = shared.current.replace(p);
     debug_assert!(before.is_null());
-    let result = catch_unwind(AssertUnwindSafe(|| body(Context { vm: &vm, shared, st: p })));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        body(Context {
+            vm: &vm,
+            shared,
+            st: p,
+        })
+    }));
     shared.current.set(ptr::null_mut());
     match result {
-        Ok(Ok(r)) if !st.cancelling => Ok(r),
+        Ok(Ok(r)) if st.cancelling == cancelling => Ok(r),
+        // It has been told to stop, and goes on as if it had not.
         Ok(Ok(_)) => Err(Raised),
         Ok(Err(error)) => Err(error::raise(st, shared, &vm.inner, error)),
         Err(payload) => {

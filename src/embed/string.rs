@@ -26,7 +26,11 @@ impl LuaString {
     pub fn as_bytes(&self) -> Result<BorrowedBytes> {
         let pin = Pin::new(&self.0)?;
         let bytes: *const [u8] = self.0.inner.with(|st, _| {
-            let s = self.0.get(st).as_string().expect("the handle of a string names a string");
+            let s = self
+                .0
+                .get(st)
+                .as_string()
+                .expect("the handle of a string names a string");
             &raw const *s.as_bytes()
         })?;
         Ok(BorrowedBytes { bytes, pin })

@@ -36,11 +36,15 @@ fn get<V: FromLua>(object: &Handle, key: impl IntoLua) -> Result<V> {
     let key = cx.slot(section.first());
     let raw = cx.with(|st| {
         let t = object.get(st);
-        t.as_table().map(|t| st.rt.get(t, key)).filter(|v| !v.is_nil())
+        t.as_table()
+            .map(|t| st.rt.get(t, key))
+            .filter(|v| !v.is_nil())
     });
     let v = match raw {
         Some(v) => v,
-        None => object.inner.protect(|st, _| support::index(st, object.get(st), key))?,
+        None => object
+            .inner
+            .protect(|st, _| support::index(st, object.get(st), key))?,
     };
     V::from_raw(RawValue(v), cx)
 }
@@ -59,7 +63,12 @@ fn set(object: &Handle, key: impl IntoLua, v: impl IntoLua) -> Result<()> {
 }
 
 /// Calls a field of any object; as a method, if `with_self`.
-fn call_field<R: FromLuaMulti>(object: &Handle, name: &str, args: impl IntoLuaMulti, with_self: bool) -> Result<R> {
+fn call_field<R: FromLuaMulti>(
+    object: &Handle,
+    name: &str,
+    args: impl IntoLuaMulti,
+    with_self: bool,
+) -> Result<R> {
     let f: Value = get(object, name)?;
     let section = Section::new(&object.inner)?;
     let cx = section.context();
@@ -69,7 +78,11 @@ fn call_field<R: FromLuaMulti>(object: &Handle, name: &str, args: impl IntoLuaMu
     }
     args.push_all(cx)?;
     let count = section.call()?;
-    let window = Window { first: section.first(), count, skipped: 0 };
+    let window = Window {
+        first: section.first(),
+        count,
+        skipped: 0,
+    };
     R::read_all(window, cx).map_err(Error::of_result)
 }
 
@@ -95,12 +108,20 @@ macro_rules! object_methods {
             }
 
             /// Calls the function in a field: `object.name(...)`.
-            pub fn call_function<R: FromLuaMulti>(&self, name: &str, args: impl IntoLuaMulti) -> Result<R> {
+            pub fn call_function<R: FromLuaMulti>(
+                &self,
+                name: &str,
+                args: impl IntoLuaMulti,
+            ) -> Result<R> {
                 call_field(&self.0, name, args, false)
             }
 
             /// Calls the method in a field: `object:name(...)`.
-            pub fn call_method<R: FromLuaMulti>(&self, name: &str, args: impl IntoLuaMulti) -> Result<R> {
+            pub fn call_method<R: FromLuaMulti>(
+                &self,
+                name: &str,
+                args: impl IntoLuaMulti,
+            ) -> Result<R> {
                 call_field(&self.0, name, args, true)
             }
 
@@ -118,10 +139,17 @@ object_methods!(AnyUserData);
 impl Table {
     fn with<R>(
         &self,
-        f: impl FnOnce(&mut State, crate::runtime::object::Gc<crate::runtime::table::Table>) -> std::result::Result<R, Raised>,
+        f: impl FnOnce(
+            &mut State,
+            crate::runtime::object::Gc<crate::runtime::table::Table>,
+        ) -> std::result::Result<R, Raised>,
     ) -> Result<R> {
         self.0.inner.protect(|st, _| {
-            let t = self.0.get(st).as_table().expect("the handle of a table names a table");
+            let t = self
+                .0
+                .get(st)
+                .as_table()
+                .expect("the handle of a table names a table");
             f(st, t)
         })
     }
@@ -131,7 +159,12 @@ impl Table {
         let section = Section::new(&self.0.inner)?;
         let cx = section.context();
         let key = key.into_raw(cx)?.0;
-        let v = cx.with(|st| self.0.get(st).as_table().map_or(Raw::NIL, |t| st.rt.get(t, key)));
+        let v = cx.with(|st| {
+            self.0
+                .get(st)
+                .as_table()
+                .map_or(Raw::NIL, |t| st.rt.get(t, key))
+        });
         V::from_raw(RawValue(v), cx)
     }
 
@@ -241,7 +274,11 @@ impl Table {
     /// # Ok::<(), perilune::Error>(())
     /// ```
     pub fn pairs<K: FromLua, V: FromLua>(&self) -> TablePairs<'_, K, V> {
-        TablePairs { table: self, position: Some(0), marker: PhantomData }
+        TablePairs {
+            table: self,
+            position: Some(0),
+            marker: PhantomData,
+        }
     }
 
     /// Goes through the elements from 1 up to the first nil, without metamethods.
@@ -254,7 +291,11 @@ impl Table {
     /// # Ok::<(), perilune::Error>(())
     /// ```
     pub fn sequence_values<V: FromLua>(&self) -> TableSequence<'_, V> {
-        TableSequence { table: self, index: 1, marker: PhantomData }
+        TableSequence {
+            table: self,
+            index: 1,
+            marker: PhantomData,
+        }
     }
 }
 
@@ -270,7 +311,13 @@ impl<K: FromLua, V: FromLua> TablePairs<'_, K, V> {
     fn step(&mut self, position: u64) -> Result<Option<(K, V)>> {
         let section = Section::new(&self.table.0.inner)?;
         let cx = section.context();
-        let entry = cx.with(|st| self.table.0.get(st).as_table().and_then(|t| st.rt.next_index(t, position)));
+        let entry = cx.with(|st| {
+            self.table
+                .0
+                .get(st)
+                .as_table()
+                .and_then(|t| st.rt.next_index(t, position))
+        });
         let Some((next, key, v)) = entry else {
             return Ok(None);
         };
@@ -304,7 +351,13 @@ impl<V: FromLua> TableSequence<'_, V> {
     fn step(&mut self, index: i64) -> Result<Option<V>> {
         let section = Section::new(&self.table.0.inner)?;
         let cx = section.context();
-        let v = cx.with(|st| self.table.0.get(st).as_table().map_or(Raw::NIL, |t| st.rt.get(t, Raw::int(index))));
+        let v = cx.with(|st| {
+            self.table
+                .0
+                .get(st)
+                .as_table()
+                .map_or(Raw::NIL, |t| st.rt.get(t, Raw::int(index)))
+        });
         if v.is_nil() {
             return Ok(None);
         }
@@ -319,6 +372,10 @@ impl<V: FromLua> Iterator for TableSequence<'_, V> {
 
     fn next(&mut self) -> Option<Result<V>> {
         let index = std::mem::take(&mut self.index);
-        if index == 0 { None } else { self.step(index).transpose() }
+        if index == 0 {
+            None
+        } else {
+            self.step(index).transpose()
+        }
     }
 }

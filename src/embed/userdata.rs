@@ -161,7 +161,9 @@ impl<T> Deref for Contained<T> {
 impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) }));
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
+            ManuallyDrop::drop(&mut self.0)
+        }));
         if let Err(payload) = dropped {
             // The payload's own `Drop` may panic as well.
             std::mem::forget(payload);
@@ -255,7 +257,11 @@ fn cell_of<'a, T: UserData>(v: Raw) -> Result<&'a UserCell<T>> {
 
 #[cold]
 fn wrong_type<T: UserData>(v: Raw) -> Error {
-    Error::FromLua { expected: T::type_name().into(), got: super::error::type_name(v), message: None }
+    Error::FromLua {
+        expected: T::type_name().into(),
+        got: super::error::type_name(v),
+        message: None,
+    }
 }
 
 // Methods.
@@ -347,7 +353,11 @@ where
 /// The value that a method is called on, and the other arguments.
 #[inline]
 fn receiver<'a, T: UserData>(args: Args, cx: Context<'a>) -> Result<(&'a UserCell<T>, Window)> {
-    let all = Window { first: args.base, count: args.count, skipped: 0 };
+    let all = Window {
+        first: args.base,
+        count: args.count,
+        skipped: 0,
+    };
     let this = cell_of::<T>(all.get(0, cx).0).map_err(|e| e.at(1))?;
     Ok((this, all.rest(1)))
 }
@@ -453,7 +463,11 @@ impl<'a, T: UserData> UserDataMethods<'a, T> {
         self.native::<A, R, F>(method::<T, F, A, R>, f)
     }
 
-    fn native<A: FromLuaMulti, R: IntoLuaMulti, F: Send + 'static>(&self, code: NativeFn, f: F) -> Result<Function> {
+    fn native<A: FromLuaMulti, R: IntoLuaMulti, F: Send + 'static>(
+        &self,
+        code: NativeFn,
+        f: F,
+    ) -> Result<Function> {
         let mut signature = signature::<A, R>();
         signature.arguments.insert(0, super::ValueKind::Any);
         self.vm.new_function(code, signature, f)
@@ -480,13 +494,19 @@ impl<'a, T: UserData> UserDataMethods<'a, T> {
         }
         let vm = self.vm;
         if self.has_getters || self.index.is_some() {
-            let dispatch = vm.new_dispatcher(index, &self.methods, &self.getters, self.index.as_ref())?;
+            let dispatch =
+                vm.new_dispatcher(index, &self.methods, &self.getters, self.index.as_ref())?;
             self.metatable.raw_set("__index", dispatch)?;
         } else {
             self.metatable.raw_set("__index", self.methods)?;
         }
         if self.has_setters || self.new_index.is_some() {
-            let dispatch = vm.new_dispatcher(new_index, &self.setters, &self.setters, self.new_index.as_ref())?;
+            let dispatch = vm.new_dispatcher(
+                new_index,
+                &self.setters,
+                &self.setters,
+                self.new_index.as_ref(),
+            )?;
             self.metatable.raw_set("__newindex", dispatch)?;
         }
         self.metatable.raw_set("__name", T::type_name())?;
@@ -508,7 +528,14 @@ fn index(st: &mut State, args: Args) -> NativeResult {
     }
     let getter = getters.map_or(Raw::NIL, |t| st.rt.get(t, key));
     if !getter.is_nil() {
-        return become_native(st, getter, Args { base: args.base, count: args.count.min(1) });
+        return become_native(
+            st,
+            getter,
+            Args {
+                base: args.base,
+                count: args.count.min(1),
+            },
+        );
     }
     if last.is_nil() {
         return st.ret1(args, Raw::NIL);
@@ -524,7 +551,14 @@ fn new_index(st: &mut State, args: Args) -> NativeResult {
     if !setter.is_nil() && args.count >= 3 {
         let v = st.arg(args, 2);
         st.set_arg(args, 1, v);
-        return become_native(st, setter, Args { base: args.base, count: 2 });
+        return become_native(
+            st,
+            setter,
+            Args {
+                base: args.base,
+                count: 2,
+            },
+        );
     }
     if !last.is_nil() {
         return become_native(st, last, args);
@@ -542,7 +576,11 @@ fn dispatch_tables(st: &State, args: Args) -> Dispatch {
     // SAFETY: the running function lies below its window.
     let f = unsafe { Raw::load(st.slot(args.base - 1)) };
     match f.as_native() {
-        Some(f) => (f.upvalue(0).as_table(), f.upvalue(1).as_table(), f.upvalue(2)),
+        Some(f) => (
+            f.upvalue(0).as_table(),
+            f.upvalue(1).as_table(),
+            f.upvalue(2),
+        ),
         None => (None, None, Raw::NIL),
     }
 }
@@ -561,7 +599,10 @@ impl Vm {
     /// The metatable of a host type.
     fn metatable_of<T: UserData>(&self, cx: Context<'_>) -> Result<Gc<RawTable>> {
         if let Some(slot) = cx.shared.types.borrow().get(&TypeId::of::<T>()).copied() {
-            return cx.with(|st| st.handles.get(slot)).as_table().ok_or(Error::Busy);
+            return cx
+                .with(|st| st.handles.get(slot))
+                .as_table()
+                .ok_or(Error::Busy);
         }
         let mut methods = UserDataMethods::<T> {
             vm: self,
@@ -594,7 +635,10 @@ impl<T: UserData> IntoLua for T {
 
     fn into_raw(self, cx: Context<'_>) -> Result<RawValue> {
         let metatable = cx.vm.metatable_of::<T>(cx)?;
-        let cell = UserCell { borrows: Cell::new(0), value: Contained::new(UnsafeCell::new(self)) };
+        let cell = UserCell {
+            borrows: Cell::new(0),
+            value: Contained::new(UnsafeCell::new(self)),
+        };
         cx.with(|st| {
             super::vm::collect_if_due(st);
             match new_userdata(st, Box::new(cell), Some(metatable)) {
@@ -628,14 +672,20 @@ handle_type! {
 impl AnyUserData {
     /// Whether this holds a `T`.
     pub fn is<T: UserData>(&self) -> bool {
-        self.0.inner.with(|st, _| cell_of::<T>(self.0.get(st)).is_ok()).unwrap_or(false)
+        self.0
+            .inner
+            .with(|st, _| cell_of::<T>(self.0.get(st)).is_ok())
+            .unwrap_or(false)
     }
 
     /// Borrows the value. Fails if it is of another type, borrowed mutably, or taken. Until the borrow ends other
     /// threads cannot use the VM.
     pub fn borrow<T: UserData>(&self) -> Result<UserDataRef<T>> {
         let pin = Pin::new(&self.0)?;
-        let cell = self.0.inner.with(|st, _| cell_of::<T>(self.0.get(st)).map(|c| &raw const *c))??;
+        let cell = self
+            .0
+            .inner
+            .with(|st, _| cell_of::<T>(self.0.get(st)).map(|c| &raw const *c))??;
         // SAFETY: the handle in the pin keeps the object alive, and the pin the VM.
         unsafe { (*cell).lock()? };
         Ok(UserDataRef { cell, pin })
@@ -644,7 +694,10 @@ impl AnyUserData {
     /// Borrows the value mutably.
     pub fn borrow_mut<T: UserData>(&self) -> Result<UserDataRefMut<T>> {
         let pin = Pin::new(&self.0)?;
-        let cell = self.0.inner.with(|st, _| cell_of::<T>(self.0.get(st)).map(|c| &raw const *c))??;
+        let cell = self
+            .0
+            .inner
+            .with(|st, _| cell_of::<T>(self.0.get(st)).map(|c| &raw const *c))??;
         // SAFETY: the handle in the pin keeps the object alive, and the pin the VM.
         unsafe { (*cell).lock_mut()? };
         Ok(UserDataRefMut { cell, pin })
@@ -657,8 +710,12 @@ impl AnyUserData {
             let cell = cell_of::<T>(v)?;
             // Must not be borrowed; nor will it be, since nothing finds it any longer.
             cell.lock_mut()?;
-            let data = v.as_userdata().and_then(|u| u.data.take()).ok_or(Error::UserDataTaken)?;
-            data.downcast::<UserCell<T>>().map_err(|_| Error::UserDataTaken)
+            let data = v
+                .as_userdata()
+                .and_then(|u| u.data.take())
+                .ok_or(Error::UserDataTaken)?;
+            data.downcast::<UserCell<T>>()
+                .map_err(|_| Error::UserDataTaken)
         })??;
         Ok(cell.value.into_inner().into_inner())
     }
@@ -674,7 +731,10 @@ pub(crate) struct Pin {
 impl Pin {
     pub fn new(handle: &Handle) -> Result<Pin> {
         handle.inner.pin()?;
-        Ok(Pin { handle: handle.clone(), marker: PhantomData })
+        Ok(Pin {
+            handle: handle.clone(),
+            marker: PhantomData,
+        })
     }
 }
 
@@ -801,12 +861,26 @@ impl Vm {
         })?
     }
 
-    fn new_dispatcher(&self, code: NativeFn, first: &Table, second: &Table, last: Option<&Function>) -> Result<Function> {
+    fn new_dispatcher(
+        &self,
+        code: NativeFn,
+        first: &Table,
+        second: &Table,
+        last: Option<&Function>,
+    ) -> Result<Function> {
         self.inner.with(|st, shared| {
             let last = last.map_or(Raw::NIL, |f| f.0.get(st));
             let upvalues = [first.0.get(st), second.0.get(st), last];
-            let native = st.rt.new_native(code, &upvalues).map_err(|_| Error::Memory)?;
-            Ok(Function(Handle::new(st, shared, &self.inner, Raw::native(native))))
+            let native = st
+                .rt
+                .new_native(code, &upvalues)
+                .map_err(|_| Error::Memory)?;
+            Ok(Function(Handle::new(
+                st,
+                shared,
+                &self.inner,
+                Raw::native(native),
+            )))
         })?
     }
 }

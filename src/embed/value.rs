@@ -119,7 +119,12 @@ impl Value {
     }
 
     /// The value for use by this VM.
-    pub(crate) fn raw_in(&self, st: &mut State, shared: &Shared, inner: &Arc<Inner>) -> Result<Raw> {
+    pub(crate) fn raw_in(
+        &self,
+        st: &mut State,
+        shared: &Shared,
+        inner: &Arc<Inner>,
+    ) -> Result<Raw> {
         match self {
             Value::Nil => Ok(Raw::NIL),
             Value::Boolean(b) => Ok(Raw::bool(*b)),
@@ -131,7 +136,9 @@ impl Value {
             Value::Function(f) => f.0.in_vm(st, inner),
             Value::Thread(c) => c.0.in_vm(st, inner),
             Value::UserData(u) => u.0.in_vm(st, inner),
-            Value::Error(e) => error::to_value(st, shared, (**e).clone()).map_err(|_| Error::Memory),
+            Value::Error(e) => {
+                error::to_value(st, shared, (**e).clone()).map_err(|_| Error::Memory)
+            }
         }
     }
 }
@@ -179,7 +186,8 @@ impl IntoLua for Value {
     }
 
     fn into_raw(self, cx: Context<'_>) -> Result<RawValue> {
-        cx.with(|st| self.raw_in(st, cx.shared, &cx.vm.inner)).map(RawValue)
+        cx.with(|st| self.raw_in(st, cx.shared, &cx.vm.inner))
+            .map(RawValue)
     }
 }
 
@@ -209,7 +217,11 @@ impl FromLua for LightUserData {
     fn from_lua(value: Value, _: &Vm) -> Result<LightUserData> {
         match value {
             Value::LightUserData(p) => Ok(p),
-            other => Err(Error::FromLua { expected: "light userdata".into(), got: other.type_name(), message: None }),
+            other => Err(Error::FromLua {
+                expected: "light userdata".into(),
+                got: other.type_name(),
+                message: None,
+            }),
         }
     }
 }
@@ -228,7 +240,9 @@ impl FromLua for Error {
             other => {
                 let got = other.type_name();
                 let text = String::from_lua(other, vm);
-                Ok(Error::message(text.unwrap_or_else(|_| format!("(error object is a {got} value)"))))
+                Ok(Error::message(text.unwrap_or_else(|_| {
+                    format!("(error object is a {got} value)")
+                })))
             }
         }
     }
@@ -289,7 +303,9 @@ impl IntoLuaMulti for MultiValue {
     }
 
     fn push_all(self, cx: Context<'_>) -> Result<()> {
-        self.0.into_iter().try_for_each(|v| cx.push(v.into_raw(cx)?.0))
+        self.0
+            .into_iter()
+            .try_for_each(|v| cx.push(v.into_raw(cx)?.0))
     }
 }
 
@@ -299,7 +315,9 @@ impl FromLuaMulti for MultiValue {
     }
 
     fn read_all(window: Window, cx: Context<'_>) -> Result<MultiValue> {
-        (0..window.count).map(|i| Value::from_raw(window.get(i, cx), cx)).collect()
+        (0..window.count)
+            .map(|i| Value::from_raw(window.get(i, cx), cx))
+            .collect()
     }
 }
 
@@ -351,7 +369,9 @@ impl<T: IntoLua> IntoLuaMulti for Variadic<T> {
     }
 
     fn push_all(self, cx: Context<'_>) -> Result<()> {
-        self.0.into_iter().try_for_each(|v| cx.push(v.into_raw(cx)?.0))
+        self.0
+            .into_iter()
+            .try_for_each(|v| cx.push(v.into_raw(cx)?.0))
     }
 }
 

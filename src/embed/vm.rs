@@ -91,7 +91,10 @@ impl Vm {
     #[inline(always)]
     pub(crate) unsafe fn borrowed(inner: *const Inner) -> Vm {
         // SAFETY: the caller's promise.
-        Vm { inner: unsafe { Arc::from_raw(inner) }, marker: PhantomData }
+        Vm {
+            inner: unsafe { Arc::from_raw(inner) },
+            marker: PhantomData,
+        }
     }
 
     /// Runs host code that puts values on the stack.
@@ -110,19 +113,24 @@ impl Vm {
     /// # Ok::<(), perilune::Error>(())
     /// ```
     pub fn load(&self, source: impl AsRef<[u8]>) -> Chunk<'_> {
-        Chunk { vm: self, source: source.as_ref().to_vec(), name: None, env: None }
+        Chunk {
+            vm: self,
+            source: source.as_ref().to_vec(),
+            name: None,
+            env: None,
+        }
     }
 
     /// The table of globals.
     ///
-    /// # Panics
-    /// If the VM cannot be used at this point; see [`Error::Busy`].
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.globals().set("answer", 42)?;
+    /// assert_eq!(vm.load("answer").eval::<i64>()?, 42);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
     pub fn globals(&self) -> Table {
-        let globals = self.inner.with(|st, shared| {
-            let globals = Raw::table(st.globals);
-            Table(Handle::new(st, shared, &self.inner, globals))
-        });
-        globals.expect("a VM that is in order")
+        Table(Handle::globals(&self.inner))
     }
 
     /// Makes an empty table.
@@ -185,7 +193,12 @@ impl Vm {
             // SAFETY: a fresh stack has more than two slots; the body's place is above the bottom record's.
             unsafe { Raw::store(co.stack.get().add(1), f) };
             co.top.set(2);
-            Ok(Coroutine(Handle::new(st, shared, &self.inner, Raw::coroutine(co))))
+            Ok(Coroutine(Handle::new(
+                st,
+                shared,
+                &self.inner,
+                Raw::coroutine(co),
+            )))
         })?
     }
 
@@ -399,7 +412,10 @@ impl VmBuilder {
         if let Some(output) = self.output {
             stdlib::stream::redirect_output(st, output);
         }
-        let vm = Vm { inner: Inner::new(state), marker: PhantomData };
+        let vm = Vm {
+            inner: Inner::new(state),
+            marker: PhantomData,
+        };
         vm.inner.protect(|st, _| stdlib::open(st, self.libraries))?;
         vm.inner.with(|st, _| {
             st.keep_traceback = self.tracebacks;

@@ -9,6 +9,8 @@ use std::ptr::{self, NonNull};
 
 use super::block::{Block, BlockState, CLASS_SIZE, CLASSES, SMALL_MAX, class_of};
 use super::large::{LargeCells, is_large};
+#[cfg(feature = "internals")]
+use super::Bump;
 use super::{Heap, OutOfMemory};
 
 /// What free memory is filled with in debug builds.
@@ -25,6 +27,18 @@ impl Heap {
         } else {
             self.alloc_large(size)
         }
+    }
+
+    /// Where machine code allocates cells of at most [`SMALL_MAX`] bytes: the offset of the class's cursor in the heap
+    /// (its limit lies 8 bytes behind it), and the class's cell size.
+    #[cfg(feature = "internals")]
+    pub const fn bump_offset(size: usize) -> (usize, usize) {
+        let mut class = 0;
+        while (CLASS_SIZE[class] as usize) < size {
+            class += 1;
+        }
+        let cursor = std::mem::offset_of!(Heap, bump) + class * size_of::<Bump>() + std::mem::offset_of!(Bump, cursor);
+        (cursor, CLASS_SIZE[class] as usize)
     }
 
     /// A cell of a size class.

@@ -31,6 +31,7 @@ mod trace;
 mod weak;
 
 use std::collections::TryReserveError;
+use std::mem::offset_of;
 use std::ptr;
 
 pub use block::SMALL_MAX;
@@ -64,6 +65,8 @@ struct Bump {
     free_list: *mut u8,
     free_count: usize,
 }
+
+const _: () = assert!(offset_of!(Bump, cursor) + 8 == offset_of!(Bump, limit));
 
 /// The blocks of a size class. Those without free cells are in no list.
 #[derive(Clone, Copy)]

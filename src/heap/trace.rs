@@ -146,42 +146,26 @@ impl Marker<'_> {
         if let Some(resumer) = co.resumer.get() {
             self.mark(resumer);
         }
-        let stack = co.stack.get();
-        let depth = co.depth.get() as usize;
-        let mut scanned = depth * size_of::<CallRecord>();
-        for i in 0..depth {
-            // SAFETY: `depth` records are in use, and the slots of their windows below `top` or the next window are
-            // initialised.
-            unsafe {
-                let record = &*co.records.get().add(i);
-                let next = (i + 1 < depth).then(|| first_slot(&*co.records.get().add(i + 1)));
-                let first = first_slot(record);
-                let end = window_end(stack, record, next, co.top.get());
-                for slot in first..end {
-                    self.mark_value(Value::load(stack.add(slot as usize)));
-                }
-                scanned += end.saturating_sub(first) as usize * size_of::<Value>();
+        let mut scanned = 0;
+        each_window(co, |first, end, _| {
+            for slot in first..end {
+                // SAFETY: the slots of a window are initialised.
+                self.mark_value(unsafe { Value::load(co.stack.get().add(slot as usize)) });
             }
-        }
+            scanned += size_of::<CallRecord>() + end.saturating_sub(first) as usize * size_of::<Value>();
+        });
         scanned
     }
 
     /// Overwrites the slots of a coroutine's stack that no activation uses. So whatever such a slot holds at the next
     /// cycle has been stored since, and is a valid reference even if that slot has come into use unwritten.
     pub(super) fn clear_dead_slots(co: Gc<Coroutine>) {
-        let stack = co.stack.get();
-        let depth = co.depth.get() as usize;
-        for i in 0..depth {
-            // SAFETY: as in `scan_coroutine`; slots outside the windows are never read.
-            unsafe {
-                let record = &*co.records.get().add(i);
-                let next = (i + 1 < depth).then(|| first_slot(&*co.records.get().add(i + 1)));
-                let end = window_end(stack, record, next, co.top.get());
-                for slot in end..next.unwrap_or(co.stack_size.get()) {
-                    Value::store(stack.add(slot as usize), Value::NIL);
-                }
+        each_window(co, |_, end, next| {
+            for slot in end..next {
+                // SAFETY: within the stack; slots outside the windows are never read.
+                unsafe { Value::store(co.stack.get().add(slot as usize), Value::NIL) };
             }
-        }
+        });
     }
 
     fn weakness(&self, t: Gc<Table>) -> Weakness {
@@ -306,6 +290,31 @@ impl Marker<'_> {
 /// The first slot of an activation: the function's, or the first extra argument.
 fn first_slot(record: &CallRecord) -> u32 {
     record.base - 1 - record.extra_args
+}
+
+/// Calls `visit` for each activation of a coroutine that does not run or has been written back: the first slot in use, the
+/// end of those in use, and where the next activation or the rest of the stack begins.
+fn each_window(co: Gc<Coroutine>, mut visit: impl FnMut(u32, u32, u32)) {
+    let depth = co.depth.get() as usize;
+    let records = co.records.get();
+    let to_close = co.to_close.take();
+    for i in 0..depth {
+        // SAFETY: `depth` records are in use.
+        let (record, next) = unsafe {
+            let next = (i + 1 < depth).then(|| first_slot(&*records.add(i + 1)));
+            (&*records.add(i), next)
+        };
+        let first = first_slot(record);
+        // SAFETY: a record in use.
+        let mut end = unsafe { window_end(co.stack.get(), record, next, co.top.get()) };
+        let limit = next.unwrap_or(co.stack_size.get());
+        // Variables to be closed are in use until they are, whatever the code says.
+        if let Some(&last) = to_close.iter().rfind(|&&slot| slot < limit) {
+            end = end.max(last + 1);
+        }
+        visit(first, end, limit);
+    }
+    co.to_close.set(to_close);
 }
 
 /// The end of the slots that an activation uses. `next` is where the activation that it has called begins, and

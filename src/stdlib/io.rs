@@ -13,7 +13,6 @@ use smallvec::SmallVec;
 
 use super::stream::{Buffering, Device, STDERR, STDIN, STDOUT, Stream, Streams};
 use super::{library, running, set_field};
-use crate::runtime::metatable::Event;
 use crate::runtime::number::{self, NumberBuffer};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;

@@ -72,10 +72,9 @@ fn float_function(st: &mut State, args: Args, f: impl Fn(f64) -> f64) -> NativeR
 }
 
 fn abs(st: &mut State, args: Args) -> NativeResult {
-    let v = st.arg_number(args, 0)?;
-    let result = match v.as_int() {
+    let result = match st.arg(args, 0).as_int() {
         Some(i) => Value::int(i.wrapping_abs()),
-        None => Value::float(v.as_float_unchecked().abs()),
+        None => Value::float(st.arg_float(args, 0)?.abs()),
     };
     st.ret1(args, result)
 }
@@ -91,10 +90,11 @@ fn ceil(st: &mut State, args: Args) -> NativeResult {
 /// The integer next to the argument, as a float if it is out of range.
 #[inline(always)]
 fn round(st: &mut State, args: Args, rounding: Rounding) -> NativeResult {
-    let v = st.arg_number(args, 0)?;
-    let Some(x) = v.as_float() else {
+    let v = st.arg(args, 0);
+    if v.is_int() {
         return st.ret1(args, v);
-    };
+    }
+    let x = st.arg_float(args, 0)?;
     let result = match number::float_to_int(x, rounding) {
         Some(i) => Value::int(i),
         None => Value::float(if rounding == Rounding::Floor { x.floor() } else { x.ceil() }),

@@ -198,8 +198,7 @@ fn byte(st: &mut State, args: Args) -> NativeResult {
             None => return st.ret0(),
         }
     } else {
-        // As a default for the end, the start has its clipped meaning.
-        let to = st.arg_int_or(args, 2, start as i64 + 1)?;
+        let to = st.arg_int_or(args, 2, from)?;
         end_offset(to, s.len)
     };
     if start >= end {
@@ -254,6 +253,9 @@ fn reverse(st: &mut State, args: Args) -> NativeResult {
     map_bytes(st, args, |i, from| from[from.len() - 1 - i])
 }
 
+/// The longest result of `rep`, in bytes, separator after the last copy included.
+const REP_MAX: u64 = i32::MAX as u64;
+
 /// Copied between two looks at whether the VM shall stop.
 const COPY_CHUNK: usize = 1 << 24;
 
@@ -266,7 +268,7 @@ fn rep(st: &mut State, args: Args) -> NativeResult {
         return st.ret1(args, Value::string(empty));
     }
     let unit = s.len as u64 + separator.len as u64;
-    if unit > i64::MAX as u64 / n as u64 {
+    if unit > REP_MAX / n as u64 {
         return Err(st.raise_text("resulting string too large"));
     }
     if n == 1 {

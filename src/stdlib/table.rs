@@ -8,7 +8,6 @@ use crate::runtime::array::ArrayKind;
 use crate::runtime::metatable::Event;
 use crate::runtime::number::{NumberBuffer, format_float, format_int};
 use crate::runtime::object::Gc;
-use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};

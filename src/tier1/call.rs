@@ -86,13 +86,23 @@ impl State {
     /// Calls the value at stack index `func` with the `nargs` values above it and runs it to its end. The results
     /// replace the function and end at [`State::top`]; their number is returned. Nothing can yield across this.
     pub fn call(&mut self, func: u32, nargs: u32) -> Result<u32, Raised> {
+        self.call_flagged(func, nargs, 0)
+    }
+
+    /// Calls a finalizer with its object. What it raises is no business of any message handler.
+    pub(super) fn call_finalizer(&mut self, method: Value, object: Value) -> Result<(), Raised> {
+        let func = self.push_call(method, &[object])?;
+        self.call_flagged(func, 1, record_flags::FINALIZER).map(|_| ())
+    }
+
+    fn call_flagged(&mut self, func: u32, nargs: u32, flags: u8) -> Result<u32, Raised> {
         if self.native_depth >= NATIVE_DEPTH_MAX {
             return Err(self.stack_overflow_in_native());
         }
         self.native_depth += 1;
         let co = self.co;
         co.non_yieldable.set(co.non_yieldable.get() + 1);
-        let outcome = self.call_to_end(func, nargs);
+        let outcome = self.call_to_end(func, nargs, flags);
         co.non_yieldable.set(co.non_yieldable.get() - 1);
         self.native_depth -= 1;
         outcome?;
@@ -114,15 +124,19 @@ impl State {
         raised
     }
 
-    fn call_to_end(&mut self, func: u32, nargs: u32) -> Result<(), Raised> {
-        let mut outcome = self.drive(Step::Call { func, nargs, ret: Return::to(Continuation::Host, 0) });
+    fn call_to_end(&mut self, func: u32, nargs: u32, flags: u8) -> Result<(), Raised> {
+        let (co, depth) = (self.co, self.depth());
+        let ret = Return { flags, ..Return::to(Continuation::Host, 0) };
+        let mut outcome = self.drive(Step::Call { func, nargs, ret });
         loop {
             outcome = match outcome {
                 Ok(Outcome::Exit) => return Ok(()),
                 Ok(Outcome::Continue) => interp::execute(self),
-                Err(Raised) => match self.unwind()? {
+                // The activation was never entered: the error is its caller's.
+                Err(Raised) if self.co == co && self.depth() == depth => return Err(Raised),
+                Err(Raised) => match self.unwind() {
                     Some(step) => self.drive(step),
-                    None => Ok(Outcome::Continue),
+                    None => return Err(Raised),
                 },
             };
         }
@@ -131,6 +145,13 @@ impl State {
     /// Pushes `f` and `args` above everything in use and calls it: [`State::call`] for Rust code that has the
     /// values at hand. Returns the stack index of the results and their number.
     pub fn call_value(&mut self, f: Value, args: &[Value]) -> Result<(u32, u32), Raised> {
+        let func = self.push_call(f, args)?;
+        let n = self.call(func, args.len() as u32)?;
+        Ok((func, n))
+    }
+
+    /// Puts a function and its arguments above everything in use.
+    fn push_call(&mut self, f: Value, args: &[Value]) -> Result<u32, Raised> {
         let func = self.free_index();
         self.reserve(func + 1 + args.len() as u32)?;
         // SAFETY: room was made above.
@@ -140,8 +161,7 @@ impl State {
                 Value::store(self.slot(func + 1 + i as u32), *v);
             }
         }
-        let n = self.call(func, args.len() as u32)?;
-        Ok((func, n))
+        Ok(func)
     }
 
     /// The first slot above everything in use by the current activation.

@@ -90,7 +90,7 @@ impl State {
             let saved = (self.error, self.error_handled);
             let running = self.rt.heap.is_running();
             self.rt.heap.stop();
-            let called = self.call_value(method, &[object]);
+            let called = self.call_finalizer(method, object);
             if running {
                 self.rt.heap.restart();
             }

@@ -90,11 +90,11 @@ impl State {
     pub fn yield_values(&mut self, args: Args) -> NativeResult {
         let co = self.co;
         if co.non_yieldable.get() > 0 || co == self.main {
-            return Err(if co == self.main {
-                self.raise_text("attempt to yield from outside a coroutine")
+            return Err(self.raise_at(if co == self.main {
+                "attempt to yield from outside a coroutine"
             } else {
-                self.raise_text("attempt to yield across a C-call boundary")
-            });
+                "attempt to yield across a C-call boundary"
+            }));
         }
         let resumer = co.resumer.get().expect("a running coroutine that is not the main one has a resumer");
         self.transfer(resumer, resumer.top.get(), args.base, args.count)?;

@@ -210,9 +210,14 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             pc = pc.offset($i.sd() as isize)
         };
     }
+    // Jumps back; polls before that, while the program counter still tells the registers in use.
     macro_rules! back_edge {
-        ($site:expr) => {{
-            let site: *const LoopSite = (*proto).loops.add($site as usize);
+        ($i:expr) => {{
+            if *st.interrupt.as_ptr() != 0 {
+                saved!(st.poll());
+            }
+            jump!($i);
+            let site: *const LoopSite = (*proto).loops.add($i.bc() as usize);
             let left = (*site).countdown.get().wrapping_sub(1);
             (*site).countdown.set(left);
             if left == 0 {
@@ -220,9 +225,6 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 if st.hot(&*site) != RECORD {
                     return Ok(Outcome::Continue);
                 }
-            }
-            if *st.interrupt.as_ptr() != 0 {
-                saved!(st.poll());
             }
         }};
     }
@@ -502,14 +504,15 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             if $i.b() != 0 { $i.b() as u32 - 1 } else { st.top.offset_from(reg!($i.a() + 1)) as u32 }
         };
     }
+    // Calls the host function at `func`.
     macro_rules! native_call {
-        ($i:expr) => {{
-            let func = reg!($i.a());
-            let nargs = nargs!($i);
+        ($func:expr, $nargs:expr, $wanted:expr) => {{
+            let func: *mut Value = $func;
+            let nargs: u32 = $nargs;
             let native: Gc<crate::runtime::function::Native> = Gc::from_addr(Value::payload_at(func));
             (*st.record).pc = pc;
             let at = st.index_of(func);
-            let args: Args = st.push_native(at, nargs, Return::call($i.c() as i16 - 1))?;
+            let args: Args = st.push_native(at, nargs, Return::call($wanted))?;
             let n = (native.func)(st, args)?;
             if n >= 0 {
                 let wanted = (*st.record).wanted;
@@ -528,7 +531,8 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 if *st.interrupt.as_ptr() != 0 || st.rt.heap.should_collect() {
-                    saved!(st.poll_after_call($i));
+                    let used = if wanted < 0 { n as u32 } else { wanted as u32 };
+                    saved!(st.poll_after_call(at + used));
                 }
             } else {
                 let step = st.step_of(n);
@@ -690,7 +694,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let t: Gc<Table> = Gc::from_addr(env.payload.get());
                     if env.tag.get() == Tag::TABLE.byte() && t.shape.get() == cache.shape.get() {
                         let to = if i.op_unchecked() == Op::SETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
-                        cached_set!(t, cache, to, get!(i.a()));
+                        if cache.nil_is_final.get() || *to.add(cache.slot.get().tag as usize) != 0 {
+                            cached_set!(t, cache, to, get!(i.a()));
+                        } else {
+                            saved!(slow::set_field(st, pc.sub(1) as *mut Instr, env.get(), cache, get!(i.a())));
+                        }
                     } else {
                         generalise!(i, SETENV);
                     }
@@ -1066,8 +1074,8 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     if (0..i.b()).all(|j| Value::tag_at(first.add(j)) == Tag::STRING) {
                         specialise!(i, CONCAT_STR);
                     }
-                    saved!(slow::concat(st, i.a() as u32, i.b() as u32));
-                    safepoint!(slow::live_after(proto, pc, i.a()));
+                    let live = slow::live_after(proto, pc, i.a()) as u32;
+                    saved!(slow::concat(st, i.a() as u32, i.b() as u32, live));
                 }
                 Op::CONCAT_STR => {
                     let first = reg!(i.a());
@@ -1082,8 +1090,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
 
                 Op::JMP => jump!(i),
                 Op::LOOP => {
-                    jump!(i);
-                    back_edge!(i.bc());
+                    back_edge!(i);
                 }
                 Op::JT => {
                     if !Value::tag_at(reg!(i.a())).is_falsy() {
@@ -1186,8 +1193,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         if if step > 0.0 { next <= limit } else { limit <= next } {
                             set!(i.a(), Value::float(next));
                             set!(i.a() + 3, Value::float(next));
-                            jump!(i);
-                            back_edge!(i.bc());
+                            back_edge!(i);
                         }
                     }
                 }
@@ -1200,8 +1206,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             Value::set_payload_at(p.add(1), left - 1);
                             Value::set_payload_at(p, next);
                             set!(i.a() + 3, Value::int(next as i64));
-                            jump!(i);
-                            back_edge!(i.bc());
+                            back_edge!(i);
                         }
                     } else {
                         generalise!(i, FORLOOP);
@@ -1222,8 +1227,12 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         for j in 0..3 {
                             Value::store(p.add(4 + j), Value::load(p.add(j)));
                         }
-                        let func = st.index_of(p.add(4));
-                        saved!(slow::call(st, func, 2, i.c() as i16));
+                        if Value::tag_at(p) == Tag::NATIVE {
+                            native_call!(p.add(4), 2, i.c() as i16);
+                        } else {
+                            let func = st.index_of(p.add(4));
+                            saved!(slow::call(st, func, 2, i.c() as i16));
+                        }
                     }
                 }
                 Op::TFORCALL_NEXT => {
@@ -1246,8 +1255,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     if Value::tag_at(p.add(4)) != Tag::NIL {
                         Value::store(p.add(2), Value::load(p.add(4)));
-                        jump!(i);
-                        back_edge!(i.bc());
+                        back_edge!(i);
                     }
                 }
 
@@ -1282,7 +1290,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         }
                         Tag::NATIVE => {
                             rewrite!(i, CALL_NATIVE);
-                            native_call!(i);
+                            native_call!(func, nargs, wanted);
                         }
                         _ => call!(i, nargs, wanted),
                     }
@@ -1305,8 +1313,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::CALL_NATIVE => {
-                    if Value::tag_at(reg!(i.a())) == Tag::NATIVE {
-                        native_call!(i);
+                    let func = reg!(i.a());
+                    if Value::tag_at(func) == Tag::NATIVE {
+                        native_call!(func, nargs!(i), i.c() as i16 - 1);
                     } else {
                         generalise!(i, CALL);
                     }

@@ -33,7 +33,7 @@ pub struct Variable {
     pub name: Vec<u8>,
     pub value: Value,
     slot: u32,
-    named: bool,
+    settable: bool,
 }
 
 impl Frame {
@@ -148,16 +148,17 @@ impl Frame {
         let live = live.min(self.end.saturating_sub(base));
         if let Some(local) = proto.info.locals_at(pc).nth(register as usize) {
             if (local.register as u32) < live {
-                return Some(self.variable_at(local.name.as_bytes(), base + local.register as u32, true));
+                let slot = base + local.register as u32;
+                return Some(self.variable_at(local.name.as_bytes(), slot, !local.is_hidden()));
             }
-            return Some(Variable { name: local.name.as_bytes().to_vec(), value: Value::NIL, slot: 0, named: false });
+            return Some(Variable { name: local.name.as_bytes().to_vec(), value: Value::NIL, slot: 0, settable: false });
         }
         (register < live).then(|| self.variable_at(b"(temporary)", base + register, false))
     }
 
-    fn variable_at(&self, name: &[u8], slot: u32, named: bool) -> Variable {
+    fn variable_at(&self, name: &[u8], slot: u32, settable: bool) -> Variable {
         let v = self.stack_slot(slot);
-        Variable { name: name.to_vec(), value: v.as_cell().map_or(v, |cell| cell.get()), slot, named }
+        Variable { name: name.to_vec(), value: v.as_cell().map_or(v, |cell| cell.get()), slot, settable }
     }
 }
 
@@ -174,10 +175,10 @@ impl State {
         Some(Frame::new(co, depth, index))
     }
 
-    /// Sets variable `n` of an activation ([`Frame::variable`]) and returns its name. Temporary values of bytecode
-    /// functions cannot be set: instructions rely on what they are.
+    /// Sets variable `n` of an activation ([`Frame::variable`]) and returns its name. Temporary values and loop states
+    /// of bytecode functions cannot be set: instructions rely on what they are.
     pub fn set_variable(&mut self, frame: &Frame, n: i32, v: Value) -> Option<Vec<u8>> {
-        let variable = frame.variable(n).filter(|variable| variable.named)?;
+        let variable = frame.variable(n).filter(|variable| variable.settable)?;
         match frame.stack_slot(variable.slot).as_cell() {
             Some(cell) => self.store_cell(cell, v),
             // SAFETY: the slot of a variable in use. Stacks have no write barrier.

@@ -6,7 +6,7 @@
 //! across it), [`State::call_then`] pushes the callee and continues in another function afterwards, without
 //! native recursion.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 
 use super::state::{Raised, State};
 use crate::runtime::number;
@@ -87,20 +87,21 @@ impl HandleTable {
 /// One value per type, kept for library modules.
 #[derive(Default)]
 pub struct Extensions {
-    values: Vec<Box<dyn Any + Send>>,
+    values: Vec<(TypeId, Box<dyn Any + Send>)>,
 }
 
 impl Extensions {
     /// The value of type `T`, made on first use.
     pub fn get_or_default<T: Any + Send + Default>(&mut self) -> &mut T {
-        let at = match self.values.iter().position(|v| v.is::<T>()) {
+        let id = TypeId::of::<T>();
+        let at = match self.values.iter().position(|v| v.0 == id) {
             Some(at) => at,
             None => {
-                self.values.push(Box::<T>::default());
+                self.values.push((id, Box::<T>::default()));
                 self.values.len() - 1
             }
         };
-        self.values[at].downcast_mut().expect("found by its type")
+        self.values[at].1.downcast_mut().expect("found by its type")
     }
 }
 

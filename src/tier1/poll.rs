@@ -170,20 +170,12 @@ impl State {
         Ok(outcome)
     }
 
-    /// A poll after a host function has returned to the call instruction `i`.
+    /// A poll after a host function has returned to a bytecode function, which uses its slots below `end`.
     #[cold]
     #[inline(never)]
-    pub(super) fn poll_after_call(&mut self, i: Instr) -> Result<Outcome, Raised> {
-        let base = self.frame().base;
-        let mut live = i.a() as u32;
-        if i.op().format().c == Role::Count {
-            live = match i.c() as u32 {
-                0 => self.index_of(self.top) - base,
-                c => live + c - 1,
-            };
-        }
+    pub(super) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
         if self.rt.heap.should_collect() {
-            self.collect_at(live);
+            self.collect_at(end - self.frame().base);
         }
         if self.interrupt.load(Ordering::Relaxed) & !interrupt::FINALIZE != 0 { self.poll() } else { Ok(Outcome::Continue) }
     }

@@ -123,8 +123,11 @@ pub fn arith_numbers(op: Arith, x: Value, y: Value) -> Result<Value, ArithError>
 #[cold]
 #[inline(never)]
 pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Result<Outcome, Raised> {
-    if let (Some(a), Some(b)) = (to_number(x), to_number(y)) {
-        let numbers = x.tag().is_number() && y.tag().is_number();
+    // Bitwise operators do not convert strings.
+    let numbers = x.tag().is_number() && y.tag().is_number();
+    if let (Some(a), Some(b)) = (to_number(x), to_number(y))
+        && (numbers || !op.is_bitwise())
+    {
         match arith_numbers(op, a, b) {
             Ok(v) => {
                 let to = st.frame().base + dest as u32;
@@ -132,9 +135,9 @@ pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Resu
                 unsafe { Value::store(st.slot(to), v) };
                 return Ok(Outcome::Continue);
             }
-            Err(ArithError::DivideByZero) => return Err(zero_error(st, numbers, "attempt to divide by zero")),
-            Err(ArithError::ModuloByZero) => return Err(zero_error(st, numbers, "attempt to perform 'n%0'")),
-            Err(ArithError::NoInteger) if numbers && !has_event(st, op.event(), x, y) => {
+            Err(ArithError::DivideByZero) => return Err(st.raise_at("attempt to perform 'n//0'")),
+            Err(ArithError::ModuloByZero) => return Err(st.raise_at("attempt to perform 'n%%0'")),
+            Err(ArithError::NoInteger) if binary_handler(st, op.event(), x, y).is_nil() => {
                 return Err(message::no_integer(st, x, y));
             }
             Err(ArithError::NoInteger) => {}
@@ -156,10 +159,6 @@ fn zero_error(st: &mut State, numbers: bool, message: &str) -> Raised {
         Ok(v) => st.raise(v),
         Err(raised) => raised,
     }
-}
-
-fn has_event(st: &State, event: Event, x: Value, y: Value) -> bool {
-    !binary_handler(st, event, x, y).is_nil()
 }
 
 fn binary_handler(st: &State, event: Event, x: Value, y: Value) -> Value {
@@ -358,11 +357,16 @@ pub fn get_method(
             unsafe { Value::store(st.slot(to), v) };
             Ok(Outcome::Continue)
         }
-        Chain::Handler(handler, object) => st.call_metamethod(
-            handler,
-            &[object, Value::string(cache.key)],
-            Return::to(Continuation::StoreResult, dest as u64),
-        ),
+        Chain::Handler(handler, object) => {
+            // Both registers are in use while the handler runs.
+            // SAFETY: as above.
+            unsafe { Value::store(st.slot(to), receiver) };
+            st.call_metamethod(
+                handler,
+                &[object, Value::string(cache.key)],
+                Return::to(Continuation::StoreResult, dest as u64),
+            )
+        }
     }
 }
 
@@ -545,11 +549,16 @@ pub fn len(st: &mut State, v: Value, dest: usize) -> Result<Outcome, Raised> {
     st.call_metamethod(handler, &[v, v], Return::to(Continuation::StoreResult, dest as u64))
 }
 
-/// `R[first] = R[first] .. ... .. R[first+n-1]`.
+/// `R[first] = R[first] .. ... .. R[first+n-1]`; a safepoint, after which `live` registers are in use.
 #[inline(never)]
-pub fn concat(st: &mut State, first: u32, n: u32) -> Result<Outcome, Raised> {
+pub fn concat(st: &mut State, first: u32, n: u32, live: u32) -> Result<Outcome, Raised> {
     match st.concat_from(first, n)? {
-        None => Ok(Outcome::Continue),
+        None => {
+            if st.rt.heap.should_collect() {
+                st.collect_at(live);
+            }
+            Ok(Outcome::Continue)
+        }
         Some(step) => st.drive(step),
     }
 }
@@ -687,8 +696,7 @@ pub fn for_prepare(st: &mut State, p: *mut Value) -> Result<bool, Raised> {
         Value::store(p.add(2), Value::float(by));
         Value::store(p.add(3), Value::float(from));
     }
-    // A NaN anywhere makes the loop not run.
-    Ok(if by > 0.0 { from <= to } else { to <= from })
+    Ok(true)
 }
 
 enum Limit {

@@ -38,9 +38,19 @@ impl State {
         frame.aux = if handler { catch::HANDLER } else { catch::PLAIN };
     }
 
-    /// Unwinds to whoever catches the current error: returns what is to be done next, or the error again after
-    /// popping the activation that Rust asked for.
-    pub(super) fn unwind(&mut self) -> Result<Option<Step>, Raised> {
+    /// Unwinds to whoever catches the current error: returns what is to be done next, or nothing after popping the
+    /// activation that Rust asked for.
+    pub(super) fn unwind(&mut self) -> Option<Step> {
+        // Catching may itself raise an error, which then takes the place of the first.
+        loop {
+            match self.unwind_once() {
+                Ok(step) => return step,
+                Err(Raised) => {}
+            }
+        }
+    }
+
+    fn unwind_once(&mut self) -> Result<Option<Step>, Raised> {
         self.pending = None;
         if !self.error_handled {
             self.error_handled = true;
@@ -60,13 +70,9 @@ impl State {
                 self.close_for_host(from);
                 self.pop_record();
                 self.shrink_reserve();
-                Err(Raised)
+                Ok(None)
             }
-            Catcher::Resumer => match self.fail_coroutine() {
-                Ok(step) => Ok(Some(step)),
-                // Raised again in the resumer. Coroutines do not nest deeper than native calls may.
-                Err(Raised) => self.unwind(),
-            },
+            Catcher::Resumer => self.fail_coroutine().map(Some),
         }
     }
 
@@ -111,7 +117,7 @@ impl State {
                 }
                 return;
             }
-            if record.continuation == Continuation::Coroutine {
+            if record.continuation == Continuation::Coroutine || record.flags & record_flags::FINALIZER != 0 {
                 return;
             }
             depth -= 1;

@@ -83,6 +83,7 @@ macro_rules! instructions {
         /// An opcode.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[allow(non_camel_case_types, reason = "opcodes are written as in the manual")]
+        #[allow(rustdoc::broken_intra_doc_links, reason = "brackets are registers, not links")]
         #[repr(u8)]
         pub enum Op { $( $(#[doc = $doc])+ $name ),* }
 

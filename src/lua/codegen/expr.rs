@@ -1,6 +1,6 @@
 //! Expressions.
 
-use super::Generator;
+use super::{Generator, instr};
 use crate::bytecode::Op;
 use crate::bytecode::builder::JumpList;
 use crate::lua::StrId;
@@ -385,7 +385,9 @@ impl Generator<'_> {
         match self.field(name) {
             Some(field) => {
                 self.f.free = start;
-                self.emit(Op::SELF, start, receiver, 0, field);
+                // SELF writes both registers before it calls a metamethod.
+                let self_ = instr(Op::SELF, start, receiver, 0, field);
+                self.f.builder.emit(self_, start + 2);
             }
             None => {
                 self.settle(Operand::Register(receiver), start);

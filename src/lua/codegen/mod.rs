@@ -325,7 +325,7 @@ impl Generator<'_> {
             self.f.builder.end_local(local);
         }
         if self.f.closes {
-            self.f.free = self.f.free.min(self.f.joined);
+            // A jump may have skipped the last variables, but what is to be closed stays in use.
             self.emit(Op::CLOSE, scope.free, 0, 0, 0);
         }
         self.f.named.truncate(scope.named);

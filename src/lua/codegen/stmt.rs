@@ -249,7 +249,10 @@ impl Generator<'_> {
     }
 
     fn label(&mut self, label: LabelId) {
-        self.f.joined = self.f.joined.min(self.scope_end(label));
+        // At the end of a block, jumps may have skipped the declarations of its last variables.
+        if (self.chunk[label].in_scope as usize) < self.f.named.len() {
+            self.f.joined = self.f.joined.min(self.scope_end(label));
+        }
         let target = self.here();
         let state = &mut self.labels[label.index()];
         state.target = Some(target);

@@ -21,7 +21,7 @@ fn check(source: &str, expected: &str) {
 #[test]
 fn limits_are_errors() {
     let mut rt = Runtime::new().expect("memory suffices");
-    let nested = format!("local t = {}{}", "{1, ".repeat(180), "}".repeat(180));
+    let nested = format!("local t = {}{}", "{1, ".repeat(90), "}".repeat(90));
     assert!(compile(&mut rt, nested.as_bytes(), b"=t", 0).is_ok());
     let wide = format!("return f({})", vec!["x"; 260].join(", "));
     let error = compile(&mut rt, wide.as_bytes(), b"=t", 0).err();
