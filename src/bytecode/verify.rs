@@ -68,7 +68,11 @@ pub struct VerifyError {
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid bytecode in the function of line {}", self.line_defined)?;
+        write!(
+            f,
+            "invalid bytecode in the function of line {}",
+            self.line_defined
+        )?;
         if let Some(pc) = self.pc {
             write!(f, ", instruction {pc}")?;
         }
@@ -83,7 +87,11 @@ impl std::error::Error for VerifyError {}
 pub fn verify(proto: &Proto) -> Result<(), VerifyError> {
     let mut pending: Vec<&Proto> = vec![proto];
     while let Some(proto) = pending.pop() {
-        Verifier { proto, info: &proto.info }.run()?;
+        Verifier {
+            proto,
+            info: &proto.info,
+        }
+        .run()?;
         pending.extend(proto.info.protos.iter().map(|p: &Gc<Proto>| &**p));
     }
     Ok(())
@@ -137,7 +145,9 @@ impl Set {
     /// The registers that are `n` (1 to 63) below those of the set.
     fn down(&self, n: usize) -> Set {
         let word = |i: usize| self.0.get(i).copied().unwrap_or(0);
-        Set(std::array::from_fn(|i| word(i) >> n | word(i + 1) << (64 - n)))
+        Set(std::array::from_fn(|i| {
+            word(i) >> n | word(i + 1) << (64 - n)
+        }))
     }
 
     fn first(&self) -> Option<usize> {
@@ -232,13 +242,18 @@ struct Verifier<'a> {
 
 impl Verifier<'_> {
     fn run(&self) -> Result<(), VerifyError> {
-        self.check_rest().map_err(|message| self.error(None, message))?;
+        self.check_rest()
+            .map_err(|message| self.error(None, message))?;
         self.check_instructions()?;
         self.check_paths()
     }
 
     fn error(&self, pc: Option<usize>, message: String) -> VerifyError {
-        VerifyError { line_defined: self.info.line_defined, pc: pc.map(|pc| pc as u32), message }
+        VerifyError {
+            line_defined: self.info.line_defined,
+            pc: pc.map(|pc| pc as u32),
+            message,
+        }
     }
 
     fn registers(&self) -> usize {
@@ -250,27 +265,60 @@ impl Verifier<'_> {
         let len = info.code.len();
         ensure!(len != 0, "no code");
         ensure!(len <= i32::MAX as usize, "too much code");
-        ensure!(self.registers() <= Instr::MAX_REGISTERS, "too many registers");
-        ensure!(self.proto.params as usize <= self.registers(), "more parameters than registers");
+        ensure!(
+            self.registers() <= Instr::MAX_REGISTERS,
+            "too many registers"
+        );
+        ensure!(
+            self.proto.params as usize <= self.registers(),
+            "more parameters than registers"
+        );
         let flags = proto_flags::VARARG | proto_flags::BUILTIN | proto_flags::NO_YIELD;
         ensure!(self.proto.flags & !flags == 0, "unknown flags");
         ensure!(info.live.len() == len, "live counts do not match the code");
-        ensure!(info.live.iter().all(|&n| n as usize <= self.registers()), "a live count exceeds the registers");
-        ensure!(info.captured.len() <= u8::MAX as usize, "too many captured variables");
+        ensure!(
+            info.live.iter().all(|&n| n as usize <= self.registers()),
+            "a live count exceeds the registers"
+        );
+        ensure!(
+            info.captured.len() <= u8::MAX as usize,
+            "too many captured variables"
+        );
         for (i, v) in info.constants.iter().enumerate() {
-            let plain = matches!(v.tag(), Tag::NIL | Tag::FALSE | Tag::TRUE | Tag::INT | Tag::FLOAT | Tag::STRING);
-            ensure!(plain, "constant {i} is not nil, a boolean, a number or a string");
+            let plain = matches!(
+                v.tag(),
+                Tag::NIL | Tag::FALSE | Tag::TRUE | Tag::INT | Tag::FLOAT | Tag::STRING
+            );
+            ensure!(
+                plain,
+                "constant {i} is not nil, a boolean, a number or a string"
+            );
         }
         for (i, cache) in info.fields.iter().enumerate() {
-            ensure!(cache.key.is_short(), "the key of field cache {i} is too long");
+            ensure!(
+                cache.key.is_short(),
+                "the key of field cache {i} is too long"
+            );
         }
         for (i, local) in info.locals.iter().enumerate() {
-            ensure!(local.start <= local.end && local.end as usize <= len, "the extent of local {i} is not in the code");
-            ensure!((local.register as usize) < self.registers(), "local {i} has no register");
+            ensure!(
+                local.start <= local.end && local.end as usize <= len,
+                "the extent of local {i} is not in the code"
+            );
+            ensure!(
+                (local.register as usize) < self.registers(),
+                "local {i} has no register"
+            );
         }
         let runs = info.lines.runs();
-        ensure!(runs.is_sorted_by(|a, b| a.0 < b.0), "lines are not in order");
-        ensure!(runs.last().is_none_or(|run| (run.0 as usize) < len), "lines beyond the code");
+        ensure!(
+            runs.is_sorted_by(|a, b| a.0 < b.0),
+            "lines are not in order"
+        );
+        ensure!(
+            runs.last().is_none_or(|run| (run.0 as usize) < len),
+            "lines beyond the code"
+        );
         Ok(())
     }
 
@@ -285,19 +333,32 @@ impl Verifier<'_> {
             loops: vec![false; info.loops.len()],
         };
         for (pc, &i) in info.code.iter().enumerate() {
-            self.check_instruction(pc, i, &mut users).map_err(|message| self.error(Some(pc), message))?;
+            self.check_instruction(pc, i, &mut users)
+                .map_err(|message| self.error(Some(pc), message))?;
         }
         Ok(())
     }
 
     fn check_instruction(&self, pc: usize, i: Instr, users: &mut Users) -> Check {
         let info = self.info;
-        ensure!((i.opcode() as usize) < Op::ALL.len(), "unknown opcode {}", i.opcode());
+        ensure!(
+            (i.opcode() as usize) < Op::ALL.len(),
+            "unknown opcode {}",
+            i.opcode()
+        );
         let op = i.op();
-        ensure!(op.general() == op, "{} is a specialised instruction", op.name());
+        ensure!(
+            op.general() == op,
+            "{} is a specialised instruction",
+            op.name()
+        );
         let format = op.format();
         let wide_b = matches!(format.b, Role::Loop | Role::Constant | Role::Imm);
-        for (name, role, operand) in [("a", format.a, i.a()), ("b", format.b, i.b()), ("c", format.c, i.c())] {
+        for (name, role, operand) in [
+            ("a", format.a, i.a()),
+            ("b", format.b, i.b()),
+            ("c", format.c, i.c()),
+        ] {
             match role {
                 Role::None if name == "c" && wide_b => {}
                 Role::None => ensure!(operand == 0, "operand {name} is not used, but not zero"),
@@ -308,12 +369,19 @@ impl Verifier<'_> {
                 Role::Def | Role::Use | Role::Cell | Role::DefCell | Role::Group => {
                     ensure!(operand < self.registers(), "no register {operand}");
                 }
-                Role::Captured => ensure!(operand < info.captured.len(), "no captured variable {operand}"),
+                Role::Captured => ensure!(
+                    operand < info.captured.len(),
+                    "no captured variable {operand}"
+                ),
                 Role::Loop => {
                     let shared = i.bc() == SHARED_LOOP_SITE;
                     users.claim("loop site", |u| &mut u.loops, i.bc() as usize, shared)?;
                 }
-                Role::Constant => ensure!((i.bc() as usize) < info.constants.len(), "no constant {}", i.bc()),
+                Role::Constant => ensure!(
+                    (i.bc() as usize) < info.constants.len(),
+                    "no constant {}",
+                    i.bc()
+                ),
                 Role::Count | Role::Imm => {}
             }
         }
@@ -329,7 +397,10 @@ impl Verifier<'_> {
             Wide::Jump => {
                 let back = matches!(op, Op::LOOP | Op::FORLOOP | Op::TFORLOOP);
                 ensure!(back == (i.sd() < 0), "a jump in the wrong direction");
-                ensure!(jump_target(pc, i) < info.code.len(), "a jump out of the code");
+                ensure!(
+                    jump_target(pc, i) < info.code.len(),
+                    "a jump out of the code"
+                );
             }
             Wide::Field => users.claim("field cache", |u| &mut u.fields, d, false)?,
             Wide::Call => users.claim("call site", |u| &mut u.calls, d, false)?,
@@ -337,7 +408,10 @@ impl Verifier<'_> {
             Wide::Proto => ensure!(d < info.protos.len(), "no nested prototype {d}"),
         }
         self.check_group(op, i)?;
-        ensure!(ends(op) || pc + 1 < info.code.len(), "control runs off the end");
+        ensure!(
+            ends(op) || pc + 1 < info.code.len(),
+            "control runs off the end"
+        );
         Ok(())
     }
 
@@ -365,12 +439,19 @@ impl Verifier<'_> {
             Op::TAILCALL => a + b.max(1),
             Op::RETURN => a + b.saturating_sub(1),
             Op::VARARG => {
-                ensure!(self.proto.flags & proto_flags::VARARG != 0, "the function takes no extra arguments");
+                ensure!(
+                    self.proto.flags & proto_flags::VARARG != 0,
+                    "the function takes no extra arguments"
+                );
                 a + c.saturating_sub(1)
             }
             _ => return Ok(()),
         };
-        ensure!(end <= self.registers(), "no register {}", end.saturating_sub(1));
+        ensure!(
+            end <= self.registers(),
+            "no register {}",
+            end.saturating_sub(1)
+        );
         Ok(())
     }
 
@@ -387,11 +468,16 @@ impl Verifier<'_> {
             }
         }
         let scopes = self.assignable();
-        let first = Facts { values: Set::below(self.proto.params as usize), ..Facts::default() };
+        let first = Facts {
+            values: Set::below(self.proto.params as usize),
+            ..Facts::default()
+        };
         known[0] = Some(Box::new((first, true)));
         let mut pending = BinaryHeap::from([Reverse(0)]);
         while let Some(Reverse(start)) = pending.pop() {
-            let Some((facts, true)) = known[start].as_deref_mut().map(|k| (k.0, std::mem::replace(&mut k.1, false)))
+            let Some((facts, true)) = known[start]
+                .as_deref_mut()
+                .map(|k| (k.0, std::mem::replace(&mut k.1, false)))
             else {
                 continue;
             };
@@ -405,8 +491,13 @@ impl Verifier<'_> {
                 if let Some((_, assignable)) = scope.checked_sub(1).map(|i| &scopes[i]) {
                     facts.expose(assignable);
                 }
-                let after = self.step(pc, facts).map_err(|message| self.error(Some(pc), message))?;
-                for (to, facts) in [(jump_target(pc, code[pc]), after.jump), (pc + 1, after.next)] {
+                let after = self
+                    .step(pc, facts)
+                    .map_err(|message| self.error(Some(pc), message))?;
+                for (to, facts) in [
+                    (jump_target(pc, code[pc]), after.jump),
+                    (pc + 1, after.next),
+                ] {
                     let Some(facts) = facts else { continue };
                     if to == pc + 1 && !meets[to] {
                         here = Some(facts);
@@ -417,7 +508,12 @@ impl Verifier<'_> {
                         Some(old) => match old.0.join(&facts) {
                             Some(joined) if joined == old.0 => continue,
                             Some(joined) => joined,
-                            None => return Err(self.error(Some(to), "an open list on some paths only".to_string())),
+                            None => {
+                                return Err(self.error(
+                                    Some(to),
+                                    "an open list on some paths only".to_string(),
+                                ));
+                            }
                         },
                     };
                     known[to] = Some(Box::new((joined, true)));
@@ -443,7 +539,11 @@ impl Verifier<'_> {
         let mut sets: Vec<(usize, Set)> = Vec::new();
         for (pc, register, change) in events {
             count[register] += change;
-            if count[register] > 0 { set.insert(register) } else { set.remove(register) }
+            if count[register] > 0 {
+                set.insert(register)
+            } else {
+                set.remove(register)
+            }
             match sets.last_mut() {
                 Some(last) if last.0 == pc => last.1 = set,
                 _ => sets.push((pc, set)),
@@ -465,17 +565,23 @@ impl Verifier<'_> {
             }
         }
         let takes_open = b == 0 && matches!(op, Op::CALL | Op::TAILCALL | Op::RETURN | Op::SETLIST);
-        ensure!(takes_open == before.open.is_some(), "{}", if takes_open {
-            "no open list to take"
-        } else {
-            "an open list is not taken"
-        });
+        ensure!(
+            takes_open == before.open.is_some(),
+            "{}",
+            if takes_open {
+                "no open list to take"
+            } else {
+                "an open list is not taken"
+            }
+        );
 
         let mut after = before;
         after.open = None;
         if stops(op) {
             let live = self.info.live[pc] as usize;
-            let mut unwritten = Set::below(live).without(&before.values).without(&before.cells);
+            let mut unwritten = Set::below(live)
+                .without(&before.values)
+                .without(&before.cells);
             if op == Op::SELF {
                 // The receiver is put into its place before a metamethod is called, and must survive that.
                 ensure!(live >= a + 2, "the receiver does not count as live");
@@ -485,10 +591,15 @@ impl Verifier<'_> {
                 unwritten.truncate(a);
             }
             if let Some(r) = unwritten.first() {
-                return Err(format!("register {r} counts as live, but may not be initialised"));
+                return Err(format!(
+                    "register {r} counts as live, but may not be initialised"
+                ));
             }
             if let Some(r) = before.marked.last() {
-                ensure!(r < live, "register {r} has to be closed, but does not count as live");
+                ensure!(
+                    r < live,
+                    "register {r} has to be closed, but does not count as live"
+                );
             }
             after.truncate(live);
         }
@@ -515,7 +626,10 @@ impl Verifier<'_> {
                 self.define(&mut after, a + 1)?;
             }
             Op::SETLIST => {
-                ensure!(before.tables.has(a), "register {a} may not hold a new table");
+                ensure!(
+                    before.tables.has(a),
+                    "register {a} may not hold a new table"
+                );
                 let end = before.open.unwrap_or(a + 1 + b);
                 ensure!(end > a, "the open list lies below the table");
                 self.values(&before, a + 1, end)?;
@@ -571,7 +685,10 @@ impl Verifier<'_> {
                 self.arguments(&before, i)?;
                 self.call(&mut after, a, 0)?;
                 let follows = self.info.code.get(pc + 1);
-                ensure!(follows == Some(&Instr::new(Op::RETURN, a as u8, 0, 0, 0)), "no RETURN of the results follows");
+                ensure!(
+                    follows == Some(&Instr::new(Op::RETURN, a as u8, 0, 0, 0)),
+                    "no RETURN of the results follows"
+                );
             }
             Op::RETURN => {
                 let end = before.open.unwrap_or((a + b).saturating_sub(1));
@@ -584,10 +701,16 @@ impl Verifier<'_> {
                     match var.source {
                         CellSource::Register(r) => {
                             let r = r as usize;
-                            ensure!(r < self.registers() && before.cells.has(r), "register {r} may not hold a cell");
+                            ensure!(
+                                r < self.registers() && before.cells.has(r),
+                                "register {r} may not hold a cell"
+                            );
                         }
                         CellSource::Captured(n) => {
-                            ensure!((n as usize) < self.info.captured.len(), "no captured variable {n}");
+                            ensure!(
+                                (n as usize) < self.info.captured.len(),
+                                "no captured variable {n}"
+                            );
                         }
                     }
                 }
@@ -618,7 +741,10 @@ impl Verifier<'_> {
     }
 
     fn define(&self, facts: &mut Facts, r: usize) -> Check {
-        ensure!(!facts.marked.has(r), "register {r} is written before it is closed");
+        ensure!(
+            !facts.marked.has(r),
+            "register {r} is written before it is closed"
+        );
         facts.write(r);
         Ok(())
     }
@@ -631,7 +757,10 @@ impl Verifier<'_> {
     }
 
     fn mark(&self, facts: &mut Facts, r: usize) -> Check {
-        ensure!(facts.marked.last().is_none_or(|last| last < r), "variables to be closed are not in ascending order");
+        ensure!(
+            facts.marked.last().is_none_or(|last| last < r),
+            "variables to be closed are not in ascending order"
+        );
         facts.marked.insert(r);
         Ok(())
     }
@@ -663,7 +792,10 @@ fn jump_target(pc: usize, i: Instr) -> usize {
 
 /// Whether control never goes on behind the instruction.
 fn ends(op: Op) -> bool {
-    matches!(op, Op::JMP | Op::LOOP | Op::TFORPREP | Op::RETURN | Op::RETURN0 | Op::RETURN1)
+    matches!(
+        op,
+        Op::JMP | Op::LOOP | Op::TFORPREP | Op::RETURN | Op::RETURN0 | Op::RETURN1
+    )
 }
 
 /// Which caches have a user.
@@ -675,7 +807,13 @@ struct Users {
 }
 
 impl Users {
-    fn claim(&mut self, what: &str, of: impl Fn(&mut Users) -> &mut Vec<bool>, index: usize, shared: bool) -> Check {
+    fn claim(
+        &mut self,
+        what: &str,
+        of: impl Fn(&mut Users) -> &mut Vec<bool>,
+        index: usize,
+        shared: bool,
+    ) -> Check {
         let Some(used) = of(self).get_mut(index) else {
             return Err(format!("no {what} {index}"));
         };
@@ -728,7 +866,18 @@ mod sweep {
             let text = std::fs::read(f).unwrap();
             match crate::lua::codegen::compile(&mut rt, &text, b"=x", 0) {
                 Ok(p) => {
-                    if let Err(e) = super::verify(&p) { println!("{f}: {e}"); let mut s = String::new(); let mut q = vec![p]; while let Some(p) = q.pop() { q.extend(p.info.protos.iter().copied()); if p.info.line_defined == e.line_defined { listing::list(p, &mut s).unwrap(); } } println!("{s}"); }
+                    if let Err(e) = super::verify(&p) {
+                        println!("{f}: {e}");
+                        let mut s = String::new();
+                        let mut q = vec![p];
+                        while let Some(p) = q.pop() {
+                            q.extend(p.info.protos.iter().copied());
+                            if p.info.line_defined == e.line_defined {
+                                listing::list(p, &mut s).unwrap();
+                            }
+                        }
+                        println!("{s}");
+                    }
                 }
                 Err(e) => println!("{f}: {e:?}"),
             }
