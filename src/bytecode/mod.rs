@@ -3,8 +3,8 @@
 pub mod builder;
 pub mod cache;
 pub mod lines;
-pub mod names;
 pub mod listing;
+pub mod names;
 mod proto;
 pub mod source;
 pub mod verify;
