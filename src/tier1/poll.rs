@@ -52,7 +52,9 @@ impl State {
             return self.recording.active;
         }
         site.attempts.set(attempts + 1);
-        self.counters.hot_places += 1;
+        if attempts == 0 {
+            self.counters.hot_places += 1;
+        }
         self.counters.recordings += 1;
         self.recording.steps.clear();
         self.recording.start = Some((self.frame().pc, self.depth()));
