@@ -153,7 +153,7 @@ fn run() -> std::result::Result<(), Failed> {
     let succeeded = main.and_then(|main| main.call::<bool>(())).map_err(complain)?;
     if stats {
         let statistics = vm.statistics().map_err(complain)?;
-        show(io::stderr(), statistics);
+        show(io::stderr(), statistics.to_string().trim_end());
     }
     // Runs the finalizers, which may print, and writes what is still to be written.
     drop(vm);
