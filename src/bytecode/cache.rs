@@ -179,7 +179,8 @@ pub struct TableSite {
 pub struct LoopSite {
     /// Passes until the next attempt.
     pub countdown: Cell<u32>,
-    /// Failed or abandoned attempts; each doubles the distance to the next.
+    /// How often the countdown has begun: 0 before the first pass, then one more than there were attempts. Each
+    /// attempt doubles the distance to the next.
     pub attempts: Cell<u16>,
     pub spare: u16,
     /// The executor to enter, owned by tier 2.

@@ -47,12 +47,20 @@ impl State {
     #[inline(never)]
     pub(super) fn hot(&mut self, site: &LoopSite) -> bool {
         let attempts = site.attempts.get();
-        site.countdown.set(self.hot_threshold.max(1).checked_shl(attempts as u32 + 1).unwrap_or(u32::MAX));
-        if self.recording.active || attempts >= ATTEMPTS_MAX {
+        let passes = (self.hot_threshold.max(1) as u64) << attempts;
+        site.countdown.set(u32::try_from(passes).unwrap_or(u32::MAX));
+        if attempts == 0 {
+            // The place is new: all that it needed was its first countdown.
+            site.attempts.set(1);
+            return self.recording.active;
+        }
+        if self.recording.active || attempts > ATTEMPTS_MAX {
             return self.recording.active;
         }
         site.attempts.set(attempts + 1);
-        self.counters.hot_places += 1;
+        if attempts == 1 {
+            self.counters.hot_places += 1;
+        }
         self.counters.recordings += 1;
         self.recording.steps.clear();
         self.recording.start = Some((self.frame().pc, self.depth()));

@@ -8,6 +8,7 @@ use std::alloc::{self, Layout};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::statistics::Counters;
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::{CallRecord, Coroutine, Status};
@@ -44,18 +45,6 @@ pub mod interrupt {
     /// The collector wants to run.
     pub use crate::heap::COLLECT;
 
-}
-
-/// What the host has set up, and counters of what the VM did.
-#[derive(Default, Clone, Debug)]
-pub struct Counters {
-    pub collections: u64,
-    pub specialised: u64,
-    pub despecialised: u64,
-    pub field_misses: u64,
-    pub recordings: u64,
-    pub recorded_steps: u64,
-    pub hot_places: u64,
 }
 
 /// The state of a VM.
