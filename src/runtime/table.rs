@@ -9,6 +9,8 @@ use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 use std::ptr::{self, NonNull};
 
+use smallvec::SmallVec;
+
 use super::Runtime;
 use super::array::ArrayKind;
 use super::assumption::Assumption;
@@ -250,6 +252,23 @@ impl Runtime {
         };
         if array_cap > 0 {
             self.set_array_cap(t, array_cap)?;
+        }
+        Ok(t)
+    }
+
+    /// A table with these fields, whose keys are short and all different. It gets a shape that no other table has
+    /// come to: for tables of which a VM has one.
+    pub fn new_table_with(&mut self, fields: &[(Gc<Str>, Value)]) -> Result<Gc<Table>, OutOfMemory> {
+        let keys: SmallVec<[Gc<Str>; 32]> = fields.iter().map(|field| field.0).collect();
+        let shape = self.shapes.with_keys(&keys)?;
+        let t = self.new_table(self.shapes.root_for(fields.len() as u32), 0)?;
+        let overflow = self.shapes.overflow_cap(shape) as usize;
+        if overflow > 0 {
+            t.overflow.set(self.heap.alloc(9 * overflow)?.as_ptr());
+        }
+        t.shape.set(shape);
+        for (slot, &(_, v)) in fields.iter().enumerate() {
+            t.put_slot(self.shapes.slot_location(shape, slot as u32), v);
         }
         Ok(t)
     }

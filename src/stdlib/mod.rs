@@ -22,8 +22,11 @@ mod utf8_codec;
 
 use std::ops::BitOr;
 
+use smallvec::SmallVec;
+
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
+use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
 use crate::tier1::{Args, NativeFn, Raised, State};
@@ -90,13 +93,28 @@ pub fn open(st: &mut State, libraries: Libraries) -> Result<(), Raised> {
     Ok(())
 }
 
-/// A table of host functions.
-pub fn library(st: &mut State, functions: &[(&str, NativeFn)]) -> Result<Gc<Table>, Raised> {
-    let root = st.rt.shapes.root_for(functions.len() as u32);
-    let made = st.rt.new_table(root, 0);
-    let t = st.check_memory(made)?;
-    register(st, t, functions)?;
-    Ok(t)
+/// A table of host functions and other fields.
+pub fn library(
+    st: &mut State,
+    functions: &[(&str, NativeFn)],
+    others: &[(&str, Value)],
+) -> Result<Gc<Table>, Raised> {
+    let mut fields = SmallVec::<[_; 32]>::new();
+    for (name, f) in functions {
+        let f = st.rt.new_native(*f, &[]);
+        let f = st.check_memory(f)?;
+        fields.push((field_name(st, name)?, Value::native(f)));
+    }
+    for (name, v) in others {
+        fields.push((field_name(st, name)?, *v));
+    }
+    let made = st.rt.new_table_with(&fields);
+    st.check_memory(made)
+}
+
+fn field_name(st: &mut State, name: &str) -> Result<Gc<Str>, Raised> {
+    let name = st.rt.new_string(name.as_bytes());
+    st.check_memory(name)
 }
 
 /// Adds host functions to a table.
@@ -111,8 +129,7 @@ fn register(st: &mut State, t: Gc<Table>, functions: &[(&str, NativeFn)]) -> Res
 
 /// Sets a field of a fresh table.
 pub fn set_field(st: &mut State, t: Gc<Table>, name: &str, v: Value) -> Result<(), Raised> {
-    let key = st.rt.new_string(name.as_bytes());
-    let key = st.check_memory(key)?;
+    let key = field_name(st, name)?;
     let stored = st.rt.init_str(t, key, v);
     st.check_store(stored)
 }
