@@ -27,7 +27,10 @@ enum Origin {
 
 impl Name {
     fn new(kind: &'static str, name: &[u8]) -> Name {
-        Name { kind, name: c_string(name).to_vec() }
+        Name {
+            kind,
+            name: c_string(name).to_vec(),
+        }
     }
 
     fn of(kind: &'static str, name: Option<Gc<Str>>) -> Name {
@@ -43,12 +46,17 @@ pub fn c_string(s: &[u8]) -> &[u8] {
 impl ProtoInfo {
     /// The local in scope at `pc` that lives in `register`.
     pub fn local_name(&self, pc: usize, register: usize) -> Option<Gc<Str>> {
-        self.locals_at(pc).filter(|local| local.register as usize == register).last().map(|local| local.name)
+        self.locals_at(pc)
+            .filter(|local| local.register as usize == register)
+            .last()
+            .map(|local| local.name)
     }
 
     /// The locals in scope at `pc`, in order of declaration.
     pub fn locals_at(&self, pc: usize) -> impl Iterator<Item = &LocalVar> {
-        self.locals.iter().filter(move |local| local.start as usize <= pc && pc < local.end as usize)
+        self.locals
+            .iter()
+            .filter(move |local| local.start as usize <= pc && pc < local.end as usize)
     }
 
     /// The name of the captured variable `index`.
@@ -68,11 +76,24 @@ impl ProtoInfo {
         Some(match i.op().general() {
             Op::GETENV => {
                 let table = self.captured_name(i.b());
-                Name::of(if table.name == b"_ENV" { "global" } else { "field" }, Some(key()))
+                Name::of(
+                    if table.name == b"_ENV" {
+                        "global"
+                    } else {
+                        "field"
+                    },
+                    Some(key()),
+                )
             }
             Op::GETFIELD => Name::of(self.field_kind(at, i.b()), Some(key())),
             Op::GETINDEX => match self.origin(at, i.c()) {
-                Origin::Named(Name { kind: "constant", name }) => Name { kind: self.field_kind(at, i.b()), name },
+                Origin::Named(Name {
+                    kind: "constant",
+                    name,
+                }) => Name {
+                    kind: self.field_kind(at, i.b()),
+                    name,
+                },
                 _ => Name::new(self.field_kind(at, i.b()), b"?"),
             },
             // Lua has an instruction for small indices only, and cannot name others.
@@ -90,7 +111,12 @@ impl ProtoInfo {
             Op::CALL | Op::TAILCALL => return self.register_name(pc, i.a()),
             Op::TFORCALL => return Some(Name::new("for iterator", b"for iterator")),
             Op::GETENV | Op::GETFIELD | Op::SELF | Op::GETINDEX | Op::GETINT => "index",
-            Op::SETENV | Op::SETFIELD | Op::SETFIELDK | Op::SETINDEX | Op::SETINDEXK | Op::SETINT => "newindex",
+            Op::SETENV
+            | Op::SETFIELD
+            | Op::SETFIELDK
+            | Op::SETINDEX
+            | Op::SETINDEXK
+            | Op::SETINT => "newindex",
             Op::ADD | Op::ADDK => "add",
             Op::SUB | Op::SUBK => "sub",
             Op::MUL | Op::MULK => "mul",
@@ -163,7 +189,10 @@ impl ProtoInfo {
     /// Whether fields of the table in `register` are global variables.
     fn field_kind(&self, pc: usize, register: usize) -> &'static str {
         match self.origin(pc, register) {
-            Origin::Named(Name { kind: "local" | "upvalue", name }) if name == b"_ENV" => "global",
+            Origin::Named(Name {
+                kind: "local" | "upvalue",
+                name,
+            }) if name == b"_ENV" => "global",
             _ => "field",
         }
     }

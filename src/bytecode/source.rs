@@ -53,9 +53,6 @@ mod tests {
         assert_eq!(id(&format!("@{long}")), format!("...{}", &long[44..]));
         assert_eq!(id(&long), format!("[string \"{}...\"]", &long[..45]));
         assert_eq!(id(&long[..44]), format!("[string \"{}\"]", &long[..44]));
-        assert_eq!(
-            id(&long[..45]),
-            format!("[string \"{}...\"]", &long[..45])
-        );
+        assert_eq!(id(&long[..45]), format!("[string \"{}...\"]", &long[..45]));
     }
 }

@@ -11,7 +11,8 @@
 //! - Registers and groups of registers lie below [`Proto::registers`]; constants, captured variables, caches and
 //!   nested prototypes exist; `Number` constants are numbers; operands that are not used are zero.
 //! - Every field cache, call site, table site and loop site belongs to one instruction, since what one learns is
-//!   wrong for another. Only the loop site 65535 may be shared: it serves all loops beyond the 65535th.
+//!   wrong for another. Only the last loop site, 65535, may be shared; what runs loops as machine code must not rely
+//!   on it.
 //! - Jumps lead to an instruction of the function; `LOOP`, `FORLOOP` and `TFORLOOP` lead backwards and no others
 //!   do, so every cycle polls. Control cannot run off the end.
 //!
@@ -53,7 +54,7 @@ use super::{CellSource, Instr, Op, Proto, ProtoInfo, proto_flags};
 use crate::runtime::object::Gc;
 use crate::runtime::value::Tag;
 
-/// The loop site that may be shared; executors are never attached to it.
+/// The loop site that may be shared, by all loops beyond those that have one of their own.
 pub const SHARED_LOOP_SITE: u16 = u16::MAX;
 
 /// Why a prototype is rejected.
@@ -68,7 +69,11 @@ pub struct VerifyError {
 
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid bytecode in the function of line {}", self.line_defined)?;
+        write!(
+            f,
+            "invalid bytecode in the function of line {}",
+            self.line_defined
+        )?;
         if let Some(pc) = self.pc {
             write!(f, ", instruction {pc}")?;
         }
@@ -83,7 +88,11 @@ impl std::error::Error for VerifyError {}
 pub fn verify(proto: &Proto) -> Result<(), VerifyError> {
     let mut pending: Vec<&Proto> = vec![proto];
     while let Some(proto) = pending.pop() {
-        Verifier { proto, info: &proto.info }.run()?;
+        Verifier {
+            proto,
+            info: &proto.info,
+        }
+        .run()?;
         pending.extend(proto.info.protos.iter().map(|p: &Gc<Proto>| &**p));
     }
     Ok(())
@@ -137,7 +146,9 @@ impl Set {
     /// The registers that are `n` (1 to 63) below those of the set.
     fn down(&self, n: usize) -> Set {
         let word = |i: usize| self.0.get(i).copied().unwrap_or(0);
-        Set(std::array::from_fn(|i| word(i) >> n | word(i + 1) << (64 - n)))
+        Set(std::array::from_fn(|i| {
+            word(i) >> n | word(i + 1) << (64 - n)
+        }))
     }
 
     fn first(&self) -> Option<usize> {
@@ -232,13 +243,18 @@ struct Verifier<'a> {
 
 impl Verifier<'_> {
     fn run(&self) -> Result<(), VerifyError> {
-        self.check_rest().map_err(|message| self.error(None, message))?;
+        self.check_rest()
+            .map_err(|message| self.error(None, message))?;
         self.check_instructions()?;
         self.check_paths()
     }
 
     fn error(&self, pc: Option<usize>, message: String) -> VerifyError {
-        VerifyError { line_defined: self.info.line_defined, pc: pc.map(|pc| pc as u32), message }
+        VerifyError {
+            line_defined: self.info.line_defined,
+            pc: pc.map(|pc| pc as u32),
+            message,
+        }
     }
 
     fn registers(&self) -> usize {
@@ -250,27 +266,60 @@ impl Verifier<'_> {
         let len = info.code.len();
         ensure!(len != 0, "no code");
         ensure!(len <= i32::MAX as usize, "too much code");
-        ensure!(self.registers() <= Instr::MAX_REGISTERS, "too many registers");
-        ensure!(self.proto.params as usize <= self.registers(), "more parameters than registers");
+        ensure!(
+            self.registers() <= Instr::MAX_REGISTERS,
+            "too many registers"
+        );
+        ensure!(
+            self.proto.params as usize <= self.registers(),
+            "more parameters than registers"
+        );
         let flags = proto_flags::VARARG | proto_flags::BUILTIN | proto_flags::NO_YIELD;
         ensure!(self.proto.flags & !flags == 0, "unknown flags");
         ensure!(info.live.len() == len, "live counts do not match the code");
-        ensure!(info.live.iter().all(|&n| n as usize <= self.registers()), "a live count exceeds the registers");
-        ensure!(info.captured.len() <= u8::MAX as usize, "too many captured variables");
+        ensure!(
+            info.live.iter().all(|&n| n as usize <= self.registers()),
+            "a live count exceeds the registers"
+        );
+        ensure!(
+            info.captured.len() <= u8::MAX as usize,
+            "too many captured variables"
+        );
         for (i, v) in info.constants.iter().enumerate() {
-            let plain = matches!(v.tag(), Tag::NIL | Tag::FALSE | Tag::TRUE | Tag::INT | Tag::FLOAT | Tag::STRING);
-            ensure!(plain, "constant {i} is not nil, a boolean, a number or a string");
+            let plain = matches!(
+                v.tag(),
+                Tag::NIL | Tag::FALSE | Tag::TRUE | Tag::INT | Tag::FLOAT | Tag::STRING
+            );
+            ensure!(
+                plain,
+                "constant {i} is not nil, a boolean, a number or a string"
+            );
         }
         for (i, cache) in info.fields.iter().enumerate() {
-            ensure!(cache.key.is_short(), "the key of field cache {i} is too long");
+            ensure!(
+                cache.key.is_short(),
+                "the key of field cache {i} is too long"
+            );
         }
         for (i, local) in info.locals.iter().enumerate() {
-            ensure!(local.start <= local.end && local.end as usize <= len, "the extent of local {i} is not in the code");
-            ensure!((local.register as usize) < self.registers(), "local {i} has no register");
+            ensure!(
+                local.start <= local.end && local.end as usize <= len,
+                "the extent of local {i} is not in the code"
+            );
+            ensure!(
+                (local.register as usize) < self.registers(),
+                "local {i} has no register"
+            );
         }
         let runs = info.lines.runs();
-        ensure!(runs.is_sorted_by(|a, b| a.0 < b.0), "lines are not in order");
-        ensure!(runs.last().is_none_or(|run| (run.0 as usize) < len), "lines beyond the code");
+        ensure!(
+            runs.is_sorted_by(|a, b| a.0 < b.0),
+            "lines are not in order"
+        );
+        ensure!(
+            runs.last().is_none_or(|run| (run.0 as usize) < len),
+            "lines beyond the code"
+        );
         Ok(())
     }
 
@@ -285,19 +334,32 @@ impl Verifier<'_> {
             loops: vec![false; info.loops.len()],
         };
         for (pc, &i) in info.code.iter().enumerate() {
-            self.check_instruction(pc, i, &mut users).map_err(|message| self.error(Some(pc), message))?;
+            self.check_instruction(pc, i, &mut users)
+                .map_err(|message| self.error(Some(pc), message))?;
         }
         Ok(())
     }
 
     fn check_instruction(&self, pc: usize, i: Instr, users: &mut Users) -> Check {
         let info = self.info;
-        ensure!((i.opcode() as usize) < Op::ALL.len(), "unknown opcode {}", i.opcode());
+        ensure!(
+            (i.opcode() as usize) < Op::ALL.len(),
+            "unknown opcode {}",
+            i.opcode()
+        );
         let op = i.op();
-        ensure!(op.general() == op, "{} is a specialised instruction", op.name());
+        ensure!(
+            op.general() == op,
+            "{} is a specialised instruction",
+            op.name()
+        );
         let format = op.format();
         let wide_b = matches!(format.b, Role::Loop | Role::Constant | Role::Imm);
-        for (name, role, operand) in [("a", format.a, i.a()), ("b", format.b, i.b()), ("c", format.c, i.c())] {
+        for (name, role, operand) in [
+            ("a", format.a, i.a()),
+            ("b", format.b, i.b()),
+            ("c", format.c, i.c()),
+        ] {
             match role {
                 Role::None if name == "c" && wide_b => {}
                 Role::None => ensure!(operand == 0, "operand {name} is not used, but not zero"),
@@ -308,12 +370,19 @@ impl Verifier<'_> {
                 Role::Def | Role::Use | Role::Cell | Role::DefCell | Role::Group => {
                     ensure!(operand < self.registers(), "no register {operand}");
                 }
-                Role::Captured => ensure!(operand < info.captured.len(), "no captured variable {operand}"),
+                Role::Captured => ensure!(
+                    operand < info.captured.len(),
+                    "no captured variable {operand}"
+                ),
                 Role::Loop => {
                     let shared = i.bc() == SHARED_LOOP_SITE;
                     users.claim("loop site", |u| &mut u.loops, i.bc() as usize, shared)?;
                 }
-                Role::Constant => ensure!((i.bc() as usize) < info.constants.len(), "no constant {}", i.bc()),
+                Role::Constant => ensure!(
+                    (i.bc() as usize) < info.constants.len(),
+                    "no constant {}",
+                    i.bc()
+                ),
                 Role::Count | Role::Imm => {}
             }
         }
@@ -329,7 +398,10 @@ impl Verifier<'_> {
             Wide::Jump => {
                 let back = matches!(op, Op::LOOP | Op::FORLOOP | Op::TFORLOOP);
                 ensure!(back == (i.sd() < 0), "a jump in the wrong direction");
-                ensure!(jump_target(pc, i) < info.code.len(), "a jump out of the code");
+                ensure!(
+                    jump_target(pc, i) < info.code.len(),
+                    "a jump out of the code"
+                );
             }
             Wide::Field => users.claim("field cache", |u| &mut u.fields, d, false)?,
             Wide::Call => users.claim("call site", |u| &mut u.calls, d, false)?,
@@ -337,7 +409,10 @@ impl Verifier<'_> {
             Wide::Proto => ensure!(d < info.protos.len(), "no nested prototype {d}"),
         }
         self.check_group(op, i)?;
-        ensure!(ends(op) || pc + 1 < info.code.len(), "control runs off the end");
+        ensure!(
+            ends(op) || pc + 1 < info.code.len(),
+            "control runs off the end"
+        );
         Ok(())
     }
 
@@ -365,12 +440,19 @@ impl Verifier<'_> {
             Op::TAILCALL => a + b.max(1),
             Op::RETURN => a + b.saturating_sub(1),
             Op::VARARG => {
-                ensure!(self.proto.flags & proto_flags::VARARG != 0, "the function takes no extra arguments");
+                ensure!(
+                    self.proto.flags & proto_flags::VARARG != 0,
+                    "the function takes no extra arguments"
+                );
                 a + c.saturating_sub(1)
             }
             _ => return Ok(()),
         };
-        ensure!(end <= self.registers(), "no register {}", end.saturating_sub(1));
+        ensure!(
+            end <= self.registers(),
+            "no register {}",
+            end.saturating_sub(1)
+        );
         Ok(())
     }
 
@@ -387,11 +469,16 @@ impl Verifier<'_> {
             }
         }
         let scopes = self.assignable();
-        let first = Facts { values: Set::below(self.proto.params as usize), ..Facts::default() };
+        let first = Facts {
+            values: Set::below(self.proto.params as usize),
+            ..Facts::default()
+        };
         known[0] = Some(Box::new((first, true)));
         let mut pending = BinaryHeap::from([Reverse(0)]);
         while let Some(Reverse(start)) = pending.pop() {
-            let Some((facts, true)) = known[start].as_deref_mut().map(|k| (k.0, std::mem::replace(&mut k.1, false)))
+            let Some((facts, true)) = known[start]
+                .as_deref_mut()
+                .map(|k| (k.0, std::mem::replace(&mut k.1, false)))
             else {
                 continue;
             };
@@ -405,8 +492,13 @@ impl Verifier<'_> {
                 if let Some((_, assignable)) = scope.checked_sub(1).map(|i| &scopes[i]) {
                     facts.expose(assignable);
                 }
-                let after = self.step(pc, facts).map_err(|message| self.error(Some(pc), message))?;
-                for (to, facts) in [(jump_target(pc, code[pc]), after.jump), (pc + 1, after.next)] {
+                let after = self
+                    .step(pc, facts)
+                    .map_err(|message| self.error(Some(pc), message))?;
+                for (to, facts) in [
+                    (jump_target(pc, code[pc]), after.jump),
+                    (pc + 1, after.next),
+                ] {
                     let Some(facts) = facts else { continue };
                     if to == pc + 1 && !meets[to] {
                         here = Some(facts);
@@ -417,7 +509,12 @@ impl Verifier<'_> {
                         Some(old) => match old.0.join(&facts) {
                             Some(joined) if joined == old.0 => continue,
                             Some(joined) => joined,
-                            None => return Err(self.error(Some(to), "an open list on some paths only".to_string())),
+                            None => {
+                                return Err(self.error(
+                                    Some(to),
+                                    "an open list on some paths only".to_string(),
+                                ));
+                            }
                         },
                     };
                     known[to] = Some(Box::new((joined, true)));
@@ -443,7 +540,11 @@ impl Verifier<'_> {
         let mut sets: Vec<(usize, Set)> = Vec::new();
         for (pc, register, change) in events {
             count[register] += change;
-            if count[register] > 0 { set.insert(register) } else { set.remove(register) }
+            if count[register] > 0 {
+                set.insert(register)
+            } else {
+                set.remove(register)
+            }
             match sets.last_mut() {
                 Some(last) if last.0 == pc => last.1 = set,
                 _ => sets.push((pc, set)),
@@ -465,17 +566,23 @@ impl Verifier<'_> {
             }
         }
         let takes_open = b == 0 && matches!(op, Op::CALL | Op::TAILCALL | Op::RETURN | Op::SETLIST);
-        ensure!(takes_open == before.open.is_some(), "{}", if takes_open {
-            "no open list to take"
-        } else {
-            "an open list is not taken"
-        });
+        ensure!(
+            takes_open == before.open.is_some(),
+            "{}",
+            if takes_open {
+                "no open list to take"
+            } else {
+                "an open list is not taken"
+            }
+        );
 
         let mut after = before;
         after.open = None;
         if stops(op) {
             let live = self.info.live[pc] as usize;
-            let mut unwritten = Set::below(live).without(&before.values).without(&before.cells);
+            let mut unwritten = Set::below(live)
+                .without(&before.values)
+                .without(&before.cells);
             if op == Op::SELF {
                 // The receiver is put into its place before a metamethod is called, and must survive that.
                 ensure!(live >= a + 2, "the receiver does not count as live");
@@ -485,10 +592,15 @@ impl Verifier<'_> {
                 unwritten.truncate(a);
             }
             if let Some(r) = unwritten.first() {
-                return Err(format!("register {r} counts as live, but may not be initialised"));
+                return Err(format!(
+                    "register {r} counts as live, but may not be initialised"
+                ));
             }
             if let Some(r) = before.marked.last() {
-                ensure!(r < live, "register {r} has to be closed, but does not count as live");
+                ensure!(
+                    r < live,
+                    "register {r} has to be closed, but does not count as live"
+                );
             }
             after.truncate(live);
         }
@@ -515,10 +627,12 @@ impl Verifier<'_> {
                 self.define(&mut after, a + 1)?;
             }
             Op::SETLIST => {
-                ensure!(before.tables.has(a), "register {a} may not hold a new table");
-                let end = before.open.unwrap_or(a + 1 + b);
-                ensure!(end > a, "the open list lies below the table");
-                self.values(&before, a + 1, end)?;
+                ensure!(
+                    before.tables.has(a),
+                    "register {a} may not hold a new table"
+                );
+                // An open list lies above the table: what makes one overwrites all above its beginning.
+                self.values(&before, a + 1, before.open.unwrap_or(a + 1 + b))?;
             }
             Op::CONCAT => {
                 self.values(&before, a, a + b)?;
@@ -571,7 +685,10 @@ impl Verifier<'_> {
                 self.arguments(&before, i)?;
                 self.call(&mut after, a, 0)?;
                 let follows = self.info.code.get(pc + 1);
-                ensure!(follows == Some(&Instr::new(Op::RETURN, a as u8, 0, 0, 0)), "no RETURN of the results follows");
+                ensure!(
+                    follows == Some(&Instr::new(Op::RETURN, a as u8, 0, 0, 0)),
+                    "no RETURN of the results follows"
+                );
             }
             Op::RETURN => {
                 let end = before.open.unwrap_or((a + b).saturating_sub(1));
@@ -584,10 +701,16 @@ impl Verifier<'_> {
                     match var.source {
                         CellSource::Register(r) => {
                             let r = r as usize;
-                            ensure!(r < self.registers() && before.cells.has(r), "register {r} may not hold a cell");
+                            ensure!(
+                                r < self.registers() && before.cells.has(r),
+                                "register {r} may not hold a cell"
+                            );
                         }
                         CellSource::Captured(n) => {
-                            ensure!((n as usize) < self.info.captured.len(), "no captured variable {n}");
+                            ensure!(
+                                (n as usize) < self.info.captured.len(),
+                                "no captured variable {n}"
+                            );
                         }
                     }
                 }
@@ -618,7 +741,10 @@ impl Verifier<'_> {
     }
 
     fn define(&self, facts: &mut Facts, r: usize) -> Check {
-        ensure!(!facts.marked.has(r), "register {r} is written before it is closed");
+        ensure!(
+            !facts.marked.has(r),
+            "register {r} is written before it is closed"
+        );
         facts.write(r);
         Ok(())
     }
@@ -631,7 +757,10 @@ impl Verifier<'_> {
     }
 
     fn mark(&self, facts: &mut Facts, r: usize) -> Check {
-        ensure!(facts.marked.last().is_none_or(|last| last < r), "variables to be closed are not in ascending order");
+        ensure!(
+            facts.marked.last().is_none_or(|last| last < r),
+            "variables to be closed are not in ascending order"
+        );
         facts.marked.insert(r);
         Ok(())
     }
@@ -663,7 +792,10 @@ fn jump_target(pc: usize, i: Instr) -> usize {
 
 /// Whether control never goes on behind the instruction.
 fn ends(op: Op) -> bool {
-    matches!(op, Op::JMP | Op::LOOP | Op::TFORPREP | Op::RETURN | Op::RETURN0 | Op::RETURN1)
+    matches!(
+        op,
+        Op::JMP | Op::LOOP | Op::TFORPREP | Op::RETURN | Op::RETURN0 | Op::RETURN1
+    )
 }
 
 /// Which caches have a user.
@@ -675,7 +807,13 @@ struct Users {
 }
 
 impl Users {
-    fn claim(&mut self, what: &str, of: impl Fn(&mut Users) -> &mut Vec<bool>, index: usize, shared: bool) -> Check {
+    fn claim(
+        &mut self,
+        what: &str,
+        of: impl Fn(&mut Users) -> &mut Vec<bool>,
+        index: usize,
+        shared: bool,
+    ) -> Check {
         let Some(used) = of(self).get_mut(index) else {
             return Err(format!("no {what} {index}"));
         };
@@ -719,19 +857,644 @@ fn stops(op: Op) -> bool {
 }
 
 #[cfg(test)]
-mod sweep {
+mod tests {
+    use super::*;
+    use crate::bytecode::builder::{FunctionBuilder, FunctionHead, instr};
+    use crate::bytecode::{CapturedVar, LocalVar};
+    use crate::runtime::Runtime;
+    use crate::runtime::value::Value;
+
+    /// An instruction and its live count.
+    type Line = (Instr, usize);
+
+    /// An instruction during which the two parameters are in use.
+    fn i(op: Op, a: usize, b: usize, c: usize, d: i32) -> Line {
+        (instr(op, a, b, c, d as u32), 2)
+    }
+
+    /// The same during which the registers below `live` are.
+    fn live(line: Line, live: usize) -> Line {
+        (line.0, live)
+    }
+
+    fn jump(op: Op, a: usize, d: i32) -> Line {
+        i(op, a, 0, 0, d)
+    }
+
+    const END: Line = (Instr::new(Op::RETURN0, 0, 0, 0, 0), 2);
+
+    /// A vararg function of two parameters with ten registers, one captured variable, the constants 7 and "text" (which
+    /// is also the key of the field caches), three caches of each kind, and a nested function that captures register
+    /// 2 and its parent's captured variable.
+    fn check_with(
+        code: &[Line],
+        edit: impl FnOnce(&mut Proto, &mut Runtime),
+    ) -> Result<(), String> {
+        let rt = &mut Runtime::new().unwrap();
+        let text = rt.new_string(b"text").unwrap();
+        let head = |params, flags| FunctionHead {
+            source: text,
+            line_defined: 0,
+            last_line: 9,
+            params,
+            flags,
+        };
+        let captured = |source| CapturedVar { name: None, source };
+        let mut inner = FunctionBuilder::new(head(0, 0));
+        inner.captured(captured(CellSource::Register(2)));
+        inner.captured(captured(CellSource::Captured(0)));
+        inner.emit(END.0, 0);
+        let inner = inner.finish(rt).unwrap();
+        let mut outer = FunctionBuilder::new(head(2, proto_flags::VARARG));
+        outer.reserve_registers(10);
+        outer.captured(captured(CellSource::Captured(0)));
+        outer.constant(Value::int(7));
+        outer.constant(Value::string(text));
+        outer.nested(inner);
+        for _ in 0..3 {
+            outer.field(text);
+            outer.call_site();
+            outer.table_site(rt, 0, 0);
+            outer.loop_site();
+        }
+        for (line, &(instr, live)) in code.iter().enumerate() {
+            outer.set_line(line as u32 + 1);
+            outer.emit(instr, live);
+        }
+        let proto = outer.finish(rt).unwrap();
+        // SAFETY: nobody else uses the prototype.
+        edit(unsafe { &mut *proto.as_ptr() }, rt);
+        verify(&proto).map_err(|e| e.to_string())
+    }
+
+    fn check(code: &[Line]) -> Result<(), String> {
+        check_with(code, |_, _| ())
+    }
+
+    #[track_caller]
+    fn good(code: &[Line]) {
+        assert_eq!(check(code), Ok(()));
+    }
+
+    #[track_caller]
+    fn bad(message: &str, code: &[Line]) {
+        let e = check(code).unwrap_err();
+        assert!(e.contains(message), "{e}");
+    }
+
+    #[track_caller]
+    fn bad_with(message: &str, code: &[Line], edit: impl FnOnce(&mut Proto, &mut Runtime)) {
+        let e = check_with(code, edit).unwrap_err();
+        assert!(e.contains(message), "{e}");
+    }
+
     #[test]
-    fn everything() {
-        use crate::bytecode::listing;
-        for f in std::env::var("LUA_FILES").unwrap().split_whitespace() {
-            let mut rt = crate::runtime::Runtime::new().unwrap();
-            let text = std::fs::read(f).unwrap();
-            match crate::lua::codegen::compile(&mut rt, &text, b"=x", 0) {
-                Ok(p) => {
-                    if let Err(e) = super::verify(&p) { println!("{f}: {e}"); let mut s = String::new(); let mut q = vec![p]; while let Some(p) = q.pop() { q.extend(p.info.protos.iter().copied()); if p.info.line_defined == e.line_defined { listing::list(p, &mut s).unwrap(); } } println!("{s}"); }
-                }
-                Err(e) => println!("{f}: {e:?}"),
+    fn the_front_end_passes() {
+        let programs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+        let mut count = 0;
+        for file in std::fs::read_dir(programs).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|e| e == "lua") {
+                let source = std::fs::read(&path).unwrap();
+                let rt = &mut Runtime::new().unwrap();
+                let proto = crate::lua::codegen::compile(rt, &source, b"=program", 0).unwrap();
+                assert_eq!(verify(&proto), Ok(()), "{}", path.display());
+                count += 1;
             }
         }
+        assert!(count > 0);
+    }
+
+    #[test]
+    fn straight_code() {
+        good(&[END]);
+        good(&[
+            i(Op::ADD, 2, 0, 1, 0),
+            i(Op::ADDK, 2, 2, 0, 0),
+            i(Op::RETURN1, 2, 0, 0, 0),
+        ]);
+        good(&[
+            i(Op::NIL, 2, 3, 0, 0),
+            live(i(Op::CONCAT, 2, 4, 0, 0), 6),
+            i(Op::SETENV, 2, 0, 0, 0),
+            END,
+        ]);
+        good(&[
+            live(i(Op::SELF, 2, 0, 0, 0), 4),
+            i(Op::CALL, 2, 2, 2, 0),
+            i(Op::RETURN1, 2, 0, 0, 0),
+        ]);
+        good(&[i(Op::JEQK, 0, 1, 0, 1), END, END]);
+    }
+
+    #[test]
+    fn opcodes() {
+        let mut unknown = END;
+        unknown.0 = Instr(Op::ALL.len() as u64);
+        bad("unknown opcode", &[unknown, END]);
+        bad(
+            "ADD_INT is a specialised instruction",
+            &[i(Op::ADD_INT, 2, 0, 1, 0), END],
+        );
+    }
+
+    #[test]
+    fn operands() {
+        bad("no register 10", &[i(Op::MOVE, 10, 0, 0, 0), END]);
+        bad("no register 10", &[i(Op::MOVE, 0, 10, 0, 0), END]);
+        bad("no register 11", &[i(Op::NIL, 8, 3, 0, 0), END]);
+        bad("no register 10", &[i(Op::SELF, 9, 0, 0, 0), END]);
+        bad("no register 10", &[i(Op::CONCAT, 9, 2, 0, 0), END]);
+        bad("no register 10", &[i(Op::CALL, 9, 2, 1, 0), END]);
+        bad("no register 10", &[i(Op::CALL, 9, 1, 3, 0), END]);
+        bad("no register 10", &[i(Op::VARARG, 9, 0, 3, 0), END]);
+        bad("no register 10", &[i(Op::RETURN, 9, 3, 0, 0)]);
+        bad("no register 10", &[i(Op::SETLIST, 9, 1, 0, 0), END]);
+        bad("no register 10", &[i(Op::TFORCALL, 4, 0, 1, 0), END]);
+        bad("no register 11", &[i(Op::TFORCALL, 2, 0, 6, 0), END]);
+        bad("no register 10", &[jump(Op::FORPREP, 7, 0), END]);
+        bad("no register 11", &[i(Op::RETURN, 11, 0, 0, 0)]);
+        bad("no captured variable 1", &[i(Op::GETUP, 2, 1, 0, 0), END]);
+        bad("no constant 2", &[i(Op::LOADK, 2, 0, 0, 2), END]);
+        bad("no constant 2", &[i(Op::SETFIELDK, 0, 2, 0, 0), END]);
+        bad("no constant 256", &[i(Op::JEQK, 0, 0, 1, 0), END]);
+        bad(
+            "constant 1 is not a number",
+            &[i(Op::ADDK, 2, 0, 0, 1), END],
+        );
+        bad("no field cache 3", &[i(Op::GETFIELD, 2, 0, 0, 3), END]);
+        bad("no call site 3", &[i(Op::CALL, 0, 1, 1, 3), END]);
+        bad("no table site 3", &[i(Op::NEWTABLE, 2, 0, 0, 3), END]);
+        bad("no loop site 3", &[i(Op::LOOP, 0, 3, 0, -1)]);
+        bad("no nested prototype 1", &[i(Op::CLOSURE, 2, 0, 0, 1), END]);
+        bad("operand a is not used", &[i(Op::JMP, 1, 0, 0, 0), END]);
+        bad("operand b is not used", &[i(Op::LOADI, 2, 1, 0, 0), END]);
+        bad("operand c is not used", &[i(Op::MOVE, 2, 0, 1, 0), END]);
+        bad("operand d is not used", &[i(Op::MOVE, 2, 0, 0, 1), END]);
+        bad(
+            "a concatenation of fewer",
+            &[i(Op::CONCAT, 0, 1, 0, 0), END],
+        );
+        bad("a negative index", &[i(Op::SETLIST, 0, 1, 0, -1), END]);
+        bad(
+            "a loop without variables",
+            &[i(Op::TFORCALL, 0, 0, 0, 0), END],
+        );
+    }
+
+    #[test]
+    fn caches_have_one_user() {
+        bad(
+            "field cache 1 has two users",
+            &[
+                i(Op::GETFIELD, 2, 0, 0, 1),
+                i(Op::SETFIELD, 0, 1, 0, 1),
+                END,
+            ],
+        );
+        bad(
+            "call site 0 has two users",
+            &[i(Op::CALL, 1, 1, 1, 0), i(Op::CALL, 0, 1, 1, 0), END],
+        );
+        bad(
+            "table site 0 has two users",
+            &[
+                i(Op::NEWTABLE, 2, 0, 0, 0),
+                i(Op::NEWTABLE, 3, 0, 0, 0),
+                END,
+            ],
+        );
+        bad(
+            "loop site 0 has two users",
+            &[i(Op::LOOP, 0, 0, 0, -1), i(Op::LOOP, 0, 0, 0, -2)],
+        );
+    }
+
+    #[test]
+    fn jumps() {
+        good(&[
+            jump(Op::JF, 0, 1),
+            i(Op::LOADI, 1, 0, 0, 5),
+            i(Op::LOOP, 0, 0, 0, -3),
+        ]);
+        bad("wrong direction", &[jump(Op::JT, 0, -1), END]);
+        bad("wrong direction", &[i(Op::JMP, 0, 0, 0, -1), END]);
+        bad("wrong direction", &[i(Op::LOOP, 0, 0, 0, 0), END]);
+        bad("out of the code", &[jump(Op::JT, 0, 1), END]);
+        bad("out of the code", &[i(Op::LOOP, 0, 0, 0, -2), END]);
+        bad("off the end", &[i(Op::LOADI, 2, 0, 0, 0)]);
+        bad("off the end", &[END, i(Op::LOADI, 2, 0, 0, 0)]);
+    }
+
+    #[test]
+    fn registers_are_initialised() {
+        bad(
+            "register 2 may not be initialised",
+            &[i(Op::MOVE, 3, 2, 0, 0), END],
+        );
+        bad(
+            "register 3 may not be initialised",
+            &[i(Op::NIL, 2, 0, 0, 0), i(Op::RETURN, 2, 3, 0, 0)],
+        );
+        // On one path only.
+        bad(
+            "instruction 2: register 2 may not",
+            &[
+                jump(Op::JT, 0, 1),
+                i(Op::LOADI, 2, 0, 0, 1),
+                i(Op::RETURN1, 2, 0, 0, 0),
+            ],
+        );
+        good(&[
+            jump(Op::JT, 0, 2),
+            i(Op::LOADI, 2, 0, 0, 1),
+            i(Op::JMP, 0, 0, 0, 1),
+            i(Op::LOADI, 2, 0, 0, 2),
+            i(Op::RETURN1, 2, 0, 0, 0),
+        ]);
+        // A jump that sets does so only if it jumps.
+        good(&[
+            i(Op::JTSET, 2, 0, 0, 1),
+            i(Op::LOADI, 2, 0, 0, 1),
+            i(Op::RETURN1, 2, 0, 0, 0),
+        ]);
+        bad(
+            "register 2 may not",
+            &[i(Op::JTSET, 2, 0, 0, 0), i(Op::RETURN1, 2, 0, 0, 0)],
+        );
+        // What a call overwrites.
+        bad(
+            "register 3 may not",
+            &[
+                i(Op::NIL, 2, 1, 0, 0),
+                i(Op::CALL, 2, 1, 1, 0),
+                i(Op::RETURN1, 3, 0, 0, 0),
+            ],
+        );
+        // Known on entry of a loop, but not when it comes round again.
+        bad(
+            "register 2 may not",
+            &[
+                i(Op::LOADI, 2, 0, 0, 1),
+                i(Op::MOVE, 3, 2, 0, 0),
+                live(i(Op::LOOP, 0, 0, 0, -2), 2),
+            ],
+        );
+    }
+
+    #[test]
+    fn live_counts() {
+        bad(
+            "register 2 counts as live",
+            &[live(i(Op::NEWTABLE, 3, 0, 0, 0), 3), END],
+        );
+        bad(
+            "register 2 may not",
+            &[
+                i(Op::LOADI, 2, 0, 0, 1),
+                i(Op::NEWTABLE, 3, 0, 0, 0),
+                i(Op::RETURN1, 2, 0, 0, 0),
+            ],
+        );
+        good(&[
+            i(Op::LOADI, 2, 0, 0, 1),
+            live(i(Op::NEWTABLE, 3, 0, 0, 0), 3),
+            i(Op::RETURN, 2, 3, 0, 0),
+        ]);
+        bad(
+            "the receiver does not count",
+            &[i(Op::SELF, 2, 0, 0, 0), END],
+        );
+        bad(
+            "operands do not count",
+            &[
+                i(Op::NIL, 2, 1, 0, 0),
+                live(i(Op::CONCAT, 2, 2, 0, 0), 3),
+                END,
+            ],
+        );
+        bad_with("a live count exceeds", &[END], |p, _| p.info.live[0] = 11);
+        bad_with("live counts do not match", &[END], |p, _| {
+            p.info.live.clear()
+        });
+    }
+
+    #[test]
+    fn cells() {
+        good(&[
+            i(Op::CELL, 0, 0, 0, 0),
+            i(Op::NEWCELL, 2, 0, 0, 0),
+            live(i(Op::CLOSURE, 3, 0, 0, 0), 3),
+            i(Op::SETCELL, 2, 3, 0, 0),
+            i(Op::GETCELL, 4, 0, 0, 0),
+            i(Op::RETURN1, 4, 0, 0, 0),
+        ]);
+        bad(
+            "register 0 may not hold a cell",
+            &[i(Op::GETCELL, 2, 0, 0, 0), END],
+        );
+        bad(
+            "register 0 may not hold a cell",
+            &[i(Op::SETCELL, 0, 1, 0, 0), END],
+        );
+        bad(
+            "register 2 may not hold a cell",
+            &[i(Op::CLOSURE, 3, 0, 0, 0), END],
+        );
+        bad(
+            "register 2 may not be initialised",
+            &[i(Op::CELL, 2, 0, 0, 0), END],
+        );
+        let cell = i(Op::CELL, 0, 0, 0, 0);
+        bad(
+            "register 0 holds a cell",
+            &[cell, i(Op::RETURN1, 0, 0, 0, 0)],
+        );
+        bad(
+            "register 0 holds a cell",
+            &[cell, i(Op::MOVE, 2, 0, 0, 0), END],
+        );
+        bad(
+            "register 0 holds a cell",
+            &[cell, i(Op::CALL, 0, 2, 1, 0), END],
+        );
+        bad("register 0 holds a cell", &[cell, cell, END]);
+        // On one path a cell, on the other a value: neither.
+        let mixed = [jump(Op::JT, 0, 1), i(Op::CELL, 1, 0, 0, 0)];
+        bad(
+            "register 1 may not be initialised",
+            &[&mixed[..], &[i(Op::RETURN1, 1, 0, 0, 0)]].concat(),
+        );
+        let live_one = live(i(Op::GETCELL, 2, 1, 0, 0), 1);
+        bad(
+            "register 1 may not hold a cell",
+            &[&mixed[..], &[live_one, END]].concat(),
+        );
+        // A loop that does not run may still have written its variable.
+        bad(
+            "register 5 may not hold a cell",
+            &[
+                i(Op::NIL, 2, 2, 0, 0),
+                live(i(Op::NEWCELL, 5, 0, 0, 0), 5),
+                jump(Op::FORPREP, 2, 1),
+                END,
+                i(Op::GETCELL, 6, 5, 0, 0),
+                END,
+            ],
+        );
+        bad_with(
+            "no captured variable 5",
+            &[i(Op::NEWCELL, 2, 0, 0, 0), i(Op::CLOSURE, 3, 0, 0, 0), END],
+            |p, _| {
+                // SAFETY: nobody else uses the prototype.
+                let inner = unsafe { &mut *p.info.protos[0].as_ptr() };
+                inner.info.captured[1].source = CellSource::Captured(5);
+            },
+        );
+    }
+
+    #[test]
+    fn open_lists() {
+        good(&[i(Op::VARARG, 3, 0, 0, 0), i(Op::RETURN, 3, 0, 0, 0)]);
+        good(&[i(Op::VARARG, 10, 0, 0, 0), i(Op::RETURN, 10, 0, 0, 0)]);
+        good(&[
+            i(Op::VARARG, 2, 0, 0, 0),
+            i(Op::CALL, 1, 0, 0, 0),
+            live(i(Op::CALL, 0, 0, 1, 1), 0),
+            END,
+        ]);
+        bad(
+            "an open list is not taken",
+            &[i(Op::VARARG, 2, 0, 0, 0), END],
+        );
+        bad(
+            "an open list is not taken",
+            &[
+                i(Op::VARARG, 2, 0, 0, 0),
+                i(Op::LOADI, 0, 0, 0, 0),
+                i(Op::RETURN, 2, 0, 0, 0),
+            ],
+        );
+        bad("no open list to take", &[i(Op::RETURN, 0, 0, 0, 0)]);
+        bad("no open list to take", &[i(Op::CALL, 0, 0, 1, 0), END]);
+        bad(
+            "below the arguments",
+            &[
+                i(Op::VARARG, 1, 0, 0, 0),
+                live(i(Op::CALL, 1, 0, 1, 0), 1),
+                END,
+            ],
+        );
+        bad(
+            "below the results",
+            &[i(Op::VARARG, 1, 0, 0, 0), i(Op::RETURN, 2, 0, 0, 0)],
+        );
+        bad(
+            "register 2 may not",
+            &[i(Op::VARARG, 3, 0, 0, 0), i(Op::RETURN, 1, 0, 0, 0)],
+        );
+        bad(
+            "on some paths only",
+            &[
+                jump(Op::JT, 0, 1),
+                i(Op::VARARG, 2, 0, 0, 0),
+                i(Op::RETURN, 2, 0, 0, 0),
+            ],
+        );
+        bad_with(
+            "takes no extra arguments",
+            &[i(Op::VARARG, 2, 0, 2, 0), END],
+            |p, _| p.flags = 0,
+        );
+    }
+
+    #[test]
+    fn tail_calls() {
+        good(&[i(Op::TAILCALL, 0, 2, 0, 0), i(Op::RETURN, 0, 0, 0, 0)]);
+        bad(
+            "no RETURN of the results",
+            &[i(Op::TAILCALL, 0, 2, 0, 0), END],
+        );
+        bad(
+            "no RETURN of the results",
+            &[i(Op::TAILCALL, 1, 1, 0, 0), i(Op::RETURN, 0, 0, 0, 0)],
+        );
+    }
+
+    #[test]
+    fn table_constructors() {
+        let table = i(Op::NEWTABLE, 2, 0, 0, 0);
+        good(&[
+            table,
+            i(Op::LOADI, 3, 0, 0, 5),
+            i(Op::SETLIST, 2, 1, 0, 0),
+            i(Op::RETURN1, 2, 0, 0, 0),
+        ]);
+        good(&[
+            table,
+            live(i(Op::VARARG, 3, 0, 0, 0), 3),
+            i(Op::SETLIST, 2, 0, 0, 0),
+            END,
+        ]);
+        bad(
+            "register 0 may not hold a new table",
+            &[i(Op::SETLIST, 0, 1, 0, 0), END],
+        );
+        bad(
+            "register 3 may not",
+            &[table, i(Op::SETLIST, 2, 1, 0, 0), END],
+        );
+        bad(
+            "register 3 may not hold a new table",
+            &[
+                table,
+                i(Op::MOVE, 3, 2, 0, 0),
+                i(Op::VARARG, 2, 0, 0, 0),
+                i(Op::SETLIST, 3, 0, 0, 0),
+                END,
+            ],
+        );
+        // Somebody could assign to the variable.
+        let code = [
+            table,
+            i(Op::LOADI, 3, 0, 0, 5),
+            i(Op::SETLIST, 2, 1, 0, 0),
+            END,
+        ];
+        let named = |name: &'static [u8]| {
+            move |p: &mut Proto, rt: &mut Runtime| {
+                let name = rt.new_string(name).unwrap();
+                p.info.locals.push(LocalVar {
+                    name,
+                    register: 2,
+                    start: 1,
+                    end: 2,
+                });
+            }
+        };
+        bad_with("register 2 may not hold a new table", &code, named(b"x"));
+        assert_eq!(check_with(&code, named(b"(state)")), Ok(()));
+    }
+
+    #[test]
+    fn loops() {
+        let range = i(Op::NIL, 2, 2, 0, 0);
+        let body = live(i(Op::FORLOOP, 2, 0, 0, -1), 6);
+        good(&[range, jump(Op::FORPREP, 2, 1), body, END]);
+        bad(
+            "not have been prepared",
+            &[range, i(Op::LOADI, 5, 0, 0, 0), body, END],
+        );
+        bad(
+            "not have been prepared",
+            &[
+                range,
+                jump(Op::FORPREP, 2, 2),
+                i(Op::MOVE, 3, 0, 0, 0),
+                live(i(Op::FORLOOP, 2, 0, 0, -2), 6),
+                END,
+            ],
+        );
+        bad(
+            "register 4 may not",
+            &[i(Op::NIL, 2, 1, 0, 0), jump(Op::FORPREP, 2, 0), END],
+        );
+        bad_with(
+            "not have been prepared",
+            &[range, jump(Op::FORPREP, 2, 1), body, END],
+            |p, rt| {
+                let name = rt.new_string(b"limit").unwrap();
+                p.info.locals.push(LocalVar {
+                    name,
+                    register: 3,
+                    start: 0,
+                    end: 4,
+                });
+            },
+        );
+        let generic = [
+            i(Op::NIL, 2, 3, 0, 0),
+            jump(Op::TFORPREP, 2, 0),
+            live(i(Op::TFORCALL, 2, 0, 1, 0), 6),
+            live(i(Op::TFORLOOP, 2, 0, 0, -2), 7),
+            live(i(Op::CLOSE, 2, 0, 0, 0), 6),
+            END,
+        ];
+        good(&generic);
+        let mut lost = generic;
+        lost[2].1 = 5;
+        bad("register 5 has to be closed", &lost);
+    }
+
+    #[test]
+    fn variables_to_be_closed() {
+        let value = i(Op::NIL, 2, 1, 0, 0);
+        let (first, second) = (i(Op::TBC, 2, 0, 0, 0), i(Op::TBC, 3, 0, 0, 0));
+        let close = live(i(Op::CLOSE, 2, 0, 0, 0), 4);
+        good(&[value, first, second, close, i(Op::LOADI, 2, 0, 0, 0), END]);
+        good(&[value, first, END]);
+        bad("ascending order", &[value, second, first, END]);
+        bad(
+            "ascending order",
+            &[value, first, live(i(Op::LOOP, 0, 0, 0, -2), 3)],
+        );
+        bad(
+            "register 2 is written before it is closed",
+            &[value, first, i(Op::LOADI, 2, 0, 0, 0), END],
+        );
+        bad(
+            "a call overwrites",
+            &[value, first, live(i(Op::CALL, 2, 1, 1, 0), 3), END],
+        );
+        bad(
+            "register 2 has to be closed, but",
+            &[value, first, i(Op::NEWTABLE, 4, 0, 0, 0), END],
+        );
+        bad(
+            "register 3 has to be closed, but",
+            &[value, first, second, live(i(Op::CLOSE, 2, 0, 0, 0), 3), END],
+        );
+        bad(
+            "register 4 may not be initialised",
+            &[i(Op::TBC, 4, 0, 0, 0), END],
+        );
+    }
+
+    #[test]
+    fn everything_else() {
+        bad_with("no code", &[END], |p, _| p.info.code.clear());
+        bad_with("too many registers", &[END], |p, _| p.registers = 256);
+        bad_with("more parameters", &[END], |p, _| p.params = 11);
+        bad_with("unknown flags", &[END], |p, _| p.flags = 8);
+        bad_with("constant 2 is not", &[END], |p, _| {
+            p.info.constants.push(Value::light(1))
+        });
+        bad_with("too many captured", &[END], |p, _| {
+            p.info.captured = vec![p.info.captured[0]; 256]
+        });
+        bad_with("lines beyond", &[END], |p, _| p.info.lines.push(1, 9));
+        bad_with("the key of field cache 0", &[END], |p, rt| {
+            p.info.fields[0].key = rt.new_string(&[b'x'; 41]).unwrap();
+        });
+        let local = |register, start, end| {
+            move |p: &mut Proto, rt: &mut Runtime| {
+                let name = rt.new_string(b"x").unwrap();
+                p.info.locals.push(LocalVar {
+                    name,
+                    register,
+                    start,
+                    end,
+                });
+            }
+        };
+        bad_with("local 0 has no register", &[END], local(10, 0, 1));
+        bad_with("the extent of local 0", &[END], local(0, 1, 0));
+        bad_with("the extent of local 0", &[END], local(0, 0, 2));
+        bad_with("in the function of line 3", &[END], |p, _| {
+            // SAFETY: nobody else uses the prototype.
+            let inner = unsafe { &mut *p.info.protos[0].as_ptr() };
+            inner.info.line_defined = 3;
+            inner.registers = 300;
+        });
     }
 }

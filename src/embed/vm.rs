@@ -242,6 +242,18 @@ impl Vm {
         self.inner.with(|st, _| st.rt.heap.used())
     }
 
+    /// Makes the `n`-th allocation of the VM from now fail (0: the next one), and none after it; `None` ends that.
+    /// Returns whether the failure asked for before has happened. For tests.
+    #[cfg(feature = "internals")]
+    #[doc(hidden)]
+    pub fn fail_allocation_at(&self, n: Option<u64>) -> Result<bool> {
+        self.inner.with(|st, _| {
+            let happened = st.rt.heap.fail_at() == Some(u64::MAX);
+            st.rt.heap.set_fail_at(n);
+            happened
+        })
+    }
+
     /// Runs a full collection and the finalizers that become due.
     ///
     /// ```
@@ -290,6 +302,9 @@ impl std::fmt::Debug for CancelHandle {
     }
 }
 
+/// Takes a piece of a warning, and whether more follows.
+type Warnings = Box<dyn FnMut(&[u8], bool) + Send>;
+
 /// Settings of a VM to be; made by [`Vm::builder`].
 #[must_use = "settings do nothing until the VM is built"]
 pub struct VmBuilder {
@@ -298,7 +313,7 @@ pub struct VmBuilder {
     gc_stress: bool,
     hot_threshold: Option<u32>,
     output: Option<Box<dyn Write + Send>>,
-    warnings: Option<Box<dyn FnMut(&[u8], bool) + Send>>,
+    warnings: Option<Warnings>,
     tracebacks: bool,
 }
 

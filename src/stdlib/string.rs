@@ -884,8 +884,8 @@ fn arith(st: &mut State, args: Args, op: Arith, event: Event) -> NativeResult {
     if let (Some(a), Some(b)) = (native::to_number(x), native::to_number(y)) {
         return match arith_numbers(op, a, b) {
             Ok(v) => st.ret1(args, v),
-            Err(ArithError::DivideByZero) => Err(st.raise_text("attempt to perform 'n//0'")),
-            Err(ArithError::ModuloByZero) => Err(st.raise_text("attempt to perform 'n%%0'")),
+            Err(ArithError::DivideByZero) => Err(st.raise_message(b"attempt to divide by zero")),
+            Err(ArithError::ModuloByZero) => Err(st.raise_message(b"attempt to perform 'n%0'")),
             Err(ArithError::NoInteger) => Err(st.raise_text("number has no integer representation")),
         };
     }

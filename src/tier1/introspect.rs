@@ -40,7 +40,12 @@ impl Frame {
     fn new(co: Gc<Coroutine>, depth: u32, index: u32) -> Frame {
         // SAFETY: the caller names one of the `depth` records in use.
         let record = unsafe { *co.records.get().add(index as usize) };
-        let mut frame = Frame { co, index, record, end: record.top };
+        let mut frame = Frame {
+            co,
+            index,
+            record,
+            end: record.top,
+        };
         if index + 1 < depth {
             frame.end = Frame::new(co, 0, index + 1).function_slot();
         }
@@ -65,7 +70,8 @@ impl Frame {
 
     /// The prototype, unless this is a host function or passes for one.
     pub fn proto(&self) -> Option<Gc<Proto>> {
-        self.bytecode().filter(|proto| proto.flags & proto_flags::BUILTIN == 0)
+        self.bytecode()
+            .filter(|proto| proto.flags & proto_flags::BUILTIN == 0)
     }
 
     fn bytecode(&self) -> Option<Gc<Proto>> {
@@ -91,7 +97,9 @@ impl Frame {
 
     /// What messages call the source.
     pub fn chunk_id(&self) -> Vec<u8> {
-        self.proto().map_or(b"[C]".to_vec(), |proto| chunk_id(proto.info.source.as_bytes()))
+        self.proto().map_or(b"[C]".to_vec(), |proto| {
+            chunk_id(proto.info.source.as_bytes())
+        })
     }
 
     /// Whether the activations between this one and its caller are gone.
@@ -107,7 +115,10 @@ impl Frame {
     /// What the caller's instruction calls the function.
     pub fn name(&self) -> Option<Name> {
         if self.record.flags & record_flags::FINALIZER != 0 {
-            return Some(Name { kind: "metamethod", name: b"__gc".to_vec() });
+            return Some(Name {
+                kind: "metamethod",
+                name: b"__gc".to_vec(),
+            });
         }
         if self.is_tail_call() || self.index <= 1 {
             return None;
@@ -151,21 +162,35 @@ impl Frame {
                 let slot = base + local.register as u32;
                 return Some(self.variable_at(local.name.as_bytes(), slot, !local.is_hidden()));
             }
-            return Some(Variable { name: local.name.as_bytes().to_vec(), value: Value::NIL, slot: 0, settable: false });
+            return Some(Variable {
+                name: local.name.as_bytes().to_vec(),
+                value: Value::NIL,
+                slot: 0,
+                settable: false,
+            });
         }
         (register < live).then(|| self.variable_at(b"(temporary)", base + register, false))
     }
 
     fn variable_at(&self, name: &[u8], slot: u32, settable: bool) -> Variable {
         let v = self.stack_slot(slot);
-        Variable { name: name.to_vec(), value: v.as_cell().map_or(v, |cell| cell.get()), slot, settable }
+        Variable {
+            name: name.to_vec(),
+            value: v.as_cell().map_or(v, |cell| cell.get()),
+            slot,
+            settable,
+        }
     }
 }
 
 impl State {
     /// The records in use of a coroutine.
     fn depth_of(&self, co: Gc<Coroutine>) -> u32 {
-        if co == self.co { self.depth() } else { co.depth.get() }
+        if co == self.co {
+            self.depth()
+        } else {
+            co.depth.get()
+        }
     }
 
     /// The activation of `co` at `level`.
@@ -189,14 +214,24 @@ impl State {
 
     /// The name under which a function is found in a loaded module: "module.name", or the name alone for globals.
     pub fn global_name(&self, function: Value) -> Option<Vec<u8>> {
-        let loaded = self.entries(self.registry).find(|(key, _)| is_named(*key, b"_LOADED"))?.1.as_table()?;
+        let loaded = self
+            .entries(self.registry)
+            .find(|(key, _)| is_named(*key, b"_LOADED"))?
+            .1
+            .as_table()?;
         for (key, module) in self.entries(loaded) {
-            let Some(module_name) = key.as_string() else { continue };
+            let Some(module_name) = key.as_string() else {
+                continue;
+            };
             if module.raw_equals(function) {
                 return Some(module_name.as_bytes().to_vec());
             }
-            let Some(module) = module.as_table() else { continue };
-            let found = self.entries(module).find(|(key, v)| key.is_string() && v.raw_equals(function));
+            let Some(module) = module.as_table() else {
+                continue;
+            };
+            let found = self
+                .entries(module)
+                .find(|(key, v)| key.is_string() && v.raw_equals(function));
             if let Some(name) = found.and_then(|(key, _)| key.as_string()) {
                 return Some(match module_name.as_bytes() {
                     b"_G" => name.as_bytes().to_vec(),
@@ -274,7 +309,122 @@ fn describe(st: &State, frame: &Frame) -> Vec<u8> {
         Some(proto) if proto.info.line_defined == 0 => b"main chunk".to_vec(),
         Some(proto) => {
             let line = proto.info.line_defined;
-            [b"function <", &frame.chunk_id()[..], format!(":{line}>").as_bytes()].concat()
+            [
+                b"function <",
+                &frame.chunk_id()[..],
+                format!(":{line}>").as_bytes(),
+            ]
+            .concat()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stdlib::{self, Libraries, load};
+
+    const EXPECTED: &str = "deep
+stack traceback:
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in local 'recurse'
+\tt:11: in main chunk
+stack traceback:
+\tt:2: in field 'run'
+\tt:3: in method 'method'
+\tt:4: in function 'global'
+\t(...tail calls...)
+\tt:11: in main chunk
+added
+stack traceback:
+\tt:6: in metamethod 'add'
+\tt:11: in main chunk
+stack traceback:
+\t[C]: in function 'coroutine.yield'
+\tt:7: in function <t:7>
+dead
+stack traceback:
+\tt:7: in function <t:7>
+deep
+stack traceback:
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\t...\t(skipping 20 levels)
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in upvalue 'recurse'
+\tt:1: in local 'recurse'
+\tt:11: in main chunk";
+
+    /// What the chunk `t` returns.
+    fn run(source: &str) -> String {
+        let st = &mut *State::new().unwrap();
+        stdlib::open(st, Libraries::ALL).unwrap();
+        let main = load::load(st, source.as_bytes(), b"=t", load::ANY).unwrap();
+        let Ok(main) = main else {
+            panic!("the source is correct")
+        };
+        let (at, n) = st.call_value(Value::closure(main), &[]).unwrap();
+        assert_eq!(n, 1);
+        // SAFETY: the result.
+        let v = unsafe { Value::load(st.slot(at)) };
+        String::from_utf8(v.as_string().unwrap().as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn tracebacks_are_worded_as_in_lua() {
+        let text = run(
+            r#"local function recurse(n) if n > 0 then local x = recurse(n - 1) return x end return debug.traceback("deep") end
+local lib = {run = function() return (debug.traceback()) end}
+function lib:method() local text = lib.run() return text end
+function global() local text = lib:method() return text end
+local function tail() return global() end
+local meta = setmetatable({}, {__add = function() return (debug.traceback("added", 1)) end})
+local co = coroutine.create(function(a) local b = coroutine.yield(a) return b.x.y end)
+coroutine.resume(co)
+local suspended = debug.traceback(co)
+coroutine.resume(co, {})
+return (table.concat({recurse(2), tail(), meta + 1, suspended, debug.traceback(co, "dead"), recurse(40)}, "\n"))"#,
+        );
+        assert_eq!(text, EXPECTED);
+    }
+
+    #[test]
+    fn hidden_and_temporary_values_cannot_be_set() {
+        let text = run(r#"
+            local seen = {}
+            local function set(...)
+                for _, n in ipairs{3, 5, 6, 7, 8, 9} do
+                    local name = debug.getlocal(2, n)
+                    seen[#seen + 1] = tostring(name) .. "=" .. tostring(debug.setlocal(2, n, 7))
+                end
+            end
+            local captured = 1
+            local function get() return captured end
+            for i = 1, 1 do
+                local t = {1, 2, set()}
+                seen[#seen + 1] = #t .. i .. get()
+            end
+            return (table.concat(seen, " "))
+            "#);
+        assert_eq!(
+            text,
+            "captured=captured (for state)=nil (for state)=nil (for state)=nil i=i (temporary)=nil 277"
+        );
     }
 }

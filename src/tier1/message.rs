@@ -24,25 +24,47 @@ pub fn call_error(st: &mut State, v: Value) -> Raised {
 /// `v` is not a table and has no `__index` (or, for a store, no `__newindex`).
 #[cold]
 pub fn index_error(st: &mut State, v: Value) -> Raised {
-    let name = st.failing().and_then(|f| match f.instruction().op().general() {
-        Op::GETENV | Op::SETENV => f.captured_operand(v),
-        _ => f.registers().next().and_then(|r| f.name_if(r, v)),
-    });
+    let name = st
+        .failing()
+        .and_then(|f| match f.instruction().op().general() {
+            Op::GETENV | Op::SETENV => f.captured_operand(v),
+            _ => f.registers().next().and_then(|r| f.name_if(r, v)),
+        });
     complain(st, "index", v, name)
 }
 
 /// `x` and `y` are not both numbers and have no metamethod. Unary operations pass their operand twice.
 #[cold]
 pub fn arith_error(st: &mut State, bitwise: bool, x: Value, y: Value) -> Raised {
-    if !bitwise && [x, y].iter().any(|v| v.is_string() && st.rt.metatable(*v).is_some()) {
+    if !bitwise
+        && [x, y]
+            .iter()
+            .any(|v| v.is_string() && st.rt.metatable(*v).is_some())
+    {
         // What the string library's metamethods say.
-        let event = st.failing().and_then(|f| f.proto.info.called_name(f.pc)).map_or(Vec::new(), |n| n.name);
+        let event = st
+            .failing()
+            .and_then(|f| f.proto.info.called_name(f.pc))
+            .map_or(Vec::new(), |n| n.name);
         let (x, y) = (x.tag().type_name(), y.tag().type_name());
-        let text = [b"attempt to ", &event[..], b" a '", x.as_bytes(), b"' with a '", y.as_bytes(), b"'"].concat();
+        let text = [
+            b"attempt to ",
+            &event[..],
+            b" a '",
+            x.as_bytes(),
+            b"' with a '",
+            y.as_bytes(),
+            b"'",
+        ]
+        .concat();
         return st.raise_at_bytes(&text);
     }
     let blamed = if x.tag().is_number() { y } else { x };
-    let what = if bitwise { "perform bitwise operation on" } else { "perform arithmetic on" };
+    let what = if bitwise {
+        "perform bitwise operation on"
+    } else {
+        "perform arithmetic on"
+    };
     let name = operand_name(st, blamed);
     complain(st, what, blamed, name)
 }
@@ -50,9 +72,18 @@ pub fn arith_error(st: &mut State, bitwise: bool, x: Value, y: Value) -> Raised 
 /// One of the numbers `x` and `y` cannot be converted to an integer.
 #[cold]
 pub fn no_integer(st: &mut State, x: Value, y: Value) -> Raised {
-    let blamed = if super::native::to_integer(x).is_some() { y } else { x };
+    let blamed = if super::native::to_integer(x).is_some() {
+        y
+    } else {
+        x
+    };
     let name = operand_name(st, blamed);
-    let text = [b"number".to_vec(), in_parentheses(name), b" has no integer representation".to_vec()].concat();
+    let text = [
+        b"number".to_vec(),
+        in_parentheses(name),
+        b" has no integer representation".to_vec(),
+    ]
+    .concat();
     st.raise_at_bytes(&text)
 }
 
@@ -79,14 +110,19 @@ pub fn type_error(st: &mut State, v: Value, what: &str) -> Raised {
 #[cold]
 pub fn concat_error(st: &mut State, x: Value, y: Value) -> Raised {
     let left_is_good = x.is_string() || x.tag().is_number();
-    let name = st.failing().filter(|f| f.instruction().op().general() == Op::CONCAT).and_then(|f| {
-        let i = f.instruction();
-        // Concatenation goes from right to left.
-        let left = (i.a()..i.a() + i.b() - 1)
-            .rev()
-            .find(|&r| f.register(r).same_bits(x) && f.register(r + 1).same_bits(y))?;
-        f.proto.info.register_name(f.pc, if left_is_good { left + 1 } else { left })
-    });
+    let name = st
+        .failing()
+        .filter(|f| f.instruction().op().general() == Op::CONCAT)
+        .and_then(|f| {
+            let i = f.instruction();
+            // Concatenation goes from right to left.
+            let left = (i.a()..i.a() + i.b() - 1)
+                .rev()
+                .find(|&r| f.register(r).same_bits(x) && f.register(r + 1).same_bits(y))?;
+            f.proto
+                .info
+                .register_name(f.pc, if left_is_good { left + 1 } else { left })
+        });
     complain(st, "concatenate", if left_is_good { y } else { x }, name)
 }
 
@@ -94,7 +130,14 @@ pub fn concat_error(st: &mut State, x: Value, y: Value) -> Raised {
 #[cold]
 pub fn for_error(st: &mut State, v: Value, what: &str) -> Raised {
     let got = st.type_name_of(v);
-    let text = [b"bad 'for' ", what.as_bytes(), b" (number expected, got ", &got[..], b")"].concat();
+    let text = [
+        b"bad 'for' ",
+        what.as_bytes(),
+        b" (number expected, got ",
+        &got[..],
+        b")",
+    ]
+    .concat();
     st.raise_at_bytes(&text)
 }
 
@@ -102,7 +145,9 @@ pub fn for_error(st: &mut State, v: Value, what: &str) -> Raised {
 #[cold]
 pub fn close_error(st: &mut State, p: *const Value) -> Raised {
     let register = st.index_of(p) - st.frame().base;
-    let name = st.failing().and_then(|f| f.proto.info.local_name(f.pc, register as usize));
+    let name = st
+        .failing()
+        .and_then(|f| f.proto.info.local_name(f.pc, register as usize));
     let name = name.map_or(&b"?"[..], |s| c_string(s.as_bytes()));
     let text = [b"variable '", name, b"' got a non-closable value"].concat();
     st.raise_at_bytes(&text)
@@ -111,8 +156,15 @@ pub fn close_error(st: &mut State, p: *const Value) -> Raised {
 /// "attempt to (what) a (type) value (kind 'name')".
 fn complain(st: &mut State, what: &str, v: Value, name: Option<Name>) -> Raised {
     let type_name = st.type_name_of(v);
-    let text =
-        [b"attempt to ", what.as_bytes(), b" a ", &type_name[..], b" value", &in_parentheses(name)[..]].concat();
+    let text = [
+        b"attempt to ",
+        what.as_bytes(),
+        b" a ",
+        &type_name[..],
+        b" value",
+        &in_parentheses(name)[..],
+    ]
+    .concat();
     st.raise_at_bytes(&text)
 }
 
@@ -126,7 +178,9 @@ fn in_parentheses(name: Option<Name>) -> Vec<u8> {
 /// The name of the operand of the failing instruction whose value is `v`.
 fn operand_name(st: &State, v: Value) -> Option<Name> {
     let f = st.failing()?;
-    f.registers().find_map(|r| f.register(r).same_bits(v).then_some(r)).and_then(|r| f.proto.info.register_name(f.pc, r))
+    f.registers()
+        .find(|&r| f.register(r).same_bits(v))
+        .and_then(|r| f.proto.info.register_name(f.pc, r))
 }
 
 /// The instruction that fails, in the running function.
@@ -156,13 +210,21 @@ impl Failing {
     }
 
     fn name_if(&self, r: usize, v: Value) -> Option<Name> {
-        if self.register(r).same_bits(v) { self.proto.info.register_name(self.pc, r) } else { None }
+        if self.register(r).same_bits(v) {
+            self.proto.info.register_name(self.pc, r)
+        } else {
+            None
+        }
     }
 
     fn captured_operand(&self, v: Value) -> Option<Name> {
         let index = self.instruction().b();
         let closure = self.frame.function().as_closure()?;
-        closure.cell(index).get().same_bits(v).then(|| self.proto.info.captured_name(index))
+        closure
+            .cell(index)
+            .get()
+            .same_bits(v)
+            .then(|| self.proto.info.captured_name(index))
     }
 }
 
@@ -170,7 +232,20 @@ impl State {
     fn failing(&self) -> Option<Failing> {
         let frame = self.frame_at(self.co, 0)?;
         let proto = frame.proto()?;
-        Some(Failing { frame, proto, pc: frame.pc(proto) })
+        Some(Failing {
+            frame,
+            proto,
+            pc: frame.pc(proto),
+        })
+    }
+
+    /// Raises a message as it is.
+    #[cold]
+    pub fn raise_message(&mut self, message: &[u8]) -> Raised {
+        match self.string_value(message) {
+            Ok(v) => self.raise(v),
+            Err(raised) => raised,
+        }
     }
 
     /// Raises a message with the position of the running function, if that is not a host function.
@@ -190,10 +265,7 @@ impl State {
             _ => Vec::new(),
         };
         text.extend_from_slice(message);
-        match self.string_value(&text) {
-            Ok(v) => self.raise(v),
-            Err(raised) => raised,
-        }
+        self.raise_message(&text)
     }
 
     /// "chunk:line: " of the function at `level` (0 is the running one), or nothing if it is a host function.
@@ -215,7 +287,10 @@ impl State {
         };
         match frame.name() {
             Some(name) => (name.name, name.kind == "method"),
-            None => (self.global_name(frame.function()).unwrap_or(b"?".to_vec()), false),
+            None => (
+                self.global_name(frame.function()).unwrap_or(b"?".to_vec()),
+                false,
+            ),
         }
     }
 
@@ -225,7 +300,12 @@ impl State {
             Tag::TABLE | Tag::USERDATA => self.rt.metatable(v),
             _ => None,
         };
-        let name = metatable.and_then(|m| self.rt.get_str(m, self.rt.events[Event::Name as usize]).as_string());
-        name.map_or(v.tag().type_name().as_bytes(), |s| c_string(s.as_bytes())).to_vec()
+        let name = metatable.and_then(|m| {
+            self.rt
+                .get_str(m, self.rt.events[Event::Name as usize])
+                .as_string()
+        });
+        name.map_or(v.tag().type_name().as_bytes(), |s| c_string(s.as_bytes()))
+            .to_vec()
     }
 }

@@ -135,8 +135,8 @@ pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Resu
                 unsafe { Value::store(st.slot(to), v) };
                 return Ok(Outcome::Continue);
             }
-            Err(ArithError::DivideByZero) => return Err(st.raise_at("attempt to perform 'n//0'")),
-            Err(ArithError::ModuloByZero) => return Err(st.raise_at("attempt to perform 'n%%0'")),
+            Err(ArithError::DivideByZero) => return Err(zero_error(st, numbers, "attempt to divide by zero")),
+            Err(ArithError::ModuloByZero) => return Err(zero_error(st, numbers, "attempt to perform 'n%0'")),
             Err(ArithError::NoInteger) if binary_handler(st, op.event(), x, y).is_nil() => {
                 return Err(message::no_integer(st, x, y));
             }
@@ -152,13 +152,7 @@ pub fn arith(st: &mut State, op: Arith, x: Value, y: Value, dest: usize) -> Resu
 
 /// Strings have their arithmetic from the string library in Lua, where errors have no position.
 fn zero_error(st: &mut State, numbers: bool, message: &str) -> Raised {
-    if numbers {
-        return st.raise_at(message);
-    }
-    match st.string_value(message.as_bytes()) {
-        Ok(v) => st.raise(v),
-        Err(raised) => raised,
-    }
+    if numbers { st.raise_at(message) } else { st.raise_message(message.as_bytes()) }
 }
 
 fn binary_handler(st: &State, event: Event, x: Value, y: Value) -> Value {

@@ -1,0 +1,75 @@
+//! Random programs: perilune prints what the reference prints, in every mode.
+//!
+//! `PERILUNE_SEEDS=n` tries `n` programs, `PERILUNE_SEED=s` starts at the one of seed `s` (and tries only that, if not
+//! told otherwise). A failing program is made smaller and printed.
+
+mod common;
+#[path = "random/generator.rs"]
+mod generator;
+
+use std::env;
+
+use common::{difference, run_perilune, run_reference};
+use generator::{Generator, Node, minimise, render};
+use perilune::{Vm, VmBuilder};
+
+const HELPERS: &str = include_str!("random/helpers.lua");
+
+const DEFAULT_SEEDS: u64 = 150;
+
+/// Failing programs made smaller before giving up.
+const MAX_FAILURES: usize = 8;
+
+/// How to set up a VM, and how often programs run in it.
+type Mode = (&'static str, fn() -> VmBuilder, u64);
+
+const MODES: [Mode; 3] = [
+    ("normal", Vm::builder, 1),
+    ("hot at once", || Vm::builder().hot_threshold(1), 1),
+    ("collecting always", || Vm::builder().gc_stress(true), 4),
+];
+
+fn source(program: &[Node]) -> Vec<u8> {
+    format!("{HELPERS}\n{}", render(program)).into_bytes()
+}
+
+fn compare(settings: fn() -> VmBuilder, program: &[Node]) -> Option<String> {
+    let source = source(program);
+    difference(&run_reference(&source), &run_perilune(settings(), &source))
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().expect("a number of or for seeds"))
+}
+
+#[test]
+fn random_programs_behave_like_the_reference() {
+    let first = number_from("PERILUNE_SEED");
+    let count = number_from("PERILUNE_SEEDS").unwrap_or(if first.is_some() { 1 } else { DEFAULT_SEEDS });
+    let first = first.unwrap_or(0);
+    let mut failures = 0;
+    for seed in first..first + count {
+        if failures == MAX_FAILURES {
+            break;
+        }
+        let program = Generator::new(seed).program();
+        let text = source(&program);
+        let expected = run_reference(&text);
+        assert!(!expected.starts_with(b"SYNTAX"), "seed {seed} makes no program");
+        for (name, settings, every) in MODES {
+            if seed % every != 0 {
+                continue;
+            }
+            if let Some(first) = difference(&expected, &run_perilune(settings(), &text)) {
+                let smaller = minimise(program, |program| compare(settings, program).is_some());
+                // An error that comes and goes leaves the program as it was, and only its first report.
+                let report = compare(settings, &smaller).unwrap_or(first);
+                eprintln!("seed {seed}, {name}:\n{}\n{report}", render(&smaller));
+                failures += 1;
+                break;
+            }
+        }
+    }
+    assert!(failures == 0, "{failures} programs failed");
+}
