@@ -403,11 +403,10 @@ impl Shapes {
         Ok(next)
     }
 
-    /// A tree shape with these keys, which are all different and at most [`TREE_SLOTS_MAX`]. It is made in one step, so
-    /// no transition leads to it: each call makes another shape.
-    pub(super) fn with_keys(&mut self, keys: &[Gc<Str>]) -> Result<ShapeId, OutOfMemory> {
-        debug_assert!(keys.len() <= TREE_SLOTS_MAX as usize);
-        let root = self.root_for(keys.len() as u32);
+    /// A tree shape with a root's inline capacity and these keys, which are all different and at most
+    /// [`TREE_SLOTS_MAX`]. It is made in one step, so no transition leads to it: each call makes another shape.
+    pub(super) fn with_keys(&mut self, root: ShapeId, keys: &[Gc<Str>]) -> Result<ShapeId, OutOfMemory> {
+        debug_assert!(self.slot_count(root) == 0 && keys.len() <= TREE_SLOTS_MAX as usize);
         if keys.is_empty() {
             return Ok(root);
         }

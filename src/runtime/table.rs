@@ -256,21 +256,22 @@ impl Runtime {
         Ok(t)
     }
 
-    /// A table with these fields, whose keys are short and all different. It gets a shape that no other table has
-    /// come to: for tables of which a VM has one.
-    pub fn new_table_with(&mut self, fields: &[(Gc<Str>, Value)]) -> Result<Gc<Table>, OutOfMemory> {
-        let keys: SmallVec<[Gc<Str>; 32]> = fields.iter().map(|field| field.0).collect();
-        let shape = self.shapes.with_keys(&keys)?;
-        let t = self.new_table(self.shapes.root_for(fields.len() as u32), 0)?;
+    /// Gives a table of an empty shape these fields, whose keys are short and all different. Its shape is then one that
+    /// no other table has come to: for tables of which a VM has one.
+    pub fn fill_table(&mut self, t: Gc<Table>, fields: &[(Gc<Str>, Value)]) -> Result<(), OutOfMemory> {
+        debug_assert!(!t.has_flag(table_flags::OWNED | table_flags::DICTIONARY));
+        let keys: SmallVec<[Gc<Str>; 64]> = fields.iter().map(|field| field.0).collect();
+        let shape = self.shapes.with_keys(t.shape.get(), &keys)?;
         let overflow = self.shapes.overflow_cap(shape) as usize;
         if overflow > 0 {
             t.overflow.set(self.heap.alloc(9 * overflow)?.as_ptr());
         }
+        self.heap.write_barrier(t);
         t.shape.set(shape);
         for (slot, &(_, v)) in fields.iter().enumerate() {
             t.put_slot(self.shapes.slot_location(shape, slot as u32), v);
         }
-        Ok(t)
+        Ok(())
     }
 
     /// An empty table with what its site has learned.

@@ -306,7 +306,7 @@ pub fn temporary_file(template: &[u8]) -> io::Result<(std::fs::File, Vec<u8>)> {
 
 /// Closes the file and returns what `close` does.
 fn close(st: &mut State, args: Args, file: Gc<Userdata>, id: u32) -> NativeResult {
-    if streams(st).get(id).is_some_and(|s| s.is_standard()) {
+    if id <= STDERR {
         let message = st.string_value(b"cannot close standard file")?;
         return st.ret2(args, Value::NIL, message);
     }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::random::{Rng, float_from};
 use super::support::{less_than, return_text};
-use super::{library, set_field};
+use super::library;
 use crate::runtime::number::{self, Rounding};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;

@@ -1,7 +1,7 @@
 //! The `utf8` library, over the [codec](super::utf8_codec).
 
 use super::utf8_codec::{self as codec, CHAR_PATTERN, INVALID, MAX_CODE};
-use super::{library, running, set_field};
+use super::{library, running};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
