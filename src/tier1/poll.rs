@@ -156,28 +156,33 @@ impl State {
     pub(super) fn poll(&mut self) -> Result<Outcome, Raised> {
         self.check_cancelled()?;
         let bits = self.interrupt.fetch_and(interrupt::CANCEL, Ordering::Relaxed);
-        if bits & interrupt::FINALIZE != 0 {
+        if bits & interrupt::COLLECT != 0 {
+            // Here the prototype says which registers are in use.
+            self.collect_at(0);
+        }
+        if self.rt.heap.has_finalizers() {
             self.run_finalizers()?;
         }
         Ok(Outcome::Continue)
     }
 
-    /// A poll after a frame has been replaced.
+    /// A poll after a frame has been replaced. Open results may lie above the registers in use, so neither the
+    /// collector nor finalizers may run.
     pub(super) fn poll_in(&mut self, outcome: Outcome) -> Result<Outcome, Raised> {
-        if self.interrupt.load(Ordering::Relaxed) != 0 {
-            self.poll()?;
-        }
+        self.check_cancelled()?;
         Ok(outcome)
     }
 
-    /// A poll after a host function has returned to a bytecode function, which uses its slots below `end`.
+    /// A poll after a host function has returned to a bytecode function, which uses its slots below
+    /// `end`. Finalizers wait: they would overwrite open results.
     #[cold]
     #[inline(never)]
     pub(super) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
         if self.rt.heap.should_collect() {
             self.collect_at(end - self.frame().base);
         }
-        if self.interrupt.load(Ordering::Relaxed) & !interrupt::FINALIZE != 0 { self.poll() } else { Ok(Outcome::Continue) }
+        self.check_cancelled()?;
+        Ok(Outcome::Continue)
     }
 
     /// Raises an error if the host has asked the VM to stop. Long-running library functions call this.

@@ -41,6 +41,8 @@ pub mod interrupt {
     pub const CANCEL: u32 = 1;
     /// Finalizers are waiting.
     pub const FINALIZE: u32 = 2;
+    /// The collector wants to run.
+    pub use crate::heap::COLLECT;
 
 }
 
@@ -150,6 +152,9 @@ impl State {
             host: ptr::null(),
         });
         st.enter_coroutine(main);
+        let word: *const AtomicU32 = &st.interrupt;
+        // SAFETY: the state is boxed and owns the heap.
+        unsafe { st.rt.heap.set_interrupt_word(word) };
         Ok(st)
     }
 
