@@ -404,6 +404,8 @@ pub struct Arm {
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     pub(super) statements: Span,
+    /// In the body of a `for`, the line of its `do`, where wrong values of the loop are reported; otherwise 0.
+    pub do_line: u32,
     /// The line of the block's last token.
     pub end_line: u32,
 }

@@ -370,6 +370,7 @@ impl<'s> Parser<'s> {
             &mut self.chunk.blocks,
             Block {
                 statements,
+                do_line: 0,
                 end_line,
             },
         )?;
@@ -843,10 +844,12 @@ impl<'s> Parser<'s> {
     }
 
     fn for_body(&mut self, first: VarId, count: u8, line: u32) -> Result<BlockId, Fail> {
+        let do_line = self.lexer.line;
         self.expect(Tok::Do)?;
         let outer = self.enter_loop();
         self.activate(first, count)?;
         let body = self.statements()?;
+        self.chunk.blocks[body.index()].do_line = do_line;
         self.leave_block(outer)?;
         self.expect_match(Tok::End, Tok::For, line)?;
         Ok(body)

@@ -69,6 +69,9 @@ pub struct State {
     pub(super) pending: Option<super::call::Step>,
     /// Whether the message handler has already been applied to `error`.
     pub error_handled: bool,
+    /// The depth of the activation that has raised `error`, as long as nothing has changed the stack since then;
+    /// otherwise 0.
+    pub(super) raised_depth: u32,
     /// Native activations of the interpreter on the native stack.
     pub native_depth: u32,
     pub globals: Gc<Table>,
@@ -124,6 +127,7 @@ impl State {
             error: Value::NIL,
             pending: None,
             error_handled: false,
+            raised_depth: 0,
             native_depth: 0,
             globals,
             registry,

@@ -344,7 +344,7 @@ impl Generator<'_> {
             self.claim(1);
         }
         self.loop_state(state, 3);
-        self.line(line);
+        self.line(self.chunk[body].do_line);
         let mut exit = JumpList::EMPTY;
         self.emit_jump(&mut exit, Op::FORPREP, state, 0);
         let start = self.here();
@@ -375,7 +375,7 @@ impl Generator<'_> {
         let state = self.f.free;
         self.adjust(self.chunk.list(values), 4);
         self.loop_state(state, 4);
-        self.line(line);
+        self.line(self.chunk[body].do_line);
         let mut call = JumpList::EMPTY;
         self.emit_jump(&mut call, Op::TFORPREP, state, 0);
         let start = self.here();
