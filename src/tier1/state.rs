@@ -104,11 +104,10 @@ pub struct State {
 unsafe impl Send for State {}
 
 impl State {
-    /// A VM without libraries. Boxed, because others may point to its interrupt word.
+    /// A VM without libraries; opening them makes its globals a holder. Boxed, because others may point to its interrupt word.
     pub fn new() -> Result<Box<State>, OutOfMemory> {
         let mut rt = Runtime::new()?;
         let globals = rt.new_table(ShapeId::EMPTY, 0)?;
-        rt.make_holder(globals)?;
         let registry = rt.new_table(ShapeId::EMPTY, 0)?;
         let main = State::new_coroutine(&mut rt)?;
         let memory_message = rt.intern_static(b"not enough memory")?;
