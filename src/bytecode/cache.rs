@@ -27,7 +27,7 @@ pub struct FieldCache {
     pub key: Gc<Str>,
     /// The shape the receiver must have, or `ShapeId::NONE`.
     pub shape: Cell<ShapeId>,
-    /// For values found through `__index`: the VM's holder epoch at which the chain was proven.
+    /// The VM's holder epoch at which what is known of holders was proven: where they have the key, or that none has.
     pub epoch: Cell<u32>,
     pub slot: Cell<SlotOffsets>,
     /// For stores that add the key: the shape afterwards.

@@ -26,22 +26,22 @@ fn plan_get(st: &mut State, t: Gc<Table>, key: Gc<Str>) -> Option<FieldEntry> {
     let shape = t.shape.get();
     let entry = |kind, slot, holder, nil_is_final, epoch| FieldEntry { shape, epoch, slot, kind, nil_is_final, holder };
     let class_known = t.metatable.get().is_none() || st.rt.class_is_known(shape);
-    match st.rt.locate(t, key) {
-        Location::Inline(slot) => {
-            let plain = class_known && st.rt.table_event(t, Event::Index).is_nil();
-            return Some(entry(SlotKind::Inline, slot, None, plain, 0));
-        }
-        Location::Overflow(slot) => {
-            let plain = class_known && st.rt.table_event(t, Event::Index).is_nil();
-            return Some(entry(SlotKind::Overflow, slot, None, plain, 0));
-        }
+    let own = match st.rt.locate(t, key) {
+        Location::Inline(slot) => Some((SlotKind::Inline, slot)),
+        Location::Overflow(slot) => Some((SlotKind::Overflow, slot)),
         Location::Dictionary(_) => return None,
         Location::Absent if !class_known => return None,
-        Location::Absent => {}
-    }
-    st.rt.rely_on_absence(t);
+        Location::Absent => None,
+    };
     let index = st.rt.table_event(t, Event::Index);
-    plan_through(st, index, key, shape)
+    let Some((kind, slot)) = own else {
+        st.rt.rely_on_absence(t);
+        return plan_through(st, index, key, shape);
+    };
+    // A nil in the slot is the result if no holder has the key either.
+    let inherited = if class_known { plan_through(st, index, key, shape) } else { None };
+    let nil_is_final = inherited.is_some_and(|e| e.kind == SlotKind::Absent);
+    Some(entry(kind, slot, None, nil_is_final, st.rt.holder_epoch))
 }
 
 /// The same from the value of an `__index` on, for receivers of `shape`.
@@ -139,18 +139,20 @@ fn count_miss(cache: &FieldCache) -> bool {
     true
 }
 
-/// Whether the site knows the shape of `t` and has found nil in the slot: there is nothing to learn.
-fn knows_own_slot(cache: &FieldCache, op: Op, t: Gc<Table>) -> bool {
+/// If the site knows the shape of `t` (and has found nil in the slot), the epoch of what it knows.
+fn known_since(cache: &FieldCache, op: Op, t: Gc<Table>) -> Option<u32> {
     let shape = t.shape.get();
     match op {
-        Op::GETFIELD_INLINE | Op::GETFIELD_OVERFLOW | Op::SELF_INLINE => cache.shape.get() == shape,
+        Op::GETFIELD_INLINE | Op::GETFIELD_OVERFLOW | Op::GETENV_INLINE | Op::GETENV_OVERFLOW | Op::SELF_INLINE => {
+            (cache.shape.get() == shape).then(|| cache.epoch.get())
+        }
         Op::GETFIELD_POLY | Op::SELF_POLY => {
             // SAFETY: null, or a live box owned by the cache.
-            let more = unsafe { cache.more.get().as_ref() };
-            let own = |e: &FieldEntry| e.shape == shape && matches!(e.kind, SlotKind::Inline | SlotKind::Overflow);
-            more.is_some_and(|p| p.entries[..p.len].iter().any(own))
+            let more = unsafe { cache.more.get().as_ref() }?;
+            let own = |e: &&FieldEntry| e.shape == shape && matches!(e.kind, SlotKind::Inline | SlotKind::Overflow);
+            more.entries[..more.len].iter().find(own).map(|e| e.epoch)
         }
-        _ => false,
+        _ => None,
     }
 }
 
@@ -158,7 +160,17 @@ fn knows_own_slot(cache: &FieldCache, op: Op, t: Gc<Table>) -> bool {
 pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &FieldCache) {
     // SAFETY: the running instruction.
     let op = unsafe { (*at).op() };
-    if knows_own_slot(cache, op, t) {
+    if let Some(epoch) = known_since(cache, op, t) {
+        // Holders may have changed since; if so, learn that again, which is no miss.
+        if epoch != st.rt.holder_epoch
+            && let Some(e) = plan_get(st, t, cache.key)
+        {
+            if cache.more.get().is_null() {
+                install(cache, &e);
+            } else {
+                install_poly(cache, e);
+            }
+        }
         return;
     }
     if !count_miss(cache) {

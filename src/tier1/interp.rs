@@ -103,7 +103,8 @@ fn poly_get(st: &State, cache: &FieldCache, t: Gc<Table>) -> Option<Value> {
                     return None;
                 }
                 let v = read_slot(base, e.slot.payload, e.slot.tag);
-                return if v.is_nil() && !e.nil_is_final { None } else { Some(v) };
+                let nil_is_final = e.nil_is_final && e.epoch == st.rt.holder_epoch;
+                return if v.is_nil() && !nil_is_final { None } else { Some(v) };
             }
         }
     }
@@ -456,7 +457,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($cache:expr, $base:expr, $dest:expr, $otherwise:expr) => {{
             let slot = $cache.slot.get();
             let v = read_slot($base as *const u8, slot.payload, slot.tag);
-            if v.tag() != Tag::NIL || $cache.nil_is_final.get() {
+            if v.tag() != Tag::NIL
+                || $cache.nil_is_final.get() && $cache.epoch.get() == st.rt.holder_epoch
+            {
                 set!($dest, v);
             } else {
                 $otherwise
