@@ -141,7 +141,11 @@ fn k(m: &mut Machine<'_>, i: u64, pc: usize, f: impl Fn(i64, i64) -> i64) -> usi
 }
 
 fn target(i: u64, pc: usize, taken: bool) -> usize {
-    if taken { (pc as i64 + d(i)) as usize } else { pc }
+    if taken {
+        (pc as i64 + d(i)) as usize
+    } else {
+        pc
+    }
 }
 
 const HANDLERS: [Handler; 10] = [
@@ -169,7 +173,11 @@ const HANDLERS: [Handler; 10] = [
 ];
 
 fn run_handlers(code: &[u64]) -> i64 {
-    let mut m = Machine { code, regs: [(0, INT); 4], failed: false };
+    let mut m = Machine {
+        code,
+        regs: [(0, INT); 4],
+        failed: false,
+    };
     let mut pc = 0;
     while pc != usize::MAX {
         let i = m.code[pc];
@@ -217,7 +225,9 @@ fn t_halt(_: &[u64], _: usize, regs: &mut [Reg; 4]) -> i64 {
     regs[1].0
 }
 
-const THREADED: [Threaded; 10] = [t_loadi, t_move, t_addk, t_mulk, t_divk, t_jodd, t_jne, t_for, t_jump, t_halt];
+const THREADED: [Threaded; 10] = [
+    t_loadi, t_move, t_addk, t_mulk, t_divk, t_jodd, t_jne, t_for, t_jump, t_halt,
+];
 
 fn bench(c: &mut Criterion) {
     let code = program(200);
@@ -227,7 +237,9 @@ fn bench(c: &mut Criterion) {
     group.bench_function("match in a loop", |x| {
         x.iter(|| black_box(run_match(black_box(&code), &mut [(0, INT); 4])))
     });
-    group.bench_function("handlers called from a loop", |x| x.iter(|| black_box(run_handlers(black_box(&code)))));
+    group.bench_function("handlers called from a loop", |x| {
+        x.iter(|| black_box(run_handlers(black_box(&code))))
+    });
     // Without optimization nothing turns the calls into jumps, and the stack would overflow.
     if !cfg!(debug_assertions) {
         group.bench_function("handlers that call each other", |x| {

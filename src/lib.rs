@@ -18,6 +18,7 @@ mod embed;
 
 pub use embed::*;
 pub use stdlib::Libraries;
+pub use tier1::statistics::Statistics;
 
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {

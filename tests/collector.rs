@@ -82,7 +82,9 @@ fn program(seed: u64) -> Vec<u8> {
     let mut text = HELPERS.to_owned();
     let mut count = 0;
     for step in 0..20 + rng.below(30) {
-        let mut line = |line: String| writeln!(text, "(function() {line} end)()").expect("writing to a string");
+        let mut line = |line: String| {
+            writeln!(text, "(function() {line} end)()").expect("writing to a string")
+        };
         let fresh = 2 + rng.below(6);
         if step == 0 || rng.one_in(3) {
             for id in count..count + fresh {
@@ -93,7 +95,9 @@ fn program(seed: u64) -> Vec<u8> {
         let id = |rng: &mut Rng| rng.below(count);
         for _ in 0..rng.below(6) {
             let (a, b, c) = (id(&mut rng), id(&mut rng), id(&mut rng));
-            let with = format!("local a, b, c = get({a}), get({b}), get({c}) if not (a and b and c) then return end");
+            let with = format!(
+                "local a, b, c = get({a}), get({b}), get({c}) if not (a and b and c) then return end"
+            );
             match rng.below(13) {
                 0..=1 => line(format!("{with} a.x = b")),
                 2 => line(format!("{with} a[#a + 1] = b")),
@@ -103,12 +107,16 @@ fn program(seed: u64) -> Vec<u8> {
                 6 => line(format!("{with} both[a] = b")),
                 7 => line(format!("{with} values[{a}] = b values[a] = c")),
                 8 => line(format!("{with} a.f = function() return b, c end")),
-                9 => line(format!("{with} a.co = coroutine.wrap(function(x) coroutine.yield(x) return b end) a.co(c)")),
+                9 => line(format!(
+                    "{with} a.co = coroutine.wrap(function(x) coroutine.yield(x) return b end) a.co(c)"
+                )),
                 10 => line(format!("{with} a.x = nil")),
                 11 => line(format!("{with} eph[2][function() return a end] = b")),
                 _ => {
                     let kind = *rng.pick(&[&'f', &'f', &'r', &'a', &'n', &'x']);
-                    line(format!("{with} if getmetatable(a) == nil then setmetatable(a, kinds.{kind}) end"));
+                    line(format!(
+                        "{with} if getmetatable(a) == nil then setmetatable(a, kinds.{kind}) end"
+                    ));
                 }
             }
         }
@@ -119,27 +127,43 @@ fn program(seed: u64) -> Vec<u8> {
             line("for i = 1, 300 do local garbage = {i, tostring(i)} end".to_owned());
         }
         if rng.one_in(5) {
-            line(rng.pick(&["collectgarbage('generational')", "collectgarbage('incremental')"]).to_owned());
+            line(
+                rng.pick(&[
+                    "collectgarbage('generational')",
+                    "collectgarbage('incremental')",
+                ])
+                .to_owned(),
+            );
         }
         if rng.one_in(3) {
             // The second one finds what the finalizers of the first have let go.
-            line(format!("collectgarbage() collectgarbage() observe('{step}')"));
+            line(format!(
+                "collectgarbage() collectgarbage() observe('{step}')"
+            ));
         }
         if rng.one_in(12) {
             line("resurrected = {}".to_owned());
         }
     }
-    text.push_str("roots, resurrected = {}, {} for _ = 1, 4 do collectgarbage() end observe('end')\n");
+    text.push_str(
+        "roots, resurrected = {}, {} for _ = 1, 4 do collectgarbage() end observe('end')\n",
+    );
     text.into_bytes()
 }
 
 /// The first seed of a failing program under these settings, with the difference.
 fn check(settings: fn() -> VmBuilder, portion: u64) {
-    let seeds = env::var("PERILUNE_SEEDS").map_or(DEFAULT_SEEDS, |n| n.parse().expect("a number of seeds"));
+    let seeds =
+        env::var("PERILUNE_SEEDS").map_or(DEFAULT_SEEDS, |n| n.parse().expect("a number of seeds"));
     for seed in 0..seeds / portion {
         let source = program(seed);
-        if let Some(report) = difference(&run_reference(&source), &run_perilune(settings(), &source)) {
-            panic!("seed {seed}\n{}\n{report}", String::from_utf8_lossy(&source[HELPERS.len()..]));
+        if let Some(report) =
+            difference(&run_reference(&source), &run_perilune(settings(), &source))
+        {
+            panic!(
+                "seed {seed}\n{}\n{report}",
+                String::from_utf8_lossy(&source[HELPERS.len()..])
+            );
         }
     }
 }

@@ -46,7 +46,8 @@ fn number_from(variable: &str) -> Option<u64> {
 #[test]
 fn random_programs_behave_like_the_reference() {
     let first = number_from("PERILUNE_SEED");
-    let count = number_from("PERILUNE_SEEDS").unwrap_or(if first.is_some() { 1 } else { DEFAULT_SEEDS });
+    let count =
+        number_from("PERILUNE_SEEDS").unwrap_or(if first.is_some() { 1 } else { DEFAULT_SEEDS });
     let first = first.unwrap_or(0);
     let mut failures = 0;
     for seed in first..first + count {
@@ -56,7 +57,10 @@ fn random_programs_behave_like_the_reference() {
         let program = Generator::new(seed).program();
         let text = source(&program);
         let expected = run_reference(&text);
-        assert!(!expected.starts_with(b"SYNTAX"), "seed {seed} makes no program");
+        assert!(
+            !expected.starts_with(b"SYNTAX"),
+            "seed {seed} makes no program"
+        );
         for (name, settings, every) in MODES {
             if seed % every != 0 {
                 continue;

@@ -16,20 +16,25 @@ const CASES: usize = 250;
 
 /// Runs batches of expressions and shows the first few that differ.
 fn compare(seed: u64, mut case: impl FnMut(&mut Rng) -> String) {
-    let batches = env::var("PERILUNE_SEEDS").map_or(DEFAULT_BATCHES, |n| n.parse().expect("a number of batches"));
+    let batches = env::var("PERILUNE_SEEDS")
+        .map_or(DEFAULT_BATCHES, |n| n.parse().expect("a number of batches"));
     for batch in 0..batches {
         let mut rng = Rng::new(seed << 32 | batch);
         let cases: Vec<String> = (0..CASES).map(|_| case(&mut rng)).collect();
         let mut program = String::new();
         for case in &cases {
-            writeln!(program, "raises('', function() return {case} end)").expect("writing to a string");
+            writeln!(program, "raises('', function() return {case} end)")
+                .expect("writing to a string");
         }
         let expected = run_reference(program.as_bytes());
         let actual = run_perilune(Vm::builder(), program.as_bytes());
         if difference(&expected, &actual).is_none() {
             continue;
         }
-        let (mut e, mut a) = (expected.split(|&b| b == b'\n'), actual.split(|&b| b == b'\n'));
+        let (mut e, mut a) = (
+            expected.split(|&b| b == b'\n'),
+            actual.split(|&b| b == b'\n'),
+        );
         let mut report = String::new();
         for case in &cases {
             let (e, a) = (e.next().unwrap_or_default(), a.next().unwrap_or_default());
@@ -63,26 +68,59 @@ fn integer(rng: &mut Rng) -> String {
         2 => "0".to_owned(),
         _ => {
             let n = rng.next() as i64 >> rng.below(64);
-            if n == i64::MIN { "math.mininteger".to_owned() } else { format!("({n})") }
+            if n == i64::MIN {
+                "math.mininteger".to_owned()
+            } else {
+                format!("({n})")
+            }
         }
     }
 }
 
 fn float(rng: &mut Rng) -> String {
     match rng.below(12) {
-        0 => rng.pick(&["0.0", "(-0.0)", "math.huge", "(-math.huge)", "(0/0)", "1e15", "1e16", "1e17", "123456789012345.0"]).to_owned(),
-        1 => rng.pick(&["0.1", "5e-324", "2.2250738585072014e-308", "1.7976931348623157e308", "2^53", "2^63", "0.5", "9.5", "999999.5"]).to_owned(),
+        0 => rng
+            .pick(&[
+                "0.0",
+                "(-0.0)",
+                "math.huge",
+                "(-math.huge)",
+                "(0/0)",
+                "1e15",
+                "1e16",
+                "1e17",
+                "123456789012345.0",
+            ])
+            .to_owned(),
+        1 => rng
+            .pick(&[
+                "0.1",
+                "5e-324",
+                "2.2250738585072014e-308",
+                "1.7976931348623157e308",
+                "2^53",
+                "2^63",
+                "0.5",
+                "9.5",
+                "999999.5",
+            ])
+            .to_owned(),
         2 => format!("({}/{})", rng.below(1000), 1 + rng.below(1000)),
         3 => format!("({}.5)", rng.below(1_000_000)),
         4 => format!("({}e{})", rng.below(100_000), rng.below(40) as i64 - 20),
         5 => format!("({}.0)", rng.next() as i64 >> rng.below(64)),
-        _ => format!("(string.unpack('<d', {}))", quote(&rng.next().to_le_bytes())),
+        _ => format!(
+            "(string.unpack('<d', {}))",
+            quote(&rng.next().to_le_bytes())
+        ),
     }
 }
 
 fn text(rng: &mut Rng, alphabet: &[u8], most: usize) -> Vec<u8> {
     let length = rng.below(most + 1);
-    (0..length).map(|_| alphabet[rng.below(alphabet.len())]).collect()
+    (0..length)
+        .map(|_| alphabet[rng.below(alphabet.len())])
+        .collect()
 }
 
 fn value(rng: &mut Rng) -> String {
@@ -107,7 +145,10 @@ fn formats() {
                 continue;
             }
             spec.push(b'%');
-            let conversion = rng.pick(&[b"d", b"i", b"u", b"c", b"x", b"X", b"o", b"e", b"E", b"f", b"F", b"g", b"G", b"a", b"A", b"q", b"s", b"p", b"y"]);
+            let conversion = rng.pick(&[
+                b"d", b"i", b"u", b"c", b"x", b"X", b"o", b"e", b"E", b"f", b"F", b"g", b"G", b"a",
+                b"A", b"q", b"s", b"p", b"y",
+            ]);
             if rng.one_in(2) {
                 spec.extend(text(rng, b"-+ #0", 2));
             }
@@ -125,7 +166,9 @@ fn formats() {
             spec.extend(conversion);
             let argument = match conversion {
                 b"d" | b"i" | b"c" | b"x" | b"X" | b"o" if !rng.one_in(8) => integer(rng),
-                b"e" | b"E" | b"f" | b"F" | b"g" | b"G" | b"a" | b"A" if !rng.one_in(8) => float(rng),
+                b"e" | b"E" | b"f" | b"F" | b"g" | b"G" | b"a" | b"A" if !rng.one_in(8) => {
+                    float(rng)
+                }
                 b"p" => "nil".to_owned(),
                 b"s" => value(rng).replace("{}", "nil"),
                 _ => value(rng),
@@ -153,7 +196,10 @@ fn pattern(rng: &mut Rng) -> Vec<u8> {
                     pattern.push(b'^');
                 }
                 for _ in 0..1 + rng.below(3) {
-                    pattern.extend(rng.pick(&["a-c", "b", "%d", "%w", "]", "0-9", "-", "%]", ".", "z-a"]).bytes());
+                    pattern.extend(
+                        rng.pick(&["a-c", "b", "%d", "%w", "]", "0-9", "-", "%]", ".", "z-a"])
+                            .bytes(),
+                    );
                 }
                 if !rng.one_in(20) {
                     pattern.push(b']');
@@ -204,7 +250,10 @@ fn patterns() {
         let start = rng.below(12) as i64 - 4;
         match rng.below(6) {
             0 => format!("string.find({subject}, {pattern})"),
-            1 => format!("string.find({subject}, {pattern}, {start}, {})", rng.one_in(4)),
+            1 => format!(
+                "string.find({subject}, {pattern}, {start}, {})",
+                rng.one_in(4)
+            ),
             2 => format!("string.match({subject}, {pattern}, {start})"),
             3 => format!(
                 "(function() local r = {{}} for a, b in string.gmatch({subject}, {pattern}) do \
@@ -215,7 +264,12 @@ fn patterns() {
                 format!("string.gsub({subject}, {pattern}, {by})")
             }
             _ => {
-                let by = rng.pick(&["{a = 1, b = 'q', [''] = 'e', c = false}", "function(...) return ... end", "function(...) return select('#', ...) end", "function(x) if x == 'a' then return {} end end"]);
+                let by = rng.pick(&[
+                    "{a = 1, b = 'q', [''] = 'e', c = false}",
+                    "function(...) return ... end",
+                    "function(...) return select('#', ...) end",
+                    "function(x) if x == 'a' then return {} end end",
+                ]);
                 format!("string.gsub({subject}, {pattern}, {by}, {})", rng.below(6))
             }
         }
@@ -228,9 +282,21 @@ fn numerals() {
         0 => format!("tostring({})", float(rng)),
         1 => format!("tostring({})", integer(rng)),
         2 => format!("({}) .. ''", value(rng)),
-        3 => format!("tonumber({}, {})", quote(&text(rng, b"019azAZ-_ \t", 6)), 1 + rng.below(38)),
-        4 => format!("load({})", quote(format!("return {}", numeral(rng)).as_bytes())) + " and 1",
-        5 => format!("assert(load({}, '=n'))()", quote(format!("return {}", numeral(rng)).as_bytes())),
+        3 => format!(
+            "tonumber({}, {})",
+            quote(&text(rng, b"019azAZ-_ \t", 6)),
+            1 + rng.below(38)
+        ),
+        4 => {
+            format!(
+                "load({})",
+                quote(format!("return {}", numeral(rng)).as_bytes())
+            ) + " and 1"
+        }
+        5 => format!(
+            "assert(load({}, '=n'))()",
+            quote(format!("return {}", numeral(rng)).as_bytes())
+        ),
         6 => format!("math.tointeger({})", quote(numeral(rng).as_bytes())),
         7 => format!("{} | 0", quote(numeral(rng).as_bytes())),
         8 => format!("{} + 0", quote(numeral(rng).as_bytes())),
@@ -274,7 +340,10 @@ fn pack_option(rng: &mut Rng) -> (String, Option<String>) {
     let short = quote(&text(rng, b"ab\0\xff", 6));
     match rng.below(22) {
         0 => (rng.pick(&["<", ">", "=", " "]).to_owned(), None),
-        1 => (rng.pick(&["!", "!2", "!4", "!8", "!16", "!3"]).to_owned(), None),
+        1 => (
+            rng.pick(&["!", "!2", "!4", "!8", "!16", "!3"]).to_owned(),
+            None,
+        ),
         2 => ("x".to_owned(), None),
         3 => (rng.pick(&["Xi4", "Xd", "Xh", "X", "Xs"]).to_owned(), None),
         4..=5 => (rng.pick(&["f", "d", "n"]).to_owned(), Some(float(rng))),
@@ -285,7 +354,11 @@ fn pack_option(rng: &mut Rng) -> (String, Option<String>) {
         10..=12 => (format!("i{size}"), Some(integer(rng))),
         13..=14 => (format!("I{size}"), Some(integer(rng))),
         15 => ("j".to_owned(), Some(value(rng))),
-        _ => (rng.pick(&["b", "B", "h", "H", "i", "I", "l", "L", "J", "T"]).to_owned(), Some(integer(rng))),
+        _ => (
+            rng.pick(&["b", "B", "h", "H", "i", "I", "l", "L", "J", "T"])
+                .to_owned(),
+            Some(integer(rng)),
+        ),
     }
 }
 
@@ -299,7 +372,11 @@ fn packed_data() {
             format.push_str(&option);
             if let Some(argument) = argument {
                 // Small numbers fit into most sizes.
-                let argument = if rng.one_in(2) && !argument.starts_with('"') { rng.below(100).to_string() } else { argument };
+                let argument = if rng.one_in(2) && !argument.starts_with('"') {
+                    rng.below(100).to_string()
+                } else {
+                    argument
+                };
                 write!(arguments, ", {argument}").expect("writing to a string");
             }
         }

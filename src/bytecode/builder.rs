@@ -14,9 +14,11 @@
 //! that number are initialised and in use.
 
 use std::cell::Cell;
-use std::collections::{HashMap, TryReserveError};
+use std::collections::TryReserveError;
 use std::mem::size_of;
 use std::ptr;
+
+use hashbrown::HashMap;
 
 use super::cache::{CallSite, FieldCache, LoopSite, TableSite};
 use super::lines::LineTable;
@@ -24,12 +26,10 @@ use super::proto::{CapturedVar, LocalVar, Proto, ProtoInfo};
 use super::{Instr, Op};
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
+use crate::runtime::hasher::BuildWordHasher;
 use crate::runtime::object::{Gc, Kind};
 use crate::runtime::string::{SHORT_MAX, Str};
 use crate::runtime::value::{Tag, Value};
-
-/// Passes over a loop, or entries of a function, before the first attempt to compile it.
-pub const HEAT_START: u32 = 64;
 
 /// Why a function cannot be built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +100,7 @@ pub struct FunctionBuilder {
     lines: LineTable,
     line: u32,
     constants: Vec<Value>,
-    constant_indices: HashMap<(u8, u64), u32>,
+    constant_indices: HashMap<(u8, u64), u32, BuildWordHasher>,
     fields: Vec<FieldCache>,
     calls: Vec<CallSite>,
     tables: Vec<TableSite>,
@@ -116,7 +116,8 @@ pub struct FunctionBuilder {
 #[inline]
 fn push<T>(vec: &mut Vec<T>, item: T) -> Result<(), BuildError> {
     if vec.len() == vec.capacity() {
-        vec.try_reserve(1)?;
+        // Most functions need no more than the first reservation; what is left over goes back in the end.
+        vec.try_reserve(vec.len().max(16))?;
     }
     vec.push(item);
     Ok(())
@@ -132,7 +133,7 @@ impl FunctionBuilder {
             lines: LineTable::default(),
             line: head.line_defined,
             constants: Vec::new(),
-            constant_indices: HashMap::new(),
+            constant_indices: HashMap::default(),
             fields: Vec::new(),
             calls: Vec::new(),
             tables: Vec::new(),
@@ -256,7 +257,7 @@ impl FunctionBuilder {
     fn add_constant(&mut self, v: Value) -> Result<u32, BuildError> {
         debug_assert!(matches!(v.tag(), Tag::STRING) || !v.tag().is_collectable());
         let index = self.constants.len() as u32;
-        self.constant_indices.try_reserve(1)?;
+        self.constant_indices.try_reserve(1).map_err(|_| OutOfMemory)?;
         push(&mut self.constants, v)?;
         self.constant_indices
             .insert((v.tag().byte(), v.payload()), index);
@@ -412,9 +413,10 @@ fn exact<T>(mut vec: Vec<T>) -> Vec<T> {
     vec
 }
 
+/// A place whose first pass asks the VM for a countdown.
 fn new_loop_site() -> LoopSite {
     LoopSite {
-        countdown: Cell::new(HEAT_START),
+        countdown: Cell::new(1),
         attempts: Cell::new(0),
         spare: 0,
         executor: Cell::new(ptr::null()),

@@ -114,7 +114,9 @@ impl FieldCache {
         let dead = |holder: Option<Gc<Table>>| holder.is_some_and(|t| !alive(t.header()));
         // SAFETY: null, or a live box owned by the cache.
         let more = unsafe { self.more.get().as_ref() };
-        if dead(self.holder.get()) || more.is_some_and(|p| p.entries[..p.len].iter().any(|e| dead(e.holder))) {
+        if dead(self.holder.get())
+            || more.is_some_and(|p| p.entries[..p.len].iter().any(|e| dead(e.holder)))
+        {
             self.clear();
         }
     }
@@ -142,7 +144,11 @@ pub struct CallSite {
 
 impl CallSite {
     pub fn new() -> CallSite {
-        CallSite { return_site: ReturnSite(Cell::new(ptr::null())), proto: Cell::new(None), misses: Cell::new(0) }
+        CallSite {
+            return_site: ReturnSite(Cell::new(ptr::null())),
+            proto: Cell::new(None),
+            misses: Cell::new(0),
+        }
     }
 }
 
@@ -173,7 +179,8 @@ pub struct TableSite {
 pub struct LoopSite {
     /// Passes until the next attempt.
     pub countdown: Cell<u32>,
-    /// Failed or abandoned attempts; each doubles the distance to the next.
+    /// How often the countdown has begun: 0 before the first pass, then one more than there were attempts. Each
+    /// attempt doubles the distance to the next.
     pub attempts: Cell<u16>,
     pub spare: u16,
     /// The executor to enter, owned by tier 2.

@@ -3,8 +3,8 @@
 pub mod builder;
 pub mod cache;
 pub mod lines;
-pub mod names;
 pub mod listing;
+pub mod names;
 mod proto;
 pub mod source;
 pub mod verify;
@@ -25,8 +25,9 @@ pub struct Instr(pub u64);
 pub use perilune_uops::Op;
 
 impl Instr {
-    /// Registers that an instruction can name.
-    pub const MAX_REGISTERS: usize = 255;
+    /// The most registers of a function. One less than an operand can name, so that a count of all of them, plus one,
+    /// fits an operand too.
+    pub const MAX_REGISTERS: usize = 254;
 
     #[inline(always)]
     pub const fn new(op: Op, a: u8, b: u8, c: u8, d: u32) -> Instr {

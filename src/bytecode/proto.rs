@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 
+use super::Instr;
 use super::cache::{CallSite, FieldCache, LoopSite, TableSite};
 use super::lines::LineTable;
-use super::Instr;
 use crate::runtime::object::{Gc, Header, Kind, Object};
 use crate::runtime::string::Str;
 use crate::runtime::value::Value;

@@ -535,7 +535,7 @@ impl Verifier<'_> {
             events.push((local.end as usize, local.register as usize, -1));
         }
         events.sort_unstable();
-        let mut count = [0i64; Instr::MAX_REGISTERS];
+        let mut count = [0i64; Instr::MAX_REGISTERS + 1];
         let mut set = Set::default();
         let mut sets: Vec<(usize, Set)> = Vec::new();
         for (pc, register, change) in events {

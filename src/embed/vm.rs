@@ -20,6 +20,7 @@ use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
 use crate::tier1::State;
+use crate::tier1::statistics::Statistics;
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
 ///
@@ -252,6 +253,30 @@ impl Vm {
             st.rt.heap.set_fail_at(n);
             happened
         })
+    }
+
+    /// Emits a warning, as `warn` does in Lua.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::builder().warnings(|piece, _| assert_eq!(piece, b"low tide")).build()?;
+    /// vm.warning("low tide")?;
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn warning(&self, message: impl AsRef<[u8]>) -> Result<()> {
+        self.inner.with(|st, _| st.warn(message.as_ref()))
+    }
+
+    /// What the VM has done so far, and the state of its code and heap.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.load("for i = 1, 10 do end").exec()?;
+    /// let forms = vm.statistics()?.specialised;
+    /// assert!(forms.iter().any(|(form, n)| *form == "FORLOOP_INT" && *n == 1));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn statistics(&self) -> Result<Statistics> {
+        self.inner.with(|st, _| st.statistics())
     }
 
     /// Runs a full collection and the finalizers that become due.

@@ -71,7 +71,7 @@ impl Heap {
         if self.room() < size as usize {
             self.return_spans();
             if self.room() < size as usize {
-                self.requested = true;
+                self.request();
                 return Err(OutOfMemory);
             }
         }
@@ -262,7 +262,7 @@ impl Heap {
         self.charged += bytes;
         self.allocated += bytes as u64;
         if self.charged >= self.trigger {
-            self.requested = true;
+            self.request();
         }
     }
 
@@ -274,7 +274,7 @@ impl Heap {
         if bytes > self.room() {
             self.return_spans();
             if bytes > self.room() {
-                self.requested = true;
+                self.request();
                 return Err(OutOfMemory);
             }
         }

@@ -33,6 +33,7 @@ mod weak;
 use std::collections::TryReserveError;
 use std::mem::offset_of;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
 
 pub use block::SMALL_MAX;
 use block::{Block, CLASSES, Regions};
@@ -42,7 +43,7 @@ use mark::Marking;
 pub use mark::{Marker, Roots};
 use owners::Owners;
 use pacing::Pacing;
-pub use pacing::{Mode, Parameters, Stats};
+pub use pacing::{COLLECT, Mode, Parameters, Stats};
 
 /// An allocation failed: the limit or the system's memory is exhausted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +108,8 @@ pub struct Heap {
     /// The collector is asked for when `charged` reaches this.
     trigger: usize,
     requested: bool,
+    /// A word of the VM's state that is polled, or null.
+    interrupt: *const AtomicU32,
     stress: bool,
     fail_at: Option<u64>,
     /// All bytes ever charged, less those given back unused.
@@ -146,6 +149,7 @@ impl Heap {
             limit: usize::MAX,
             trigger: usize::MAX,
             requested: false,
+            interrupt: ptr::null(),
             stress: false,
             fail_at: None,
             allocated: 0,

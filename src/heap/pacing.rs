@@ -1,11 +1,16 @@
 //! When the collector runs and how much it does: the parameters of `collectgarbage`, and the limit.
 //!
-//! A cycle begins when the memory in use has reached `pause` percent of what the last one left, and advances with
+//! A cycle begins when the memory in use use has reached `pause` percent of what the last one left, and advances with
 //! the allocation: for each byte allocated it looks at [`RATE`] * `stepmul` / 100 bytes. Near the limit a full
 //! collection comes first, and again only when half of what it left free has been used, so that a nearly full
 //! heap does not collect all the time.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::Heap;
+
+/// The bit of the polled word that asks for the collector.
+pub const COLLECT: u32 = 4;
 
 /// How the collector works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +174,36 @@ impl Heap {
         };
         self.trigger = due.min(self.pacing.pressure);
         self.requested = self.stress || self.charged >= self.trigger;
+        if let Some(word) = self.interrupt_word() {
+            if self.requested && !self.stress {
+                word.fetch_or(COLLECT, Ordering::Relaxed);
+            } else {
+                word.fetch_and(!COLLECT, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Asks the interpreter to call the collector.
+    pub(super) fn request(&mut self) {
+        self.requested = true;
+        if let Some(word) = self.interrupt_word()
+            && !self.stress
+        {
+            word.fetch_or(COLLECT, Ordering::Relaxed);
+        }
+    }
+
+    fn interrupt_word(&self) -> Option<&AtomicU32> {
+        // SAFETY: null, or the word that outlives the heap by the contract of `set_interrupt_word`.
+        unsafe { self.interrupt.as_ref() }
+    }
+
+    /// Has the collector's requests also set [`COLLECT`] in a word that is polled; in stress mode they do not.
+    ///
+    /// # Safety
+    /// The word must stay where it is as long as the heap exists.
+    pub unsafe fn set_interrupt_word(&mut self, word: *const AtomicU32) {
+        self.interrupt = word;
     }
 }
 

@@ -13,7 +13,7 @@ use super::table::{Table, TableError};
 use super::value::{Tag, Value};
 use crate::heap::OutOfMemory;
 
-/// What the elements in use are.
+/// What the elements in use are: the tag of all of them, or one of the constants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct ArrayKind(pub u8);
@@ -21,11 +21,11 @@ pub struct ArrayKind(pub u8);
 impl ArrayKind {
     /// There are none.
     pub const EMPTY: ArrayKind = ArrayKind(0);
-    /// All integers: the integer's tag.
+    /// All integers.
     pub const INT: ArrayKind = ArrayKind(3);
-    /// All floats: the float's tag.
+    /// All floats.
     pub const FLOAT: ArrayKind = ArrayKind(4);
-    /// Anything but nil.
+    /// Of different tags, but none nil.
     pub const PACKED: ArrayKind = ArrayKind(0xFE);
     /// Anything.
     pub const ANY: ArrayKind = ArrayKind(0xFF);
@@ -41,7 +41,7 @@ impl ArrayKind {
     pub fn join(self, tag: Tag) -> ArrayKind {
         if tag == Tag::NIL || self == ArrayKind::ANY {
             ArrayKind::ANY
-        } else if self.0 == tag.byte() || self == ArrayKind::EMPTY && tag.is_number() {
+        } else if self.0 == tag.byte() || self == ArrayKind::EMPTY {
             ArrayKind(tag.byte())
         } else {
             ArrayKind::PACKED

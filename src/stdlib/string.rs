@@ -46,6 +46,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("unpack", unpack),
             ("upper", upper),
         ],
+        &[],
     )?;
     let arithmetic: [(&str, NativeFn); 8] = [
         ("__add", |st, args| arith(st, args, Arith::Add, Event::Add)),
@@ -57,10 +58,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         ("__idiv", |st, args| arith(st, args, Arith::IDiv, Event::IDiv)),
         ("__unm", |st, args| arith(st, args, Arith::Unm, Event::Unm)),
     ];
-    let metatable = library(st, &arithmetic)?;
-    let key = st.rt.events[Event::Index as usize];
-    let stored = st.rt.init_str(metatable, key, Value::table(strings));
-    st.check_store(stored)?;
+    let metatable = library(st, &arithmetic, &[("__index", Value::table(strings))])?;
     if let Some(basic) = basic_type(Tag::STRING) {
         st.rt.set_primitive_metatable(basic, Some(metatable));
     }

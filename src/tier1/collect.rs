@@ -36,7 +36,7 @@ impl State {
     pub fn with_collector<R>(&mut self, run: impl FnOnce(&mut Runtime, &dyn Roots) -> R) -> R {
         self.leave_coroutine();
         self.raised_depth = 0;
-        self.counters.collections += 1;
+        self.counters.collector_steps += 1;
         // Recorded steps name prototypes weakly.
         if !self.recording.active {
             self.recording.steps.clear();

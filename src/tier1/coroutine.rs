@@ -150,12 +150,12 @@ impl State {
             let closed = self.close_coroutine(dead);
             let error = closed.err().unwrap_or(error);
             let error = match error.as_string() {
-                Some(s) => {
+                Some(s) if s != self.memory_message => {
                     let mut text = self.position(1);
                     text.extend_from_slice(s.as_bytes());
                     self.string_value(&text)?
                 }
-                None => error,
+                _ => error,
             };
             return Err(self.raise(error));
         }

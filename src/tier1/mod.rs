@@ -5,7 +5,8 @@
 //! - [`ic`]: filling inline caches; [`call`]: calls, returns and continuations; [`unwind`]: errors;
 //! - [`coroutine`]: resuming and yielding; [`native`]: what host functions see;
 //! - [`collect`]: roots and finalizers; [`poll`]: interrupts, heat, recording;
-//! - [`message`]: the wording of run-time errors; [`traceback`].
+//! - [`message`]: the wording of run-time errors; [`introspect`]: activations and tracebacks;
+//! - [`statistics`]: what the VM has done.
 
 pub mod call;
 mod collect;
@@ -18,6 +19,7 @@ pub mod native;
 mod poll;
 mod slow;
 pub mod state;
+pub mod statistics;
 mod unwind;
 
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult, RESUMED};

@@ -8,6 +8,7 @@ use std::alloc::{self, Layout};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::statistics::Counters;
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::{CallRecord, Coroutine, Status};
@@ -41,19 +42,9 @@ pub mod interrupt {
     pub const CANCEL: u32 = 1;
     /// Finalizers are waiting.
     pub const FINALIZE: u32 = 2;
+    /// The collector wants to run.
+    pub use crate::heap::COLLECT;
 
-}
-
-/// What the host has set up, and counters of what the VM did.
-#[derive(Default, Clone, Debug)]
-pub struct Counters {
-    pub collections: u64,
-    pub specialised: u64,
-    pub despecialised: u64,
-    pub field_misses: u64,
-    pub recordings: u64,
-    pub recorded_steps: u64,
-    pub hot_places: u64,
 }
 
 /// The state of a VM.
@@ -116,11 +107,10 @@ pub struct State {
 unsafe impl Send for State {}
 
 impl State {
-    /// A VM without libraries. Boxed, because others may point to its interrupt word.
+    /// A VM without libraries; opening them makes its globals a holder. Boxed, because others may point to its interrupt word.
     pub fn new() -> Result<Box<State>, OutOfMemory> {
         let mut rt = Runtime::new()?;
         let globals = rt.new_table(ShapeId::EMPTY, 0)?;
-        rt.make_holder(globals)?;
         let registry = rt.new_table(ShapeId::EMPTY, 0)?;
         let main = State::new_coroutine(&mut rt)?;
         let memory_message = rt.intern_static(b"not enough memory")?;
@@ -155,6 +145,9 @@ impl State {
             host: ptr::null(),
         });
         st.enter_coroutine(main);
+        let word: *const AtomicU32 = &st.interrupt;
+        // SAFETY: the state is boxed and owns the heap.
+        unsafe { st.rt.heap.set_interrupt_word(word) };
         Ok(st)
     }
 

@@ -5,7 +5,7 @@
 
 use super::call::{Outcome, Return, Step};
 use super::native::{Args, NativeResult};
-use super::state::{Raised, State};
+use super::state::{NATIVE_DEPTH_MAX, Raised, State};
 use super::introspect;
 use crate::runtime::coroutine::{Continuation, Status, record_flags};
 use crate::runtime::metatable::Event;
@@ -126,9 +126,14 @@ impl State {
     }
 
     fn run_handler(&mut self, handler: Value) {
-        // An error in the handler is handled by the handler again, until the native stack is used up; then the
-        // error is "C stack overflow" and is handed out as it is.
+        // An error in the handler is handled by the handler again, until the native stack is used up.
         let error = self.error;
+        if self.native_depth >= NATIVE_DEPTH_MAX {
+            if let Ok(message) = self.string_value(b"error in error handling") {
+                self.error = message;
+            }
+            return;
+        }
         self.native_depth += 1;
         match self.call_value(handler, &[error]) {
             Ok((at, n)) => {

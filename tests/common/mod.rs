@@ -63,11 +63,16 @@ pub fn run_reference(source: &[u8]) -> Vec<u8> {
 /// Runs a program under perilune and returns what it printed. An error of the VM itself is the last line.
 pub fn run_perilune(settings: VmBuilder, source: &[u8]) -> Vec<u8> {
     let output = Output::default();
-    let result = settings.output(Box::new(output.clone())).build().and_then(|vm| {
-        vm.globals().set("SOURCE", vm.create_string(source)?)?;
-        vm.load(PRELUDE).name("@prelude.lua").exec()?;
-        with_timeout(vm.cancel_handle(), || vm.load(DRIVER).name("@driver.lua").exec())
-    });
+    let result = settings
+        .output(Box::new(output.clone()))
+        .build()
+        .and_then(|vm| {
+            vm.globals().set("SOURCE", vm.create_string(source)?)?;
+            vm.load(PRELUDE).name("@prelude.lua").exec()?;
+            with_timeout(vm.cancel_handle(), || {
+                vm.load(DRIVER).name("@driver.lua").exec()
+            })
+        });
     let mut output = std::mem::take(&mut *output.0.lock().expect("writing does not panic"));
     if let Err(error) = result {
         output.extend_from_slice(format!("ENGINE {error}\n").as_bytes());

@@ -157,7 +157,8 @@ fn edit_node(node: &Node, n: &mut usize) -> Option<Node> {
                 }
             }
             Part::Expr(inner) => {
-                let minimal = inner.0.len() == 1 && matches!(&inner.0[0], Part::Text(t) if t == "nil" || t == "1");
+                let minimal = inner.0.len() == 1
+                    && matches!(&inner.0[0], Part::Text(t) if t == "nil" || t == "1");
                 if !minimal && take(n) {
                     return replaced(node!["nil"].into());
                 }
@@ -275,7 +276,20 @@ const INTEGERS: [&str; 16] = [
 ];
 
 const FLOATS: [&str; 14] = [
-    "0.0", "-0.0", "0.5", "1.0", "2.0", "-1.5", "3.25", "1e15", "1e16", "2^53", "2^63", "-2^63", "1e308", "math.huge",
+    "0.0",
+    "-0.0",
+    "0.5",
+    "1.0",
+    "2.0",
+    "-1.5",
+    "3.25",
+    "1e15",
+    "1e16",
+    "2^53",
+    "2^63",
+    "-2^63",
+    "1e308",
+    "math.huge",
 ];
 
 const STRINGS: [&str; 16] = [
@@ -298,7 +312,20 @@ const STRINGS: [&str; 16] = [
 ];
 
 const KEYS: [&str; 14] = [
-    "1", "2", "3", "4", "2.0", "1.5", "-1", "2^53", "\"x\"", "\"y\"", "\"z\"", "true", "math.mininteger", "\"1\"",
+    "1",
+    "2",
+    "3",
+    "4",
+    "2.0",
+    "1.5",
+    "-1",
+    "2^53",
+    "\"x\"",
+    "\"y\"",
+    "\"z\"",
+    "true",
+    "math.mininteger",
+    "\"1\"",
 ];
 
 const PATTERNS: [&str; 12] = [
@@ -349,7 +376,11 @@ impl Generator {
                 _ => {
                     let label = self.label();
                     let body = self.function_body("", 2, false);
-                    node![format!("refuel() raises(\"{label}\", function()"), body, "end)"]
+                    node![
+                        format!("refuel() raises(\"{label}\", function()"),
+                        body,
+                        "end)"
+                    ]
                 }
             };
             program.push(statement);
@@ -363,7 +394,11 @@ impl Generator {
     // Variables.
 
     fn declare(&mut self, name: String, kind: Kind, assignable: bool) {
-        self.variables.push(Variable { name, kind, assignable });
+        self.variables.push(Variable {
+            name,
+            kind,
+            assignable,
+        });
     }
 
     fn fresh(&mut self, kind: Kind) -> String {
@@ -388,7 +423,9 @@ impl Generator {
 
     /// A variable that satisfies the condition, the newer the likelier.
     fn find(&mut self, wanted: impl Fn(&Variable) -> bool) -> Option<String> {
-        let found: Vec<usize> = (0..self.variables.len()).filter(|&i| wanted(&self.variables[i])).collect();
+        let found: Vec<usize> = (0..self.variables.len())
+            .filter(|&i| wanted(&self.variables[i]))
+            .collect();
         if found.is_empty() {
             return None;
         }
@@ -441,9 +478,20 @@ impl Generator {
         self.function_body_in(parameters, size, varargs, in_coroutine)
     }
 
-    fn function_body_in(&mut self, parameters: &str, size: usize, varargs: bool, in_coroutine: bool) -> Vec<Node> {
+    fn function_body_in(
+        &mut self,
+        parameters: &str,
+        size: usize,
+        varargs: bool,
+        in_coroutine: bool,
+    ) -> Vec<Node> {
         self.scoped(|g| {
-            g.context = Context { in_loop: false, in_function: true, varargs, in_coroutine };
+            g.context = Context {
+                in_loop: false,
+                in_function: true,
+                varargs,
+                in_coroutine,
+            };
             for name in parameters.split(", ").filter(|name| !name.is_empty()) {
                 g.declare(name.to_owned(), Kind::Any, true);
             }
@@ -491,15 +539,37 @@ impl Generator {
         let d = depth - 1;
         match self.rng.below(20) {
             0..=5 => {
-                let op = self.rng.pick(&[" + ", " - ", " * ", " / ", " // ", " % ", " - ", " + "]);
+                let op = self
+                    .rng
+                    .pick(&[" + ", " - ", " * ", " / ", " // ", " % ", " - ", " + "]);
                 node!["(", self.number(d), op, self.number(d), ")"]
             }
-            6 => node!["(", self.number(d), " ^ ", self.rng.pick(&["2", "0.5", "-1", "3"]), ")"],
+            6 => node![
+                "(",
+                self.number(d),
+                " ^ ",
+                self.rng.pick(&["2", "0.5", "-1", "3"]),
+                ")"
+            ],
             7..=8 => {
                 let op = self.rng.pick(&[" & ", " | ", " ~ ", " << ", " >> "]);
-                node!["(toint(", self.number(d), ")", op, "toint(", self.number(d), "))"]
+                node![
+                    "(toint(",
+                    self.number(d),
+                    ")",
+                    op,
+                    "toint(",
+                    self.number(d),
+                    "))"
+                ]
             }
-            9 => node!["(", self.number(d), self.rng.pick(&[" & ", " | ", " << "]), self.number(d), ")"],
+            9 => node![
+                "(",
+                self.number(d),
+                self.rng.pick(&[" & ", " | ", " << "]),
+                self.number(d),
+                ")"
+            ],
             10 => node!["-(", self.number(d), ")"],
             11 => node!["~toint(", self.number(d), ")"],
             12 => node!["#", self.string(d)],
@@ -511,9 +581,23 @@ impl Generator {
                 let f = self.rng.pick(&["max", "min", "fmod"]);
                 node!["math.", f, "(", self.number(d), ", ", self.number(d), ")"]
             }
-            15 => node!["(tonumber(", self.string(d), ") or ", self.number_literal(), ")"],
+            15 => node![
+                "(tonumber(",
+                self.string(d),
+                ") or ",
+                self.number_literal(),
+                ")"
+            ],
             16 => match self.of_kind(Kind::Array) {
-                Some(a) => node!["(", a.clone(), "[", self.number(d), " % (#", a, " + 1)] or 0)"],
+                Some(a) => node![
+                    "(",
+                    a.clone(),
+                    "[",
+                    self.number(d),
+                    " % (#",
+                    a,
+                    " + 1)] or 0)"
+                ],
                 None => node!["len(", self.any(d), ")"],
             },
             17 => match self.of_kind(Kind::Array) {
@@ -522,7 +606,13 @@ impl Generator {
             },
             18 => node!["(", self.string(d), " + ", self.number(d), ")"],
             _ if self.context.varargs => node!["select(\"#\", ...)"],
-            _ => node!["(string.byte(", self.string(d), ", ", self.number_literal(), ") or 1)"],
+            _ => node![
+                "(string.byte(",
+                self.string(d),
+                ", ",
+                self.number_literal(),
+                ") or 1)"
+            ],
         }
     }
 
@@ -541,13 +631,49 @@ impl Generator {
         let d = depth - 1;
         match self.rng.below(13) {
             0 => node!["(", self.string(d), " .. ", self.string(d), ")"],
-            1 => node!["(", self.string(d), " .. nn(", self.number(d), ") .. ", self.string(d), ")"],
-            2 => node!["(", self.string(d), "):sub(", self.number(d), ", ", self.number(d), ")"],
-            3 => node!["cap(", self.string(d), "):rep(", self.rng.pick(&["0", "1", "2", "3"]), ", ", self.string(0), ")"],
-            4 => node!["(", self.string(d), "):", self.rng.pick(&["upper", "lower", "reverse"]), "()"],
+            1 => node![
+                "(",
+                self.string(d),
+                " .. nn(",
+                self.number(d),
+                ") .. ",
+                self.string(d),
+                ")"
+            ],
+            2 => node![
+                "(",
+                self.string(d),
+                "):sub(",
+                self.number(d),
+                ", ",
+                self.number(d),
+                ")"
+            ],
+            3 => node![
+                "cap(",
+                self.string(d),
+                "):rep(",
+                self.rng.pick(&["0", "1", "2", "3"]),
+                ", ",
+                self.string(0),
+                ")"
+            ],
+            4 => node![
+                "(",
+                self.string(d),
+                "):",
+                self.rng.pick(&["upper", "lower", "reverse"]),
+                "()"
+            ],
             5 => {
-                let spec = self.rng.pick(&["%d", "%5.2f", "%g", "%x", "%-8d|", "%+i", "%q", "%s", "%.3s", "%10s", "%a"]);
-                node![format!("string.format(\"<{spec}>\", nn("), self.number(d), "))"]
+                let spec = self.rng.pick(&[
+                    "%d", "%5.2f", "%g", "%x", "%-8d|", "%+i", "%q", "%s", "%.3s", "%10s", "%a",
+                ]);
+                node![
+                    format!("string.format(\"<{spec}>\", nn("),
+                    self.number(d),
+                    "))"
+                ]
             }
             6 => node![
                 "(cap(",
@@ -555,13 +681,23 @@ impl Generator {
                 "):gsub(",
                 self.rng.pick(&PATTERNS),
                 ", ",
-                self.rng.pick(&["\"<%0>\"", "\"-\"", "\"%1\"", "{a = 1, X = \"q\", b = false}", "\"%%\""]),
+                self.rng.pick(&[
+                    "\"<%0>\"",
+                    "\"-\"",
+                    "\"%1\"",
+                    "{a = 1, X = \"q\", b = false}",
+                    "\"%%\""
+                ]),
                 "))",
             ],
             7 => {
                 let body = self.scoped(|g| {
                     g.declare("m".to_owned(), Kind::Any, true);
-                    g.context = Context { in_function: true, in_coroutine: g.context.in_coroutine, ..Context::default() };
+                    g.context = Context {
+                        in_function: true,
+                        in_coroutine: g.context.in_coroutine,
+                        ..Context::default()
+                    };
                     let mut body = vec![node!["enter()"]];
                     if g.rng.one_in(3) {
                         body.extend(g.block(1));
@@ -569,9 +705,23 @@ impl Generator {
                     body.push(node!["return m and #m"]);
                     body
                 });
-                node!["(cap(", self.string(d), "):gsub(", self.rng.pick(&PATTERNS), ", function(m)", body, "end, 3))"]
+                node![
+                    "(cap(",
+                    self.string(d),
+                    "):gsub(",
+                    self.rng.pick(&PATTERNS),
+                    ", function(m)",
+                    body,
+                    "end, 3))"
+                ]
             }
-            8 => node!["(cap(", self.string(d), "):match(", self.rng.pick(&PATTERNS), ") or \"\")"],
+            8 => node![
+                "(cap(",
+                self.string(d),
+                "):match(",
+                self.rng.pick(&PATTERNS),
+                ") or \"\")"
+            ],
             9 => node!["tostring(nn(", self.number(d), "))"],
             10 => node!["type(", self.any(d), ")"],
             11 => node!["string.char(toint(", self.number(d), ") % 256)"],
@@ -589,16 +739,30 @@ impl Generator {
         let d = depth - 1;
         match self.rng.below(8) {
             0..=2 => {
-                let op = self.rng.pick(&[" < ", " <= ", " > ", " >= ", " == ", " ~= "]);
+                let op = self
+                    .rng
+                    .pick(&[" < ", " <= ", " > ", " >= ", " == ", " ~= "]);
                 node!["(", self.number(d), op, self.number(d), ")"]
             }
             3 => {
                 let op = self.rng.pick(&[" < ", " <= ", " == "]);
                 node!["(", self.string(d), op, self.string(d), ")"]
             }
-            4 => node!["(", self.any(d), self.rng.pick(&[" == ", " ~= "]), self.any(d), ")"],
+            4 => node![
+                "(",
+                self.any(d),
+                self.rng.pick(&[" == ", " ~= "]),
+                self.any(d),
+                ")"
+            ],
             5 => node!["not ", self.condition(d)],
-            _ => node!["(", self.condition(d), self.rng.pick(&[" and ", " or "]), self.condition(d), ")"],
+            _ => node![
+                "(",
+                self.condition(d),
+                self.rng.pick(&[" and ", " or "]),
+                self.condition(d),
+                ")"
+            ],
         }
     }
 
@@ -614,8 +778,16 @@ impl Generator {
         for _ in 0..self.rng.below(5) {
             match self.rng.below(3) {
                 _ if positional => {}
-                0 => parts.push(node!["[", self.rng.pick(&KEYS), "] = ", self.any(depth - 1)].into()),
-                _ => parts.push(node![self.rng.pick(&["x = ", "y = ", "z = "]), self.any(depth - 1)].into()),
+                0 => {
+                    parts.push(node!["[", self.rng.pick(&KEYS), "] = ", self.any(depth - 1)].into())
+                }
+                _ => parts.push(
+                    node![
+                        self.rng.pick(&["x = ", "y = ", "z = "]),
+                        self.any(depth - 1)
+                    ]
+                    .into(),
+                ),
             }
             if positional {
                 parts.push(self.any(depth - 1).into());
@@ -641,7 +813,10 @@ impl Generator {
 
     fn parameters(&mut self) -> String {
         let count = self.rng.below(4);
-        (0..count).map(|_| self.fresh(Kind::Any)).collect::<Vec<_>>().join(", ")
+        (0..count)
+            .map(|_| self.fresh(Kind::Any))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn arguments(&mut self, depth: usize) -> Node {
@@ -664,7 +839,15 @@ impl Generator {
         match self.rng.below(10) {
             0..=3 => match self.of_kind(Kind::Function) {
                 Some(f) => node![f, "(", self.arguments(d), ")"],
-                None => node!["select(", self.rng.pick(&["1", "2", "-1"]), ", ", self.any(d), ", ", self.any(d), ")"],
+                None => node![
+                    "select(",
+                    self.rng.pick(&["1", "2", "-1"]),
+                    ", ",
+                    self.any(d),
+                    ", ",
+                    self.any(d),
+                    ")"
+                ],
             },
             4..=5 => match self.of_kind(Kind::Object) {
                 Some(o) => {
@@ -691,7 +874,15 @@ impl Generator {
 
     fn callee(&mut self) -> Node {
         match self.rng.below(5) {
-            0 => node![self.rng.pick(&["error", "tostring", "math.floor", "string.rep", "setmetatable", "ipairs", "rawlen"])],
+            0 => node![self.rng.pick(&[
+                "error",
+                "tostring",
+                "math.floor",
+                "string.rep",
+                "setmetatable",
+                "ipairs",
+                "rawlen"
+            ])],
             1 => match self.of_kind(Kind::Object) {
                 Some(o) => node![o],
                 None => node!["gx"],
@@ -752,7 +943,13 @@ impl Generator {
             8 if self.depth < 6 => self.lambda(depth - 1),
             9..=10 => self.object_expression(depth),
             11 => self.call(depth),
-            12 => node!["(", self.any(depth - 1), self.rng.pick(&[" and ", " or "]), self.any(depth - 1), ")"],
+            12 => node![
+                "(",
+                self.any(depth - 1),
+                self.rng.pick(&[" and ", " or "]),
+                self.any(depth - 1),
+                ")"
+            ],
             13 => match self.of_kind(Kind::Table) {
                 Some(t) => node![t, "[", self.rng.pick(&KEYS), "]"],
                 None => node!["gt.x"],
@@ -773,7 +970,8 @@ impl Generator {
             Kind::Table => self.table(depth),
             Kind::Function => self.lambda(depth),
             Kind::Array => {
-                let values = [self.number(1), self.number(1), self.number(0)].map(|n| node!["nn(", n, ") or 0"]);
+                let values = [self.number(1), self.number(1), self.number(0)]
+                    .map(|n| node!["nn(", n, ") or 0"]);
                 let [a, b, c] = values;
                 node!["{", a, ", ", b, ", ", c, "}"]
             }
@@ -798,7 +996,12 @@ impl Generator {
         let constant = self.rng.one_in(8);
         let value = self.of(kind, 2);
         self.declare(name.clone(), kind, !constant);
-        node!["local ", name, if constant { " <const> = " } else { " = " }, value]
+        node![
+            "local ",
+            name,
+            if constant { " <const> = " } else { " = " },
+            value
+        ]
     }
 
     fn local(&mut self) -> Node {
@@ -840,7 +1043,14 @@ impl Generator {
         let global = self.rng.one_in(4);
         self.declare(name.clone(), Kind::Function, !global);
         let body = self.function_body(&parameters, 4, varargs);
-        node![format!("{}function {name}({list})", if global { "" } else { "local " }), body, "end"]
+        node![
+            format!(
+                "{}function {name}({list})",
+                if global { "" } else { "local " }
+            ),
+            body,
+            "end"
+        ]
     }
 
     /// A class: methods, events and a constructor.
@@ -856,9 +1066,14 @@ impl Generator {
                 let header = format!("{class}.__index = function(self, k)");
                 lines.push(node![header, body, "end"]);
             }
-            (1, _) => lines.push(node![format!("{class}.__index = {class}; {class}.w = "), self.any(1)]),
+            (1, _) => lines.push(node![
+                format!("{class}.__index = {class}; {class}.w = "),
+                self.any(1)
+            ]),
             (2, Some(parent)) => {
-                lines.push(node![format!("{class}.__index = {class}; setmetatable({class}, {parent})")]);
+                lines.push(node![format!(
+                    "{class}.__index = {class}; setmetatable({class}, {parent})"
+                )]);
             }
             _ => lines.push(node![format!("{class}.__index = {class}")]),
         }
@@ -867,26 +1082,46 @@ impl Generator {
                 let varargs = self.rng.one_in(4);
                 let parameters = self.parameters();
                 let list = parameter_list(&parameters, varargs);
-                self.variables.push(Variable { name: "self".to_owned(), kind: Kind::Object, assignable: false });
+                self.variables.push(Variable {
+                    name: "self".to_owned(),
+                    kind: Kind::Object,
+                    assignable: false,
+                });
                 let body = self.function_body(&parameters, 2, varargs);
                 self.variables.pop();
-                lines.push(node![format!("function {class}:{method}({list})"), body, "end"]);
+                lines.push(node![
+                    format!("function {class}:{method}({list})"),
+                    body,
+                    "end"
+                ]);
             }
         }
         for (event, _) in EVENTS {
             if self.rng.one_in(4) {
                 let body = self.event_body("a, b");
-                lines.push(node![format!("{class}.{event} = function(a, b)"), body, "end"]);
+                lines.push(node![
+                    format!("{class}.{event} = function(a, b)"),
+                    body,
+                    "end"
+                ]);
             }
         }
         for event in ["__unm", "__bnot", "__len", "__call", "__close"] {
             if self.rng.one_in(4) {
                 let body = self.event_body("a, b");
-                lines.push(node![format!("{class}.{event} = function(a, b, ...)"), body, "end"]);
+                lines.push(node![
+                    format!("{class}.{event} = function(a, b, ...)"),
+                    body,
+                    "end"
+                ]);
             }
         }
         if self.rng.one_in(4) {
-            lines.push(node![format!("{class}.__tostring = function(a) enter() return "), self.string(1), " end"]);
+            lines.push(node![
+                format!("{class}.__tostring = function(a) enter() return "),
+                self.string(1),
+                " end"
+            ]);
         }
         match self.rng.below(6) {
             0 => {
@@ -901,11 +1136,15 @@ impl Generator {
             _ => {}
         }
         let fresh = if self.rng.one_in(3) {
-            format!("setmetatable(o, {{__index = {class}, __add = {class}.__add, __eq = {class}.__eq}})")
+            format!(
+                "setmetatable(o, {{__index = {class}, __add = {class}.__add, __eq = {class}.__eq}})"
+            )
         } else {
             format!("setmetatable(o, {class})")
         };
-        lines.push(node![format!("function {class}.new(v, w) local o = {{v = v}} o.w = w return {fresh} end")]);
+        lines.push(node![format!(
+            "function {class}.new(v, w) local o = {{v = v}} o.w = w return {fresh} end"
+        )]);
         parts.push(" do".into());
         parts.push(lines.into());
         parts.push("end".into());
@@ -922,7 +1161,10 @@ impl Generator {
             }
             let mut body = vec![node!["enter()"]];
             match g.rng.below(4) {
-                0 => body.push(node![format!("check(\"event {}\", {parameters})", g.labels)]),
+                0 => body.push(node![format!(
+                    "check(\"event {}\", {parameters})",
+                    g.labels
+                )]),
                 1 => body.extend(g.block(1)),
                 _ => {}
             }
@@ -983,13 +1225,26 @@ impl Generator {
             21 => self.protected(),
             22 => self.coroutine(),
             23 => self.closing(),
-            24 if self.context.in_loop => node!["if ", self.condition(2), " then goto continue end"],
+            24 if self.context.in_loop => {
+                node!["if ", self.condition(2), " then goto continue end"]
+            }
             24 => self.sorting(),
             _ => match self.rng.below(4) {
                 0 if self.context.in_coroutine => {
-                    node!["check(\"yielded\", coroutine.yield(", self.arguments(1), "))"]
+                    node![
+                        "check(\"yielded\", coroutine.yield(",
+                        self.arguments(1),
+                        "))"
+                    ]
                 }
-                1 => node!["if ", self.condition(2), " then error(", self.any(1), self.rng.pick(&[")", ", 0)", ", 2)"]), " end"],
+                1 => node![
+                    "if ",
+                    self.condition(2),
+                    " then error(",
+                    self.any(1),
+                    self.rng.pick(&[")", ", 0)", ", 2)"]),
+                    " end"
+                ],
                 _ => node!["check(\"call\", ", self.call(2), ")"],
             },
         }
@@ -1015,7 +1270,11 @@ impl Generator {
             5..=6 => match self.of_kind(Kind::Array) {
                 Some(a) => match self.rng.below(4) {
                     0 => node![format!("{a}[#{a}] = nil")],
-                    1 => node![format!("if #{a} > 0 then {a}[1] = nn("), self.number(2), ") or 0 end"],
+                    1 => node![
+                        format!("if #{a} > 0 then {a}[1] = nn("),
+                        self.number(2),
+                        ") or 0 end"
+                    ],
                     2 => node![format!("table.insert({a}, nn("), self.number(1), ") or 0)"],
                     _ => node![format!("{a}[#{a} + 1] = nn("), self.number(2), ") or 0"],
                 },
@@ -1023,7 +1282,11 @@ impl Generator {
             },
             7..=9 => match self.of_kind(Kind::Table) {
                 Some(t) => {
-                    let value = if self.rng.one_in(4) { node!["nil"] } else { self.any(2) };
+                    let value = if self.rng.one_in(4) {
+                        node!["nil"]
+                    } else {
+                        self.any(2)
+                    };
                     match self.rng.below(4) {
                         0 => node![t, "[", self.any(1), "] = ", value],
                         1 => node![t, "[", self.rng.pick(&KEYS), "] = ", value],
@@ -1034,19 +1297,34 @@ impl Generator {
                 None => node!["gt.x = ", self.any(2)],
             },
             10 => match self.of_kind(Kind::Object) {
-                Some(o) => node![o, self.rng.pick(&[".v = ", ".x = ", "[1] = ", ".w = "]), self.any(2)],
+                Some(o) => node![
+                    o,
+                    self.rng.pick(&[".v = ", ".x = ", "[1] = ", ".w = "]),
+                    self.any(2)
+                ],
                 None => node!["gy = ", self.any(2)],
             },
             11 => {
-                let a = self.find(|v| v.kind == Kind::Any && v.assignable).unwrap_or("gx".to_owned());
-                let b = self.find(|v| v.kind == Kind::Any && v.assignable).unwrap_or("gy".to_owned());
+                let a = self
+                    .find(|v| v.kind == Kind::Any && v.assignable)
+                    .unwrap_or("gx".to_owned());
+                let b = self
+                    .find(|v| v.kind == Kind::Any && v.assignable)
+                    .unwrap_or("gy".to_owned());
                 match self.rng.below(3) {
                     0 => node![format!("{a}, {b} = {b}, {a}")],
-                    1 => node![format!("{a}, gt.x, {b} = "), self.any(1), ", ", self.call(1)],
+                    1 => node![
+                        format!("{a}, gt.x, {b} = "),
+                        self.any(1),
+                        ", ",
+                        self.call(1)
+                    ],
                     _ => node![format!("{a}, {b} = "), self.call(2)],
                 }
             }
-            12 => match self.find(|v| v.kind == Kind::Function && v.assignable && v.name.starts_with('f')) {
+            12 => match self
+                .find(|v| v.kind == Kind::Function && v.assignable && v.name.starts_with('f'))
+            {
                 Some(f) => node![f, " = ", self.lambda(2)],
                 None => node!["gx = ", self.lambda(2)],
             },
@@ -1078,7 +1356,13 @@ impl Generator {
             g.declare(name.clone(), Kind::Number, true);
             g.loop_block()
         });
-        node![format!("for {name} = "), range, " do tick()", body, "::continue:: end"]
+        node![
+            format!("for {name} = "),
+            range,
+            " do tick()",
+            body,
+            "::continue:: end"
+        ]
     }
 
     fn generic_for(&mut self) -> Node {
@@ -1093,7 +1377,13 @@ impl Generator {
                 None => node!["spairs(gt)"],
             },
             3 => return self.traversal(),
-            4 => node!["string.gmatch(cap(", self.string(1), "), ", self.rng.pick(&PATTERNS), ")"],
+            4 => node![
+                "string.gmatch(cap(",
+                self.string(1),
+                "), ",
+                self.rng.pick(&PATTERNS),
+                ")"
+            ],
             5 => {
                 let body = self.function_body_in("", 3, false, true);
                 node!["coroutine.wrap(function()", body, "end)"]
@@ -1101,7 +1391,11 @@ impl Generator {
             6 => {
                 let limit = self.rng.below(6);
                 let body = self.scoped(|g| {
-                    g.context = Context { in_function: true, in_coroutine: g.context.in_coroutine, ..Context::default() };
+                    g.context = Context {
+                        in_function: true,
+                        in_coroutine: g.context.in_coroutine,
+                        ..Context::default()
+                    };
                     g.block(1)
                 });
                 node![
@@ -1110,10 +1404,13 @@ impl Generator {
                     format!("c = c + 1 if c < {limit} then return c, s end end, "),
                     self.any(1),
                     ", 0",
-                    self.rng.pick(&["", ", nil, closer(\"for\")", ", closer(\"for\")"]),
+                    self.rng
+                        .pick(&["", ", nil, closer(\"for\")", ", closer(\"for\")"]),
                 ]
             }
-            7 => node!["setmetatable({}, {__call = function(t, s, c) c = c + 1 if c < 4 then return c, s end end}), 1, 0"],
+            7 => node![
+                "setmetatable({}, {__call = function(t, s, c) c = c + 1 if c < 4 then return c, s end end}), 1, 0"
+            ],
             _ => node![self.any(1), ", ", self.any(1)],
         };
         let body = self.scoped(|g| {
@@ -1121,7 +1418,13 @@ impl Generator {
             g.declare(v.clone(), Kind::Any, true);
             g.loop_block()
         });
-        node![format!("for {k}, {v} in "), iterator, " do tick()", body, "::continue:: end"]
+        node![
+            format!("for {k}, {v} in "),
+            iterator,
+            " do tick()",
+            body,
+            "::continue:: end"
+        ]
     }
 
     /// A traversal in the table's own order, of which only sums are seen.
@@ -1151,7 +1454,11 @@ impl Generator {
             g.declare(name.clone(), Kind::Number, false);
             g.loop_block()
         });
-        let more = if self.rng.one_in(3) { node![" and ", self.condition(2)] } else { node![" and ", node!["true"]] };
+        let more = if self.rng.one_in(3) {
+            node![" and ", self.condition(2)]
+        } else {
+            node![" and ", node!["true"]]
+        };
         node![
             format!("local {name} = 0 while "),
             condition,
@@ -1167,7 +1474,13 @@ impl Generator {
         let varargs = std::mem::replace(&mut self.context.varargs, false);
         let raise = match self.rng.below(5) {
             0 => node!["error(", self.any(2), ")"],
-            1 => node!["error(", self.string(1), ", ", self.rng.pick(&["0", "1", "2"]), ")"],
+            1 => node![
+                "error(",
+                self.string(1),
+                ", ",
+                self.rng.pick(&["0", "1", "2"]),
+                ")"
+            ],
             2 => node!["local _ = ", self.any(3)],
             3 => node!["assert(", self.condition(2), ", ", self.any(1), ")"],
             _ => node!["return ", self.any(2)],
@@ -1175,7 +1488,10 @@ impl Generator {
         self.context.varargs = varargs;
         let mut body = self.function_body("", 3, false);
         body.push(node!["do ", raise, " end"]);
-        if let Some(at) = body.iter().position(|n| matches!(&n.0[0], Part::Text(t) if t.starts_with("return "))) {
+        if let Some(at) = body
+            .iter()
+            .position(|n| matches!(&n.0[0], Part::Text(t) if t.starts_with("return ")))
+        {
             body.truncate(at);
         }
         match self.rng.below(3) {
@@ -1189,7 +1505,11 @@ impl Generator {
                     "end))",
                 ]
             }
-            _ => node![format!("check(\"{label}\", pcall(function()"), body, "end))"],
+            _ => node![
+                format!("check(\"{label}\", pcall(function()"),
+                body,
+                "end))"
+            ],
         }
     }
 
@@ -1200,16 +1520,24 @@ impl Generator {
         self.scoped(|g| {
             g.declare(co.clone(), Kind::Coroutine, false);
             for i in 0..1 + g.rng.below(4) {
-                lines.push(node![format!("check(\"{label}.{i}\", coroutine.resume({co}, "), g.any(1), "))"]);
+                lines.push(node![
+                    format!("check(\"{label}.{i}\", coroutine.resume({co}, "),
+                    g.any(1),
+                    "))"
+                ]);
                 if g.rng.one_in(4) {
                     lines.push(g.statement());
                 }
             }
         });
         if self.rng.one_in(2) {
-            lines.push(node![format!("check(\"{label} close\", coroutine.status({co}), pcall(coroutine.close, {co}))")]);
+            lines.push(node![format!(
+                "check(\"{label} close\", coroutine.status({co}), pcall(coroutine.close, {co}))"
+            )]);
         }
-        lines.push(node![format!("check(\"{label} status\", coroutine.status({co}))")]);
+        lines.push(node![format!(
+            "check(\"{label} status\", coroutine.status({co}))"
+        )]);
         node!["do", lines, "end"]
     }
 
@@ -1228,7 +1556,9 @@ impl Generator {
 
     fn sorting(&mut self) -> Node {
         let label = self.label();
-        let values: Vec<String> = (0..self.rng.below(12)).map(|_| self.number_literal_text()).collect();
+        let values: Vec<String> = (0..self.rng.below(12))
+            .map(|_| self.number_literal_text())
+            .collect();
         let comparator = self.rng.pick(&[
             "",
             ", function(a, b) return a > b end",
