@@ -13,6 +13,11 @@
 //! }
 //! ```
 
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod bytecode;
 mod embed;
 

@@ -25,7 +25,7 @@ pub struct SlotOffsets {
 #[repr(C)]
 pub struct FieldCache {
     pub key: Gc<Str>,
-    /// The shape the receiver must have, or [`ShapeId::NONE`].
+    /// The shape the receiver must have, or `ShapeId::NONE`.
     pub shape: Cell<ShapeId>,
     /// For values found through `__index`: the VM's holder epoch at which the chain was proven.
     pub epoch: Cell<u32>,

@@ -20,6 +20,7 @@ use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
 use crate::tier1::State;
+use crate::tier1::state::WarningSink;
 use crate::tier1::statistics::Statistics;
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
@@ -327,9 +328,6 @@ impl std::fmt::Debug for CancelHandle {
     }
 }
 
-/// Takes a piece of a warning, and whether more follows.
-type Warnings = Box<dyn FnMut(&[u8], bool) + Send>;
-
 /// Settings of a VM to be; made by [`Vm::builder`].
 #[must_use = "settings do nothing until the VM is built"]
 pub struct VmBuilder {
@@ -338,7 +336,7 @@ pub struct VmBuilder {
     gc_stress: bool,
     hot_threshold: Option<u32>,
     output: Option<Box<dyn Write + Send>>,
-    warnings: Option<Warnings>,
+    warnings: Option<WarningSink>,
     tracebacks: bool,
 }
 

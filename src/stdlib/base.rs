@@ -11,6 +11,7 @@ use crate::runtime::metatable::Event;
 use crate::runtime::number::parse_in_base;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::native::string_to_number;
+use crate::tier1::state::WarningSink;
 use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// Adds the functions to the globals.
@@ -133,7 +134,7 @@ fn warn(st: &mut State, args: Args) -> NativeResult {
 }
 
 /// Shows warnings on standard error, once "@on" has switched them on.
-fn warnings_to_stderr() -> Box<dyn FnMut(&[u8], bool) + Send> {
+fn warnings_to_stderr() -> WarningSink {
     let mut shown = false;
     let mut begun = false;
     Box::new(move |piece, more| {

@@ -1120,11 +1120,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::JEQ | Op::JNE => {
                     let sense = i.op_unchecked() == Op::JEQ;
                     let (x, y) = (get!(i.a()), get!(i.b()));
-                    if x.tag() == y.tag() && !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y) {
-                        if x.raw_equals(y) == sense {
-                            jump!(i);
-                        }
-                    } else if x.tag() != y.tag() {
+                    // Two tables or userdata that are not the same may have an `__eq`.
+                    let plain = x.tag() != y.tag() || !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y);
+                    if plain {
                         if x.raw_equals(y) == sense {
                             jump!(i);
                         }

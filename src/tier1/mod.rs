@@ -22,6 +22,6 @@ pub mod state;
 pub mod statistics;
 mod unwind;
 
-pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult, RESUMED};
+pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
 pub use slow::{Arith, ArithError, arith_numbers, primitive_order};
 pub use state::{Raised, State};

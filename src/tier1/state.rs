@@ -47,6 +47,9 @@ pub mod interrupt {
 
 }
 
+/// Takes a piece of a warning, and whether more of it follows.
+pub type WarningSink = Box<dyn FnMut(&[u8], bool) + Send>;
+
 /// The state of a VM.
 #[repr(C)]
 pub struct State {
@@ -94,8 +97,8 @@ pub struct State {
     pub keep_traceback: bool,
     /// Whether the error being raised is the host's request to stop, which nothing catches.
     pub cancelling: bool,
-    /// Where warnings go: a piece of the message, and whether more follows.
-    pub warnings: Option<Box<dyn FnMut(&[u8], bool) + Send>>,
+    /// Where warnings go.
+    pub warnings: Option<WarningSink>,
     /// Values that belong to library modules (the state of `math.random`, open files, ...).
     pub extensions: crate::tier1::native::Extensions,
     /// The embedding's part of the VM, for host functions; null without one.

@@ -43,9 +43,8 @@ impl State {
     pub(super) fn unwind(&mut self) -> Option<Step> {
         // Catching may itself raise an error, which then takes the place of the first.
         loop {
-            match self.unwind_once() {
-                Ok(step) => return step,
-                Err(Raised) => {}
+            if let Ok(step) = self.unwind_once() {
+                return step;
             }
         }
     }
@@ -135,12 +134,9 @@ impl State {
             return;
         }
         self.native_depth += 1;
-        match self.call_value(handler, &[error]) {
-            Ok((at, n)) => {
-                // SAFETY: results are initialised.
-                self.error = if n == 0 { Value::NIL } else { unsafe { Value::load(self.slot(at)) } };
-            }
-            Err(Raised) => {}
+        if let Ok((at, n)) = self.call_value(handler, &[error]) {
+            // SAFETY: results are initialised.
+            self.error = if n == 0 { Value::NIL } else { unsafe { Value::load(self.slot(at)) } };
         }
         self.native_depth -= 1;
         self.error_handled = true;
