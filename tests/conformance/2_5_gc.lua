@@ -148,7 +148,10 @@ end
 -- Finalizers run in the reverse order of marking.
 do
   local log = {}
-  for i = 1, 5 do setmetatable({}, { __gc = function() log[#log + 1] = i end }) end
+  do
+    local all = {}
+    for i = 1, 5 do all[i] = setmetatable({}, { __gc = function() log[#log + 1] = i end }) end
+  end
   full()
   check("finalizer order", log)
   local function marked(n) return setmetatable({ n = n }, { __gc = function(o) log[#log + 1] = o.n end }) end

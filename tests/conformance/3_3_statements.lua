@@ -620,3 +620,24 @@ do
     end })
   end)
 end
+
+-- Results of a return that closes several variables.
+do
+  local function pass(...) return ... end
+  local mt = { __close = function() pass(1, 2, 3) end }
+  local function open(...)
+    local a <close> = setmetatable({}, mt)
+    local b <close> = setmetatable({}, mt)
+    return pass(...)
+  end
+  check("close keeps no results", open())
+  check("close keeps one result", open(1))
+  check("close keeps nils", open(nil, nil))
+  check("close keeps many results", open(table.unpack({}, 1, 20)))
+  local function listed(x, ...)
+    local a <close> = setmetatable({}, mt)
+    return x, ...
+  end
+  check("close keeps a list", listed(1, 2, 3))
+  check("close keeps a parameter", (function(x) local a <close> = setmetatable({}, mt) return x end)(5))
+end

@@ -154,3 +154,27 @@ check("traceback through native", coroutine.wrap(function()
 end)())
 check("traceback through pcall", coroutine.wrap(function() local _, r = pcall(function() local s = debug.traceback("m") return s end) return r end)())
 check("traceback through load", coroutine.wrap(function() local r = load("local s = debug.traceback('m')\nreturn s", "=chunk")() return r end)())
+
+-- A coroutine that has ended by an error can still be looked at.
+do
+  local co = coroutine.create(function()
+    local t, s = { 1 }, "text" .. 2
+    local x = t.y.z
+  end)
+  coroutine.resume(co)
+  collectgarbage()
+  check("locals of a failed coroutine", debug.getlocal(co, 0, 1))
+  check("another local of a failed coroutine", debug.getlocal(co, 0, 2))
+  co = coroutine.create(function()
+    local outer = "outer" .. 1
+    table.sort({ 1, 2, 3 }, function(a)
+      local inner = "inner" .. a
+      local x = a.y.z
+    end)
+  end)
+  coroutine.resume(co)
+  collectgarbage()
+  check("failed under a native function", debug.traceback(co, "m"))
+  check("local above a native function", (debug.getlocal(co, 0, 2)))
+  check("local below a native function", debug.getlocal(co, 2, 1))
+end
