@@ -13,11 +13,17 @@
 //! }
 //! ```
 
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub mod bytecode;
 mod embed;
 
 pub use embed::*;
 pub use stdlib::Libraries;
+pub use tier1::statistics::Statistics;
 
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {

@@ -31,9 +31,6 @@ use crate::runtime::object::{Gc, Kind};
 use crate::runtime::string::{SHORT_MAX, Str};
 use crate::runtime::value::{Tag, Value};
 
-/// Passes over a loop, or entries of a function, before the first attempt to compile it.
-pub const HEAT_START: u32 = 64;
-
 /// Why a function cannot be built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BuildError {
@@ -416,9 +413,10 @@ fn exact<T>(mut vec: Vec<T>) -> Vec<T> {
     vec
 }
 
+/// A place whose first pass asks the VM for a countdown.
 fn new_loop_site() -> LoopSite {
     LoopSite {
-        countdown: Cell::new(HEAT_START),
+        countdown: Cell::new(1),
         attempts: Cell::new(0),
         spare: 0,
         executor: Cell::new(ptr::null()),

@@ -25,7 +25,7 @@ pub struct SlotOffsets {
 #[repr(C)]
 pub struct FieldCache {
     pub key: Gc<Str>,
-    /// The shape the receiver must have, or [`ShapeId::NONE`].
+    /// The shape the receiver must have, or `ShapeId::NONE`.
     pub shape: Cell<ShapeId>,
     /// For values found through `__index`: the VM's holder epoch at which the chain was proven.
     pub epoch: Cell<u32>,
@@ -179,7 +179,8 @@ pub struct TableSite {
 pub struct LoopSite {
     /// Passes until the next attempt.
     pub countdown: Cell<u32>,
-    /// Failed or abandoned attempts; each doubles the distance to the next.
+    /// How often the countdown has begun: 0 before the first pass, then one more than there were attempts. Each
+    /// attempt doubles the distance to the next.
     pub attempts: Cell<u16>,
     pub spare: u16,
     /// The executor to enter, owned by tier 2.

@@ -923,8 +923,8 @@ impl Runtime {
             .map(|(_, key, value)| (key, value)))
     }
 
+    /// Floats are not normalised: `next` never returns one that equals an integer, and does not take one.
     fn position_behind(&self, t: Gc<Table>, key: Value) -> Result<u64, InvalidKey> {
-        let key = normalise_key(key);
         // An element that has been assigned nil may be behind the end by now.
         if let Some(i) = key
             .as_int()

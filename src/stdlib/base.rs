@@ -11,6 +11,7 @@ use crate::runtime::metatable::Event;
 use crate::runtime::number::parse_in_base;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::native::string_to_number;
+use crate::tier1::state::WarningSink;
 use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// Adds the functions to the globals.
@@ -66,22 +67,26 @@ fn assert(st: &mut State, args: Args) -> NativeResult {
         return st.return_at(args.base, args.count);
     }
     let message = if args.count > 1 { st.arg(args, 1) } else { st.string_value(b"assertion failed!")? };
-    Err(st.raise(message))
+    Err(raise_with_position(st, message, 1))
 }
 
 fn error(st: &mut State, args: Args) -> NativeResult {
     let level = st.arg_int_or(args, 1, 1)?;
     let message = st.arg(args, 0);
-    if level <= 0 {
-        return Err(st.raise(message));
-    }
+    Err(if level > 0 { raise_with_position(st, message, level) } else { st.raise(message) })
+}
+
+/// Raises a message, preceded by the position of the function at `level` if it is a string.
+fn raise_with_position(st: &mut State, message: Value, level: i64) -> Raised {
     let Some(text) = message.as_string() else {
-        return Err(st.raise(message));
+        return st.raise(message);
     };
     let mut positioned = st.position(level.min(u32::MAX as i64) as u32);
     positioned.extend_from_slice(text.as_bytes());
-    let message = st.string_value(&positioned)?;
-    Err(st.raise(message))
+    match st.string_value(&positioned) {
+        Ok(message) => st.raise(message),
+        Err(raised) => raised,
+    }
 }
 
 fn pcall(st: &mut State, args: Args) -> NativeResult {
@@ -129,7 +134,7 @@ fn warn(st: &mut State, args: Args) -> NativeResult {
 }
 
 /// Shows warnings on standard error, once "@on" has switched them on.
-fn warnings_to_stderr() -> Box<dyn FnMut(&[u8], bool) + Send> {
+fn warnings_to_stderr() -> WarningSink {
     let mut shown = false;
     let mut begun = false;
     Box::new(move |piece, more| {

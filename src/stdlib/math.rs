@@ -139,7 +139,7 @@ fn log(st: &mut State, args: Args) -> NativeResult {
 }
 
 fn max(st: &mut State, args: Args) -> NativeResult {
-    choose(st, args, |st, best, v| less_than(st, best, v))
+    choose(st, args, less_than)
 }
 
 fn min(st: &mut State, args: Args) -> NativeResult {

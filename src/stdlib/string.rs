@@ -473,7 +473,7 @@ fn gmatch_step(st: &mut State, args: Args) -> NativeResult {
         }
         Ok(None) => {
             this.set_upvalue(POSITION, Value::int(source.len() as i64 + 1));
-            st.ret1(args, Value::NIL)
+            st.ret0()
         }
         Err(e) => Err(pattern_error(st, e)),
     };
@@ -804,6 +804,9 @@ fn pack_error(st: &mut State, e: PackError, value: u32) -> Raised {
 
 fn pack(st: &mut State, args: Args) -> NativeResult {
     let mut options = Options::new(st.arg_str(args, 0)?.as_bytes());
+    // Messages call the first missing value nil, not "no value".
+    st.push_temp(Value::NIL)?;
+    let args = Args { count: args.count + 1, ..args };
     build(st, args, |st, out| {
         let mut i = 0;
         loop {

@@ -111,7 +111,7 @@ fn len(st: &mut State, args: Args) -> NativeResult {
 fn offset(st: &mut State, args: Args) -> NativeResult {
     let text = st.arg_str(args, 0)?.as_bytes();
     let n = st.arg_int(args, 1)?;
-    let default = if n > 0 { 1 } else { text.len() as i64 + 1 };
+    let default = if n >= 0 { 1 } else { text.len() as i64 + 1 };
     let from = st.arg_int_or(args, 2, default)?;
     let from = position(from, text.len());
     if from < 1 || from > text.len() as i64 + 1 {
