@@ -18,26 +18,66 @@ const SOURCE_SIZE: usize = 5 << 20;
 
 /// Each part: its name, what it needs, and what a round does, `i` being its number from 1.
 const PARTS: [(&str, &str, &str); 16] = [
-    ("array_get", "local t, s = {}, 0 for i = 1, 1000 do t[i] = i end", "s = s + t[i]"),
-    ("array_set", "local t = {} for i = 1, 1000 do t[i] = i end", "t[i] = n"),
-    ("array_append", "local t", "if i == 1 then t = {} end t[#t + 1] = i"),
-    ("field_get", "local t, s = { a = 1, b = 2, c = 3 }, 0", "s = s + t.c"),
+    (
+        "array_get",
+        "local t, s = {}, 0 for i = 1, 1000 do t[i] = i end",
+        "s = s + t[i]",
+    ),
+    (
+        "array_set",
+        "local t = {} for i = 1, 1000 do t[i] = i end",
+        "t[i] = n",
+    ),
+    (
+        "array_append",
+        "local t",
+        "if i == 1 then t = {} end t[#t + 1] = i",
+    ),
+    (
+        "field_get",
+        "local t, s = { a = 1, b = 2, c = 3 }, 0",
+        "s = s + t.c",
+    ),
     ("field_set", "local t = { a = 1, b = 2, c = 3 }", "t.c = i"),
-    ("hash_get", "local t, s = {}, 0 for i = 1, 1000 do t[i * 1.5 + 0.25] = i end", "s = s + t[i * 1.5 + 0.25]"),
-    ("hash_set", "local t = {} for i = 1, 1000 do t[i * 1.5 + 0.25] = i end", "t[i * 1.5 + 0.25] = n"),
+    (
+        "hash_get",
+        "local t, s = {}, 0 for i = 1, 1000 do t[i * 1.5 + 0.25] = i end",
+        "s = s + t[i * 1.5 + 0.25]",
+    ),
+    (
+        "hash_set",
+        "local t = {} for i = 1, 1000 do t[i * 1.5 + 0.25] = i end",
+        "t[i * 1.5 + 0.25] = n",
+    ),
     (
         "string_key_get",
         "local t, keys, s = {}, {}, 0 for i = 1, 1000 do keys[i] = 'key' .. i t[keys[i]] = i end",
         "s = s + t[keys[i]]",
     ),
     ("global_get", "x = 1 local s = 0", "s = s + x"),
-    ("call", "local s = 0 local function f(a, b) return a + b end", "s = f(s, i)"),
-    ("method_call", "local o = { v = 0 } function o:add(x) self.v = self.v + x end", "o:add(i)"),
+    (
+        "call",
+        "local s = 0 local function f(a, b) return a + b end",
+        "s = f(s, i)",
+    ),
+    (
+        "method_call",
+        "local o = { v = 0 } function o:add(x) self.v = self.v + x end",
+        "o:add(i)",
+    ),
     ("new_table", "local t", "t = { i, i }"),
     ("new_object", "local t", "t = { x = i, y = i }"),
     ("new_closure", "local f", "f = function() return i end"),
-    ("intern", "local sub, text, s = string.sub, ('abcdefgh'):rep(128)", "s = sub(text, i, i + 12)"),
-    ("concat", "local s, tail = '', ('x'):rep(50)", "s = i .. tail .. i"),
+    (
+        "intern",
+        "local sub, text, s = string.sub, ('abcdefgh'):rep(128)",
+        "s = sub(text, i, i + 12)",
+    ),
+    (
+        "concat",
+        "local s, tail = '', ('x'):rep(50)",
+        "s = i .. tail .. i",
+    ),
 ];
 
 /// The part as a function of the number of rounds.
@@ -52,10 +92,14 @@ fn parts(c: &mut Criterion) {
         group.throughput(Throughput::Elements(ROUNDS as u64));
         let vm = perilune::Vm::new();
         let f: perilune::Function = vm.load(&source).eval().unwrap();
-        group.bench_function("perilune", |b| b.iter(|| f.call::<()>(black_box(ROUNDS)).unwrap()));
+        group.bench_function("perilune", |b| {
+            b.iter(|| f.call::<()>(black_box(ROUNDS)).unwrap())
+        });
         let lua = mlua::Lua::new();
         let f: mlua::Function = lua.load(&source).eval().unwrap();
-        group.bench_function("mlua", |b| b.iter(|| f.call::<()>(black_box(ROUNDS)).unwrap()));
+        group.bench_function("mlua", |b| {
+            b.iter(|| f.call::<()>(black_box(ROUNDS)).unwrap())
+        });
         group.finish();
     }
 }
@@ -64,9 +108,16 @@ fn parts(c: &mut Criterion) {
 fn strings(c: &mut Criterion) {
     let (vm, lua) = (perilune::Vm::new(), mlua::Lua::new());
     let mut group = c.benchmark_group("create_string");
-    let kept = (vm.create_string("a short string").unwrap(), lua.create_string("a short string").unwrap());
-    group.bench_function("perilune", |b| b.iter(|| vm.create_string(black_box("a short string")).unwrap()));
-    group.bench_function("mlua", |b| b.iter(|| lua.create_string(black_box("a short string")).unwrap()));
+    let kept = (
+        vm.create_string("a short string").unwrap(),
+        lua.create_string("a short string").unwrap(),
+    );
+    group.bench_function("perilune", |b| {
+        b.iter(|| vm.create_string(black_box("a short string")).unwrap())
+    });
+    group.bench_function("mlua", |b| {
+        b.iter(|| lua.create_string(black_box("a short string")).unwrap())
+    });
     drop(kept);
     group.finish();
     let mut group = c.benchmark_group("create_new_string");
@@ -85,9 +136,15 @@ fn strings(c: &mut Criterion) {
 /// The programs in `benches/programs`, each in a function, over and over.
 fn large_source() -> String {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/programs");
-    let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
-    let programs: Vec<String> = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let programs: Vec<String> = paths
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
     let mut source = String::new();
     for i in 0.. {
         if source.len() >= SOURCE_SIZE {
@@ -105,9 +162,13 @@ fn compile(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(source.len() as u64));
     group.sample_size(10);
     let vm = perilune::Vm::new();
-    group.bench_function("perilune", |b| b.iter(|| vm.load(&source).into_function().unwrap()));
+    group.bench_function("perilune", |b| {
+        b.iter(|| vm.load(&source).into_function().unwrap())
+    });
     let lua = mlua::Lua::new();
-    group.bench_function("mlua", |b| b.iter(|| lua.load(&source).into_function().unwrap()));
+    group.bench_function("mlua", |b| {
+        b.iter(|| lua.load(&source).into_function().unwrap())
+    });
     group.finish();
 }
 
