@@ -13,12 +13,6 @@
 //! }
 //! ```
 
-pub mod bytecode;
-mod embed;
-
-pub use embed::*;
-pub use stdlib::Libraries;
-
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {
     ($($name:ident)*) => {$(
@@ -26,8 +20,14 @@ macro_rules! internal {
         #[doc(hidden)]
         pub mod $name;
         #[cfg(not(feature = "internals"))]
-        mod $name;
+        pub(crate) mod $name;
     )*};
 }
+
+pub mod bytecode;
+mod embed;
+
+pub use embed::*;
+pub use stdlib::Libraries;
 
 internal! { heap lua runtime stdlib tier1 }

@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 
 use super::call::Outcome;
 use super::state::{Raised, State, interrupt};
-use crate::bytecode::{Instr, LoopSite, Op, Proto};
+use crate::bytecode::{Instr, Op};
+use crate::bytecode::cache::LoopSite;
+use crate::bytecode::proto::Proto;
 use crate::runtime::object::Gc;
 use crate::runtime::value::{Tag, Value};
 use perilune_uops::Role;
 
 /// The longest recorded pass, in instructions.
 const RECORDING_MAX: usize = 512;
-/// Attempts after which a place is given up for good.
-const ATTEMPTS_MAX: u16 = 12;
 
 /// One executed instruction, as seen before it ran.
 #[derive(Clone, Copy)]
@@ -48,7 +48,7 @@ impl State {
     pub(super) fn hot(&mut self, site: &LoopSite) -> bool {
         let attempts = site.attempts.get();
         site.countdown.set(self.hot_threshold.max(1).checked_shl(attempts as u32 + 1).unwrap_or(u32::MAX));
-        if self.recording.active || attempts >= ATTEMPTS_MAX {
+        if self.recording.active || attempts >= LoopSite::ATTEMPTS_MAX {
             return self.recording.active;
         }
         site.attempts.set(attempts + 1);
