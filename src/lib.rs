@@ -13,6 +13,11 @@
 //! }
 //! ```
 
+/// The examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {
     ($($name:ident)*) => {$(
@@ -29,5 +34,6 @@ mod embed;
 
 pub use embed::*;
 pub use stdlib::Libraries;
+pub use tier1::statistics::Statistics;
 
 internal! { heap lua runtime stdlib tier1 }

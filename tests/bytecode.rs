@@ -147,14 +147,14 @@ fn variables_to_be_closed() {
             r#"
             local log = {}
             local x = setmetatable({}, {__close = function(_, e) log[#log + 1] = "closed " .. tostring(e) end})
-            log[#log + 1] = f(x, function() log[#log + 1] = "called" return "result" end)
-            log[#log + 1] = select(2, pcall(f, x, function() error("failed", 0) end))
-            return table.concat(log, ", ")
+            local result = f(x, function() log[#log + 1] = "called" return "result" end)
+            local _, e = pcall(f, x, function() error("failed", 0) end)
+            return table.concat(log, ", ") .. "; " .. result .. ", " .. e
             "#,
         )
         .eval()
         .unwrap();
-    assert_eq!(log, "called, closed nil, result, closed failed, failed");
+    assert_eq!(log, "called, closed nil, closed failed; result, failed");
 }
 
 #[test]
@@ -351,9 +351,30 @@ const PROGRAMS: [&str; 6] = [
      return o.v < 9 and o.w ~= nil, not c",
 ];
 
+/// A function that changes all variables of its callers that it can get at, and a table that calls it at every
+/// opportunity.
+const MEDDLER: &str = r#"
+    local function meddle(...)
+        for level = 2, 3 do
+            for n = -3, 9 do
+                if debug.getinfo(level, "l") and debug.getlocal(level, n) then
+                    debug.setlocal(level, n, n % 2 == 0 and n or {n})
+                end
+            end
+        end
+        return ...
+    end
+    local meta = {}
+    for event in ("index newindex call add sub mul div mod pow idiv band bor bxor shl shr unm bnot len concat eq lt le close")
+        :gmatch("%a+") do
+        meta["__" .. event] = meddle
+    end
+    return meddle, setmetatable({}, meta)
+"#;
+
 fn machine() -> Vm {
     Vm::builder()
-        .libraries(Libraries::BASE | Libraries::COROUTINE | Libraries::DEBUG)
+        .libraries(Libraries::BASE | Libraries::STRING | Libraries::COROUTINE | Libraries::DEBUG)
         .memory_limit(8 << 20)
         .output(Box::new(io::sink()))
         .gc_stress(true)
@@ -385,12 +406,12 @@ fn try_out(description: &FunctionDescription) -> bool {
         Err(Error::Bytecode(_) | Error::Memory) => return false,
         Err(e) => panic!("{e}"),
     };
+    let (meddle, t): (Value, Value) = vm.load(MEDDLER).eval().unwrap();
     briefly(vm.cancel_handle(), || {
-        let t = vm.create_table().unwrap();
-        for _ in 0..2 {
-            // Any error will do.
-            let _: Result<Variadic<Value>> = f.call((1, "text", &t, &f, 2.5));
-        }
+        // Any error will do.
+        let _: Result<Variadic<Value>> = f.call((1, "text", t.clone(), &f, 2.5));
+        let _: Result<Variadic<Value>> =
+            f.call((meddle.clone(), t.clone(), t.clone(), 3, meddle.clone()));
         let _ = vm.collect_garbage();
     });
     true

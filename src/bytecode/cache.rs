@@ -25,7 +25,7 @@ pub struct SlotOffsets {
 #[repr(C)]
 pub struct FieldCache {
     pub key: Gc<Str>,
-    /// The shape the receiver must have, or [`ShapeId::NONE`].
+    /// The shape the receiver must have, or `ShapeId::NONE`.
     pub shape: Cell<ShapeId>,
     /// For values found through `__index`: the VM's holder epoch at which the chain was proven.
     pub epoch: Cell<u32>,
@@ -179,7 +179,8 @@ pub struct TableSite {
 pub struct LoopSite {
     /// Passes until the next attempt.
     pub countdown: Cell<u32>,
-    /// Failed or abandoned attempts; each doubles the distance to the next.
+    /// How often the countdown has begun: 0 before the first pass, then one more than there were attempts. Each
+    /// attempt doubles the distance to the next.
     pub attempts: Cell<u16>,
     pub spare: u16,
     /// The executor to enter, owned by tier 2.
@@ -192,13 +193,11 @@ pub const COLD_LOOP_SITE: u16 = u16::MAX;
 impl LoopSite {
     /// Attempts after which a place is given up for good.
     pub const ATTEMPTS_MAX: u16 = 12;
-    /// Passes over a loop, or entries of a function, before the first attempt to compile it.
-    const FIRST_COUNTDOWN: u32 = 64;
 
-    /// A place that has not run.
+    /// A place whose first pass asks the VM for a countdown.
     pub fn new() -> LoopSite {
         LoopSite {
-            countdown: Cell::new(LoopSite::FIRST_COUNTDOWN),
+            countdown: Cell::new(1),
             attempts: Cell::new(0),
             spare: 0,
             executor: Cell::new(ptr::null()),
@@ -208,7 +207,7 @@ impl LoopSite {
     /// A place that has been given up from the beginning.
     pub fn cold() -> LoopSite {
         let site = LoopSite::new();
-        site.attempts.set(LoopSite::ATTEMPTS_MAX);
+        site.attempts.set(LoopSite::ATTEMPTS_MAX + 1);
         site
     }
 }

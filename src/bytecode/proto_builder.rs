@@ -14,8 +14,10 @@
 //! that number are initialised and in use.
 
 use std::cell::Cell;
-use std::collections::{HashMap, TryReserveError};
+use std::collections::TryReserveError;
 use std::mem::size_of;
+
+use hashbrown::HashMap;
 
 use super::cache::{COLD_LOOP_SITE, CallSite, FieldCache, LoopSite, TableSite};
 use super::lines::LineTable;
@@ -23,6 +25,7 @@ use super::proto::{CapturedVar, LocalVar, Proto, ProtoInfo};
 use super::{Instr, Op};
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
+use crate::runtime::hasher::BuildWordHasher;
 use crate::runtime::object::{Gc, Kind};
 use crate::runtime::string::{SHORT_MAX, Str};
 use crate::runtime::value::{Tag, Value};
@@ -96,7 +99,7 @@ pub struct ProtoBuilder {
     lines: LineTable,
     line: u32,
     constants: Vec<Value>,
-    constant_indices: HashMap<(u8, u64), u32>,
+    constant_indices: HashMap<(u8, u64), u32, BuildWordHasher>,
     fields: Vec<FieldCache>,
     calls: Vec<CallSite>,
     tables: Vec<TableSite>,
@@ -112,7 +115,8 @@ pub struct ProtoBuilder {
 #[inline]
 fn push<T>(vec: &mut Vec<T>, item: T) -> Result<(), ProtoError> {
     if vec.len() == vec.capacity() {
-        vec.try_reserve(1)?;
+        // Most functions need no more than the first reservation; what is left over goes back in the end.
+        vec.try_reserve(vec.len().max(16))?;
     }
     vec.push(item);
     Ok(())
@@ -128,7 +132,7 @@ impl ProtoBuilder {
             lines: LineTable::default(),
             line: head.line_defined,
             constants: Vec::new(),
-            constant_indices: HashMap::new(),
+            constant_indices: HashMap::default(),
             fields: Vec::new(),
             calls: Vec::new(),
             tables: Vec::new(),
@@ -258,7 +262,7 @@ impl ProtoBuilder {
     fn add_constant(&mut self, v: Value) -> Result<u32, ProtoError> {
         debug_assert!(matches!(v.tag(), Tag::STRING) || !v.tag().is_collectable());
         let index = self.constants.len() as u32;
-        self.constant_indices.try_reserve(1)?;
+        self.constant_indices.try_reserve(1).map_err(|_| OutOfMemory)?;
         push(&mut self.constants, v)?;
         self.constant_indices
             .insert((v.tag().byte(), v.payload()), index);

@@ -6,6 +6,7 @@ use super::function::Function;
 use super::handle::Handle;
 use super::{Table, Vm};
 use crate::lua::codegen::{CompileError, compile};
+use crate::lua::skip_shebang;
 use crate::runtime::function::CellState;
 use crate::runtime::value::Value as Raw;
 use crate::tier1::{Raised, State};
@@ -33,6 +34,20 @@ impl Chunk<'_> {
     /// for the source itself. Without a name, the source is quoted.
     pub fn name(mut self, name: impl AsRef<[u8]>) -> Self {
         self.name = Some(name.as_ref().to_vec());
+        self
+    }
+
+    /// Takes the source as that of a file, which may begin with a byte order mark, and whose first line is not Lua
+    /// if it begins with `#`.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// let n: i64 = vm.load("#!/usr/bin/perilune\nreturn 1").file().call(())?;
+    /// assert_eq!(n, 1);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn file(mut self) -> Self {
+        self.source = skip_shebang(&self.source).to_vec();
         self
     }
 

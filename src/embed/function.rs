@@ -11,7 +11,7 @@ use super::error::{Error, Result};
 use super::handle::handle_type;
 use super::shared::{Section, enter};
 use super::userdata::{Contained, new_userdata};
-use crate::bytecode::FunctionDescription;
+use crate::bytecode::{FunctionDescription, listing};
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value as Raw;
@@ -182,6 +182,24 @@ impl Function {
         self.0.inner.with(|st, _| {
             let closure = self.0.get(st).as_closure()?;
             Some(FunctionDescription::of(&closure.proto))
+        })
+    }
+
+    /// The bytecode of a Lua function and of all functions inside it, for people; `None` for a host function. Shows
+    /// the instructions in their present form, which changes as they run.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// let f = vm.load("return 1").into_function()?;
+    /// assert!(f.listing()?.unwrap().contains("RETURN"));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn listing(&self) -> Result<Option<String>> {
+        self.0.inner.with(|st, _| {
+            let proto = self.0.get(st).as_closure()?.proto;
+            let mut text = String::new();
+            listing::list(proto, &mut text).expect("a string takes all text");
+            Some(text)
         })
     }
 

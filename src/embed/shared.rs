@@ -138,16 +138,25 @@ impl Inner {
     /// Uses the state. `f` must not run host code, except through the engine.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut State, &Shared) -> R) -> Result<R> {
-        let shared = self.lock.lock();
+        self.with_locked(&self.lock.lock(), f)
+    }
+
+    /// [`Inner::with`] for who holds the lock.
+    #[inline]
+    fn with_locked<R>(
+        &self,
+        shared: &Shared,
+        f: impl FnOnce(&mut State, &Shared) -> R,
+    ) -> Result<R> {
         let st = shared.current.replace(ptr::null_mut());
         if st.is_null() {
             return Err(shared.refusal());
         }
         // SAFETY: the pointer was there, so nobody uses the state; nobody else will while it is not.
-        let result = f(unsafe { &mut *st }, &shared);
+        let result = f(unsafe { &mut *st }, shared);
         shared.current.set(st);
         if self.attention.load(Ordering::Relaxed) {
-            self.attend(&shared);
+            self.attend(shared);
         }
         Ok(result)
     }
@@ -328,15 +337,26 @@ impl Inner {
         self: &Arc<Inner>,
         f: impl FnOnce(&mut State, &Shared) -> std::result::Result<R, Raised>,
     ) -> Result<R> {
-        let result = self.with(|st, shared| {
+        self.protect_locked(&self.lock.lock(), f)
+    }
+
+    /// [`Inner::protect`] for who holds the lock.
+    #[inline]
+    fn protect_locked<R>(
+        self: &Arc<Inner>,
+        shared: &Shared,
+        f: impl FnOnce(&mut State, &Shared) -> std::result::Result<R, Raised>,
+    ) -> Result<R> {
+        // Beside the result, which is then small and cheap to return.
+        let mut failure = None;
+        let result = self.with_locked(shared, |st, shared| {
             shared.depth.set(shared.depth.get() + 1);
             let result = f(st, shared);
             let depth = shared.depth.get() - 1;
             shared.depth.set(depth);
-            let result = match result {
-                Ok(r) => Ok(r),
-                Err(Raised) => Err(self.failure(st, shared)),
-            };
+            if result.is_err() {
+                failure = Some(self.failure(st, shared));
+            }
             if depth == 0 {
                 st.cancelling = false;
                 if st.interrupt.load(Ordering::Relaxed) & interrupt::CANCEL != 0 {
@@ -346,10 +366,11 @@ impl Inner {
             }
             result
         })?;
-        match result {
-            Ok(r) => Ok(r),
-            Err(Failure::Error(error)) => Err(error),
-            Err(Failure::Panic(payload)) => resume_unwind(payload),
+        match (result, failure) {
+            (_, Some(Failure::Error(error))) => Err(error),
+            (_, Some(Failure::Panic(payload))) => resume_unwind(payload),
+            (Ok(r), None) => Ok(r),
+            (Err(Raised), None) => unreachable!("an error is a failure"),
         }
     }
 
@@ -471,7 +492,7 @@ impl<'a> Section<'a> {
     #[inline]
     pub fn call(&self) -> Result<u32> {
         let (func, count) = (self.top, self.count());
-        self.inner.protect(|st, _| {
+        self.inner.protect_locked(&self.shared, |st, _| {
             let n = st.call(func, count - 1)?;
             st.frame_mut().top = func + n;
             Ok(n)

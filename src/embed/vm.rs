@@ -22,6 +22,8 @@ use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
 use crate::tier1::{Raised, State};
+use crate::tier1::state::WarningSink;
+use crate::tier1::statistics::Statistics;
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
 ///
@@ -290,6 +292,30 @@ impl Vm {
         })
     }
 
+    /// Emits a warning, as `warn` does in Lua.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::builder().warnings(|piece, _| assert_eq!(piece, b"low tide")).build()?;
+    /// vm.warning("low tide")?;
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn warning(&self, message: impl AsRef<[u8]>) -> Result<()> {
+        self.inner.with(|st, _| st.warn(message.as_ref()))
+    }
+
+    /// What the VM has done so far, and the state of its code and heap.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.load("for i = 1, 10 do end").exec()?;
+    /// let forms = vm.statistics()?.specialised;
+    /// assert!(forms.iter().any(|(form, n)| *form == "FORLOOP_INT" && *n == 1));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn statistics(&self) -> Result<Statistics> {
+        self.inner.with(|st, _| st.statistics())
+    }
+
     /// Runs a full collection and the finalizers that become due.
     ///
     /// ```
@@ -338,9 +364,6 @@ impl std::fmt::Debug for CancelHandle {
     }
 }
 
-/// Takes a piece of a warning, and whether more follows.
-type Warnings = Box<dyn FnMut(&[u8], bool) + Send>;
-
 /// Settings of a VM to be; made by [`Vm::builder`].
 #[must_use = "settings do nothing until the VM is built"]
 pub struct VmBuilder {
@@ -349,7 +372,7 @@ pub struct VmBuilder {
     gc_stress: bool,
     hot_threshold: Option<u32>,
     output: Option<Box<dyn Write + Send>>,
-    warnings: Option<Warnings>,
+    warnings: Option<WarningSink>,
     tracebacks: bool,
 }
 

@@ -14,6 +14,7 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::OutOfMemory;
 
@@ -180,6 +181,33 @@ impl Block {
     }
 }
 
+/// A reservation that no heap uses, or null. Its pages are in memory already, so that a program which makes many VMs,
+/// one after the other, does not have the system map and clear them each time.
+static SPARE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+
+/// Memory of [`REGION_LAYOUT`], uninitialised; null if there is none.
+fn allocate_region() -> *mut u8 {
+    let spare = SPARE.swap(ptr::null_mut(), Ordering::Acquire);
+    if spare.is_null() {
+        // SAFETY: the layout's size is not zero.
+        unsafe { alloc(REGION_LAYOUT) }
+    } else {
+        spare
+    }
+}
+
+/// Frees what [`allocate_region`] has returned, or keeps it as the spare one.
+///
+/// # Safety
+/// `base` is not null, and nobody uses the region any longer.
+unsafe fn free_region(base: *mut u8) {
+    let previous = SPARE.swap(base, Ordering::AcqRel);
+    if !previous.is_null() {
+        // SAFETY: allocated with this layout; the swap has made it ours alone.
+        unsafe { dealloc(previous, REGION_LAYOUT) };
+    }
+}
+
 /// A 1 MiB reservation.
 struct Region {
     /// Null for an entry not in use.
@@ -256,8 +284,7 @@ impl Regions {
                 self.regions.len() - 1
             }
         };
-        // SAFETY: the layout's size is not zero.
-        let base = unsafe { alloc(REGION_LAYOUT) };
+        let base = allocate_region();
         if base.is_null() {
             return Err(OutOfMemory);
         }
@@ -270,8 +297,8 @@ impl Regions {
     pub fn release_empty(&mut self) {
         for region in &mut self.regions {
             if region.free == !0 && !region.base.is_null() {
-                // SAFETY: allocated in `reserve` with this layout; no block of it is in use.
-                unsafe { dealloc(region.base, REGION_LAYOUT) };
+                // SAFETY: no block of it is in use.
+                unsafe { free_region(region.base) };
                 *region = Region {
                     base: ptr::null_mut(),
                     free: 0,
@@ -305,8 +332,8 @@ impl Drop for Regions {
     fn drop(&mut self) {
         for region in &self.regions {
             if !region.base.is_null() {
-                // SAFETY: allocated in `reserve` with this layout; the heap that used it is going away.
-                unsafe { dealloc(region.base, REGION_LAYOUT) };
+                // SAFETY: the heap that used it is going away.
+                unsafe { free_region(region.base) };
             }
         }
     }

@@ -41,6 +41,11 @@ impl Runtime {
     /// One step of `collectgarbage("step", kb)`: as if so many KiB had been allocated, or a basic step for 0. Returns
     /// whether it has completed a cycle.
     pub fn gc_step_kb(&mut self, roots: &dyn Roots, kb: usize) -> bool {
+        if self.heap.stress {
+            // The next safepoint would complete the cycle, so no number of steps ever did.
+            self.collect_full(roots);
+            return true;
+        }
         if self.heap.mode() == Mode::Generational && self.heap.phase == Phase::Pause {
             self.collect_young(roots);
             return true;
@@ -91,7 +96,8 @@ impl Runtime {
         let percent = if self.heap.sticky {
             100 + p.minor_multiplier
         } else {
-            p.pause
+            // Half the growth that Lua's parameter names: collections are cheap here, and memory peaks matter.
+            p.pause - p.pause.saturating_sub(100) / 2
         };
         self.heap.schedule_cycle(percent);
     }

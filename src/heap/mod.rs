@@ -35,7 +35,6 @@ use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 
-pub use block::SMALL_MAX;
 use block::{Block, CLASSES, Regions};
 use finalize::Finalizers;
 use large::LargeCells;
@@ -43,7 +42,7 @@ use mark::Marking;
 pub use mark::{Marker, Roots};
 use owners::Owners;
 use pacing::Pacing;
-pub use pacing::{COLLECT, Mode, Parameters, Stats};
+pub use pacing::{COLLECT, Mode};
 
 /// An allocation failed: the limit or the system's memory is exhausted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -108,16 +108,6 @@ pub struct Span {
 }
 
 impl Span {
-    /// The number of nodes.
-    pub fn len(self) -> usize {
-        self.len as usize
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
     fn of<T>(self, all: &[T]) -> &[T] {
         &all[self.start as usize..][..self.len as usize]
     }
@@ -404,6 +394,8 @@ pub struct Arm {
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
     pub(super) statements: Span,
+    /// In the body of a `for`, the line of its `do`, where wrong values of the loop are reported; otherwise 0.
+    pub do_line: u32,
     /// The line of the block's last token.
     pub end_line: u32,
 }
@@ -415,8 +407,6 @@ pub struct Var {
     pub name: StrId,
     /// The function it is declared in; for [`VarId::ENV`] the main function, whose upvalue it is.
     pub function: FuncId,
-    /// The line of its declaration.
-    pub line: u32,
     /// Its attribute.
     pub attrib: Attrib,
     /// Whether some inner function uses it.
@@ -441,12 +431,6 @@ pub enum Attrib {
 /// A function.
 #[derive(Clone, Copy, Debug)]
 pub struct Function {
-    /// The enclosing function; the main function is its own.
-    pub parent: FuncId,
-    /// Its position among the functions directly inside its parent.
-    pub index: u32,
-    /// The number of functions directly inside it.
-    pub children: u32,
     /// The line of the definition; 0 for the main function.
     pub line: u32,
     /// The line of its `end`.
@@ -551,11 +535,6 @@ impl Chunk {
     /// The upvalues of a function, at most 255.
     pub fn upvalues(&self, function: FuncId) -> &[Upvalue] {
         self[function].upvalues.of(&self.upvalues)
-    }
-
-    /// The number of functions, whose ids are 0 and up.
-    pub fn function_count(&self) -> usize {
-        self.functions.len()
     }
 
     /// The number of variables, for side tables.

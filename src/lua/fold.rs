@@ -54,7 +54,7 @@ pub fn unary(op: UnaryOp, operand: Numeral) -> Option<Numeral> {
     match (op, operand) {
         (UnaryOp::Negate, Int(value)) => Some(Int(value.wrapping_neg())),
         (UnaryOp::Negate, Float(value)) => float(-value),
-        (UnaryOp::BitNot, value) => Some(Int(!to_int(value)?)),
+        (UnaryOp::BitNot, value) => Some(Int(!value.to_int_exact()?)),
         (UnaryOp::Not | UnaryOp::Length, _) => None,
     }
 }
@@ -65,11 +65,11 @@ pub fn binary(op: BinaryOp, left: Numeral, right: Numeral) -> Option<Numeral> {
     match op {
         Add | Subtract | Multiply | FloorDivide | Modulo => match (left, right) {
             (Int(left), Int(right)) => integer(op, left, right),
-            _ => floating(op, to_float(left), to_float(right)),
+            _ => floating(op, left.to_float(), right.to_float()),
         },
-        Divide | Power => floating(op, to_float(left), to_float(right)),
+        Divide | Power => floating(op, left.to_float(), right.to_float()),
         BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => {
-            let (left, right) = (to_int(left)?, to_int(right)?);
+            let (left, right) = (left.to_int_exact()?, right.to_int_exact()?);
             Some(Int(match op {
                 BitAnd => left & right,
                 BitOr => left | right,
@@ -126,25 +126,6 @@ fn floating(op: BinaryOp, left: f64, right: f64) -> Option<Numeral> {
 
 fn float(value: f64) -> Option<Numeral> {
     (!value.is_nan() && value != 0.0).then_some(Float(value))
-}
-
-fn to_float(value: Numeral) -> f64 {
-    match value {
-        Int(value) => value as f64,
-        Float(value) => value,
-    }
-}
-
-/// The integer of exactly this value.
-fn to_int(value: Numeral) -> Option<i64> {
-    const LIMIT: f64 = (1u64 << 63) as f64;
-    match value {
-        Int(value) => Some(value),
-        Float(value) => {
-            let fits = value.floor() == value && (-LIMIT..LIMIT).contains(&value);
-            fits.then_some(value as i64)
-        }
-    }
 }
 
 /// A logical shift, to the right for negative distances.

@@ -16,7 +16,7 @@ mod tests;
 use std::collections::TryReserveError;
 
 pub use parser::parse;
-pub use strings::{StrId, Strings};
+pub use strings::StrId;
 
 /// Why a source text was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -210,7 +210,6 @@ impl<'s> Parser<'s> {
             Var {
                 name: StrId::ENV,
                 function: FuncId::MAIN,
-                line: 0,
                 attrib: Attrib::Regular,
                 captured: true,
                 assigned: false,
@@ -370,6 +369,7 @@ impl<'s> Parser<'s> {
             &mut self.chunk.blocks,
             Block {
                 statements,
+                do_line: 0,
                 end_line,
             },
         )?;
@@ -418,7 +418,6 @@ impl<'s> Parser<'s> {
         let var = Var {
             name,
             function: self.func.id,
-            line: self.lexer.last_line,
             attrib: Attrib::Regular,
             captured: false,
             assigned: false,
@@ -561,9 +560,6 @@ impl<'s> Parser<'s> {
         push(
             &mut self.chunk.functions,
             Function {
-                parent: FuncId::MAIN,
-                index: 0,
-                children: 0,
                 line: 0,
                 end_line: 0,
                 first_param: VarId(1),
@@ -583,16 +579,10 @@ impl<'s> Parser<'s> {
 
     /// Parses a function from its parameters to its `end`.
     fn function(&mut self, line: u32, is_method: bool) -> Result<FuncId, Fail> {
-        let parent = self.func.id;
         let id = FuncId(self.chunk.functions.len() as u32);
-        let index = self.chunk[parent].children;
-        self.chunk.functions[parent.index()].children = index + 1;
         push(
             &mut self.chunk.functions,
             Function {
-                parent,
-                index,
-                children: 0,
                 line,
                 end_line: 0,
                 first_param: VarId(self.chunk.vars.len() as u32),
@@ -843,10 +833,12 @@ impl<'s> Parser<'s> {
     }
 
     fn for_body(&mut self, first: VarId, count: u8, line: u32) -> Result<BlockId, Fail> {
+        let do_line = self.lexer.line;
         self.expect(Tok::Do)?;
         let outer = self.enter_loop();
         self.activate(first, count)?;
         let body = self.statements()?;
+        self.chunk.blocks[body.index()].do_line = do_line;
         self.leave_block(outer)?;
         self.expect_match(Tok::End, Tok::For, line)?;
         Ok(body)

@@ -617,20 +617,16 @@ pub fn shift_right(a: i64, b: i64) -> i64 {
 /// What to do with a fraction when converting a float to an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
-    /// Refuse it.
-    Exact,
     /// Towards minus infinity.
     Floor,
     /// Towards plus infinity.
     Ceil,
 }
 
-/// Converts a float to an integer; `None` if the result is out of range, or `value` is NaN, or it
-/// has a fraction and `rounding` refuses that.
+/// Converts a float to an integer; `None` if the result is out of range, or `value` is NaN.
 #[inline]
 pub fn float_to_int(value: f64, rounding: Rounding) -> Option<i64> {
     match rounding {
-        Rounding::Exact => float_to_int_exact(value),
         Rounding::Floor => in_int_range(value.floor()),
         Rounding::Ceil => in_int_range(value.ceil()),
     }

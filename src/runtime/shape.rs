@@ -104,12 +104,22 @@ impl KeyList {
         Ok(())
     }
 
-    fn prefix(&self, n: usize) -> Result<KeyList, OutOfMemory> {
+    /// A list of keys that are all different.
+    fn of(from: &[Gc<Str>]) -> Result<KeyList, OutOfMemory> {
         let mut list = KeyList::default();
-        for &key in &self.keys[..n] {
-            list.push(key)?;
+        list.keys.try_reserve(from.len()).map_err(|_| OutOfMemory)?;
+        list.keys.extend_from_slice(from);
+        if from.len() > LINEAR_MAX {
+            list.index.try_reserve(from.len()).map_err(|_| OutOfMemory)?;
+            for (slot, key) in from.iter().enumerate() {
+                list.index.insert(key.addr(), slot as u32);
+            }
         }
         Ok(list)
+    }
+
+    fn prefix(&self, n: usize) -> Result<KeyList, OutOfMemory> {
+        KeyList::of(&self.keys[..n])
     }
 
     #[inline]
@@ -391,6 +401,27 @@ impl Shapes {
         self.shape_mut(id).transitions += 1;
         self.transitions.insert((id.0, key.addr()), next);
         Ok(next)
+    }
+
+    /// A tree shape with a root's inline capacity and these keys, which are all different and at most
+    /// [`TREE_SLOTS_MAX`]. It is made in one step, so no transition leads to it: each call makes another shape.
+    pub(super) fn with_keys(&mut self, root: ShapeId, keys: &[Gc<Str>]) -> Result<ShapeId, OutOfMemory> {
+        debug_assert!(self.slot_count(root) == 0 && keys.len() <= TREE_SLOTS_MAX as usize);
+        if keys.is_empty() {
+            return Ok(root);
+        }
+        let list = self.add_key_list(KeyList::of(keys)?)?;
+        self.add_shape(Shape {
+            slots: keys.len() as u32,
+            keys: list,
+            class: ClassId::NONE,
+            events: keys.iter().fold(0, |events, &key| events | event_bit(key)),
+            inline_cap: self.shape(root).inline_cap,
+            base: ShapeId(self.list.len() as u32),
+            transitions: 0,
+            class_transitions: 0,
+            owned: None,
+        })
     }
 
     /// The tree or dictionary shape with the same keys and no metatable.

@@ -9,6 +9,8 @@ use std::cell::Cell;
 use std::mem::{offset_of, size_of};
 use std::ptr::{self, NonNull};
 
+use smallvec::SmallVec;
+
 use super::Runtime;
 use super::array::ArrayKind;
 use super::assumption::Assumption;
@@ -252,6 +254,24 @@ impl Runtime {
             self.set_array_cap(t, array_cap)?;
         }
         Ok(t)
+    }
+
+    /// Gives a table of an empty shape these fields, whose keys are short and all different. Its shape is then one that
+    /// no other table has come to: for tables of which a VM has one.
+    pub fn fill_table(&mut self, t: Gc<Table>, fields: &[(Gc<Str>, Value)]) -> Result<(), OutOfMemory> {
+        debug_assert!(!t.has_flag(table_flags::OWNED | table_flags::DICTIONARY));
+        let keys: SmallVec<[Gc<Str>; 64]> = fields.iter().map(|field| field.0).collect();
+        let shape = self.shapes.with_keys(t.shape.get(), &keys)?;
+        let overflow = self.shapes.overflow_cap(shape) as usize;
+        if overflow > 0 {
+            t.overflow.set(self.heap.alloc(9 * overflow)?.as_ptr());
+        }
+        self.heap.write_barrier(t);
+        t.shape.set(shape);
+        for (slot, &(_, v)) in fields.iter().enumerate() {
+            t.put_slot(self.shapes.slot_location(shape, slot as u32), v);
+        }
+        Ok(())
     }
 
     /// An empty table with what its site has learned.
@@ -903,8 +923,8 @@ impl Runtime {
             .map(|(_, key, value)| (key, value)))
     }
 
+    /// Floats are not normalised: `next` never returns one that equals an integer, and does not take one.
     fn position_behind(&self, t: Gc<Table>, key: Value) -> Result<u64, InvalidKey> {
-        let key = normalise_key(key);
         // An element that has been assigned nil may be behind the end by now.
         if let Some(i) = key
             .as_int()

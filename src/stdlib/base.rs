@@ -5,19 +5,17 @@ use std::io::{self, Write};
 use super::load::{ANY, Loaded, load, load_file};
 use super::stream::Streams;
 use super::support::{Bytes, call_for_value, index, tostring_value};
-use super::{register, running, set_field};
+use super::{Fields, running};
 use crate::heap::Mode;
 use crate::runtime::metatable::Event;
 use crate::runtime::number::parse_in_base;
-use crate::runtime::object::Gc;
-use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::native::string_to_number;
+use crate::tier1::state::WarningSink;
 use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
-/// Puts the functions into the globals, which are returned.
-pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let globals = st.globals;
+/// Adds the functions to the globals.
+pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
     let functions: &[(&str, NativeFn)] = &[
         ("assert", assert),
         ("collectgarbage", collectgarbage),
@@ -39,29 +37,26 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         ("warn", warn),
         ("xpcall", xpcall),
     ];
-    register(st, globals, functions)?;
+    for &(name, f) in functions {
+        globals.add_function(st, name, f, &[])?;
+    }
     let next = st.rt.new_builtin(next, Builtin::Next, &[]);
     let next = Value::native(st.check_memory(next)?);
-    set_field(st, globals, "next", next)?;
+    globals.add(st, "next", next)?;
     let step = st.rt.new_native(ipairs_step, &[]);
     let step = Value::native(st.check_memory(step)?);
     let mut names = [Value::NIL; TYPE_NAMES.len()];
     for (name, text) in names.iter_mut().zip(TYPE_NAMES) {
         *name = st.string_value(text.as_bytes())?;
     }
-    let with_upvalues: [(&str, NativeFn, &[Value]); 3] =
-        [("pairs", pairs, &[next]), ("ipairs", ipairs, &[step]), ("type", type_, &names)];
-    for (name, f, upvalues) in with_upvalues {
-        let f = st.rt.new_native(f, upvalues);
-        let f = st.check_memory(f)?;
-        set_field(st, globals, name, Value::native(f))?;
-    }
+    globals.add_function(st, "pairs", pairs, &[next])?;
+    globals.add_function(st, "ipairs", ipairs, &[step])?;
+    globals.add_function(st, "type", type_, &names)?;
     if st.warnings.is_none() {
         st.warnings = Some(warnings_to_stderr());
     }
     let version = st.string_value(b"Lua 5.4")?;
-    set_field(st, globals, "_VERSION", version)?;
-    Ok(globals)
+    globals.add(st, "_VERSION", version)
 }
 
 // Errors.
@@ -72,22 +67,26 @@ fn assert(st: &mut State, args: Args) -> NativeResult {
         return st.return_at(args.base, args.count);
     }
     let message = if args.count > 1 { st.arg(args, 1) } else { st.string_value(b"assertion failed!")? };
-    Err(st.raise(message))
+    Err(raise_with_position(st, message, 1))
 }
 
 fn error(st: &mut State, args: Args) -> NativeResult {
     let level = st.arg_int_or(args, 1, 1)?;
     let message = st.arg(args, 0);
-    if level <= 0 {
-        return Err(st.raise(message));
-    }
+    Err(if level > 0 { raise_with_position(st, message, level) } else { st.raise(message) })
+}
+
+/// Raises a message, preceded by the position of the function at `level` if it is a string.
+fn raise_with_position(st: &mut State, message: Value, level: i64) -> Raised {
     let Some(text) = message.as_string() else {
-        return Err(st.raise(message));
+        return st.raise(message);
     };
     let mut positioned = st.position(level.min(u32::MAX as i64) as u32);
     positioned.extend_from_slice(text.as_bytes());
-    let message = st.string_value(&positioned)?;
-    Err(st.raise(message))
+    match st.string_value(&positioned) {
+        Ok(message) => st.raise(message),
+        Err(raised) => raised,
+    }
 }
 
 fn pcall(st: &mut State, args: Args) -> NativeResult {
@@ -135,7 +134,7 @@ fn warn(st: &mut State, args: Args) -> NativeResult {
 }
 
 /// Shows warnings on standard error, once "@on" has switched them on.
-fn warnings_to_stderr() -> Box<dyn FnMut(&[u8], bool) + Send> {
+fn warnings_to_stderr() -> WarningSink {
     let mut shown = false;
     let mut begun = false;
     Box::new(move |piece, more| {

@@ -23,6 +23,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("wrap", wrap),
             ("yield", |st, args| st.yield_values(args)),
         ],
+        &[],
     )
 }
 

@@ -31,7 +31,31 @@ struct FileHandle(Option<u32>);
 
 /// Makes the library's table, the files' metatable and the standard files.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let io = library(
+    let methods = library(
+        st,
+        &[
+            ("close", file_close),
+            ("flush", file_flush),
+            ("lines", file_lines),
+            ("read", file_read),
+            ("seek", file_seek),
+            ("setvbuf", file_setvbuf),
+            ("write", file_write),
+        ],
+        &[],
+    )?;
+    let name = st.string_value(FILE_TYPE.as_bytes())?;
+    let metatable = library(
+        st,
+        &[("__gc", file_gc), ("__close", file_gc), ("__tostring", file_tostring)],
+        &[("__index", Value::table(methods)), ("__name", name)],
+    )?;
+    let registry = st.registry;
+    set_field(st, registry, FILE_TYPE, Value::table(metatable))?;
+    let (input, output, error) = (new_file(st, STDIN)?, new_file(st, STDOUT)?, new_file(st, STDERR)?);
+    set_field(st, registry, INPUT, input)?;
+    set_field(st, registry, OUTPUT, output)?;
+    library(
         st,
         &[
             ("close", io_close),
@@ -46,36 +70,8 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("type", io_type),
             ("write", io_write),
         ],
-    )?;
-    let methods = library(
-        st,
-        &[
-            ("close", file_close),
-            ("flush", file_flush),
-            ("lines", file_lines),
-            ("read", file_read),
-            ("seek", file_seek),
-            ("setvbuf", file_setvbuf),
-            ("write", file_write),
-        ],
-    )?;
-    let metatable =
-        library(st, &[("__gc", file_gc), ("__close", file_gc), ("__tostring", file_tostring)])?;
-    set_field(st, metatable, "__index", Value::table(methods))?;
-    let name = st.string_value(FILE_TYPE.as_bytes())?;
-    set_field(st, metatable, "__name", name)?;
-    let registry = st.registry;
-    set_field(st, registry, FILE_TYPE, Value::table(metatable))?;
-    for (name, id, default) in
-        [("stdin", STDIN, Some(INPUT)), ("stdout", STDOUT, Some(OUTPUT)), ("stderr", STDERR, None)]
-    {
-        let file = new_file(st, id)?;
-        set_field(st, io, name, file)?;
-        if let Some(key) = default {
-            set_field(st, registry, key, file)?;
-        }
-    }
-    Ok(io)
+        &[("stdin", input), ("stdout", output), ("stderr", error)],
+    )
 }
 
 fn streams(st: &mut State) -> &mut Streams {
@@ -310,7 +306,7 @@ pub fn temporary_file(template: &[u8]) -> io::Result<(std::fs::File, Vec<u8>)> {
 
 /// Closes the file and returns what `close` does.
 fn close(st: &mut State, args: Args, file: Gc<Userdata>, id: u32) -> NativeResult {
-    if streams(st).get(id).is_some_and(|s| s.is_standard()) {
+    if id <= STDERR {
         let message = st.string_value(b"cannot close standard file")?;
         return st.ret2(args, Value::NIL, message);
     }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::random::{Rng, float_from};
 use super::support::{less_than, return_text};
-use super::{library, set_field};
+use super::library;
 use crate::runtime::number::{self, Rounding};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -30,7 +30,7 @@ fn random_seed() -> u64 {
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let t = library(
+    library(
         st,
         &[
             ("abs", abs),
@@ -57,12 +57,13 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("type", type_),
             ("ult", ult),
         ],
-    )?;
-    set_field(st, t, "pi", Value::float(std::f64::consts::PI))?;
-    set_field(st, t, "huge", Value::float(f64::INFINITY))?;
-    set_field(st, t, "maxinteger", Value::int(i64::MAX))?;
-    set_field(st, t, "mininteger", Value::int(i64::MIN))?;
-    Ok(t)
+        &[
+            ("pi", Value::float(std::f64::consts::PI)),
+            ("huge", Value::float(f64::INFINITY)),
+            ("maxinteger", Value::int(i64::MAX)),
+            ("mininteger", Value::int(i64::MIN)),
+        ],
+    )
 }
 
 #[inline(always)]
@@ -138,7 +139,7 @@ fn log(st: &mut State, args: Args) -> NativeResult {
 }
 
 fn max(st: &mut State, args: Args) -> NativeResult {
-    choose(st, args, |st, best, v| less_than(st, best, v))
+    choose(st, args, less_than)
 }
 
 fn min(st: &mut State, args: Args) -> NativeResult {

@@ -22,8 +22,11 @@ mod utf8_codec;
 
 use std::ops::BitOr;
 
+use smallvec::SmallVec;
+
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
+use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
 use crate::tier1::{Args, NativeFn, Raised, State};
@@ -63,9 +66,8 @@ impl BitOr for Libraries {
 /// A function that makes a library's table.
 type Open = fn(&mut State) -> Result<Gc<Table>, Raised>;
 
-const LIBRARIES: [(Libraries, &str, Open); 10] = [
-    (Libraries::BASE, "_G", base::open),
-    (Libraries::PACKAGE, "package", package::open),
+/// The libraries that are nothing but a table.
+const LIBRARIES: [(Libraries, &str, Open); 8] = [
     (Libraries::COROUTINE, "coroutine", coroutine::open),
     (Libraries::TABLE, "table", table::open),
     (Libraries::IO, "io", io::open),
@@ -76,43 +78,86 @@ const LIBRARIES: [(Libraries, &str, Open); 10] = [
     (Libraries::DEBUG, "debug", debug::open),
 ];
 
-/// Opens libraries: each becomes a global and a loaded module.
+/// Opens libraries in a fresh VM: each becomes a global and a loaded module.
 pub fn open(st: &mut State, libraries: Libraries) -> Result<(), Raised> {
-    let loaded = package::registry_table(st, package::LOADED)?;
     let globals = st.globals;
+    let loaded = package::registry_table(st, package::LOADED)?;
+    let (mut fields, mut modules) = (Fields::default(), Fields::default());
+    if libraries.contains(Libraries::BASE) {
+        base::open(st, &mut fields)?;
+        modules.add(st, "_G", Value::table(globals))?;
+    }
+    if libraries.contains(Libraries::PACKAGE) {
+        let t = package::open(st, &mut fields)?;
+        modules.add(st, "package", Value::table(t))?;
+    }
     for (library, name, open) in LIBRARIES {
         if libraries.contains(library) {
             let t = open(st)?;
-            set_field(st, loaded, name, Value::table(t))?;
-            set_field(st, globals, name, Value::table(t))?;
+            modules.add(st, name, Value::table(t))?;
         }
     }
+    fields.0.extend_from_slice(&modules.0);
+    modules.fill(st, loaded)?;
+    fields.fill(st, globals)?;
+    let made = st.rt.make_holder(globals);
+    st.check_memory(made)?;
     Ok(())
 }
 
-/// A table of host functions.
-pub fn library(st: &mut State, functions: &[(&str, NativeFn)]) -> Result<Gc<Table>, Raised> {
-    let root = st.rt.shapes.root_for(functions.len() as u32);
+/// The fields of a table to be, all with different names.
+#[derive(Default)]
+pub struct Fields(SmallVec<[(Gc<Str>, Value); 64]>);
+
+impl Fields {
+    pub fn add(&mut self, st: &mut State, name: &str, v: Value) -> Result<(), Raised> {
+        let name = field_name(st, name)?;
+        self.0.push((name, v));
+        Ok(())
+    }
+
+    /// Adds a host function.
+    pub fn add_function(&mut self, st: &mut State, name: &str, f: NativeFn, upvalues: &[Value]) -> Result<(), Raised> {
+        let f = st.rt.new_native(f, upvalues);
+        let f = st.check_memory(f)?;
+        self.add(st, name, Value::native(f))
+    }
+
+    /// Puts the fields into an empty table.
+    pub fn fill(&self, st: &mut State, t: Gc<Table>) -> Result<(), Raised> {
+        let filled = st.rt.fill_table(t, &self.0);
+        st.check_memory(filled)
+    }
+}
+
+/// A table of host functions and other fields.
+pub fn library(
+    st: &mut State,
+    functions: &[(&str, NativeFn)],
+    others: &[(&str, Value)],
+) -> Result<Gc<Table>, Raised> {
+    let mut fields = Fields::default();
+    for &(name, f) in functions {
+        fields.add_function(st, name, f, &[])?;
+    }
+    for &(name, v) in others {
+        fields.add(st, name, v)?;
+    }
+    let root = st.rt.shapes.root_for(fields.0.len() as u32);
     let made = st.rt.new_table(root, 0);
     let t = st.check_memory(made)?;
-    register(st, t, functions)?;
+    fields.fill(st, t)?;
     Ok(t)
 }
 
-/// Adds host functions to a table.
-fn register(st: &mut State, t: Gc<Table>, functions: &[(&str, NativeFn)]) -> Result<(), Raised> {
-    for (name, f) in functions {
-        let f = st.rt.new_native(*f, &[]);
-        let f = st.check_memory(f)?;
-        set_field(st, t, name, Value::native(f))?;
-    }
-    Ok(())
+fn field_name(st: &mut State, name: &str) -> Result<Gc<Str>, Raised> {
+    let name = st.rt.new_string(name.as_bytes());
+    st.check_memory(name)
 }
 
 /// Sets a field of a fresh table.
 pub fn set_field(st: &mut State, t: Gc<Table>, name: &str, v: Value) -> Result<(), Raised> {
-    let key = st.rt.new_string(name.as_bytes());
-    let key = st.check_memory(key)?;
+    let key = field_name(st, name)?;
     let stored = st.rt.init_str(t, key, v);
     st.check_store(stored)
 }

@@ -31,6 +31,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("time", time),
             ("tmpname", tmpname),
         ],
+        &[],
     )
 }
 

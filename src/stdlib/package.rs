@@ -6,7 +6,7 @@
 use super::io::path_of;
 use super::load::{ANY, load_file};
 use super::support::index;
-use super::{library, running, set_field};
+use super::{Fields, library, running, set_field};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
@@ -22,36 +22,35 @@ pub const LOADED: &str = "_LOADED";
 const PRELOAD: &str = "_PRELOAD";
 const NO_C_MODULES: &str = "dynamic libraries not enabled; check your Lua installation";
 
-/// Makes the library's table and the global function `require`.
-pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let package = library(st, &[("loadlib", loadlib), ("searchpath", searchpath)])?;
-    let path = from_environment("LUA_PATH", LUA_PATH);
-    let c_path = from_environment("LUA_CPATH", C_PATH);
-    for (name, text) in [("path", &path[..]), ("cpath", &c_path), ("config", CONFIG.as_bytes())] {
-        let v = st.string_value(text)?;
-        set_field(st, package, name, v)?;
-    }
-    for (name, key) in [("loaded", LOADED), ("preload", PRELOAD)] {
-        let t = registry_table(st, key)?;
-        set_field(st, package, name, Value::table(t))?;
-    }
+/// Makes the library's table, and adds `require` to the globals.
+pub fn open(st: &mut State, globals: &mut Fields) -> Result<Gc<Table>, Raised> {
+    let path = st.string_value(&from_environment("LUA_PATH", LUA_PATH))?;
+    let c_path = st.string_value(&from_environment("LUA_CPATH", C_PATH))?;
+    let config = st.string_value(CONFIG.as_bytes())?;
+    let loaded = registry_table(st, LOADED)?;
+    let preload = registry_table(st, PRELOAD)?;
+    let list = library(st, &[], &[])?;
+    let package = library(
+        st,
+        &[("loadlib", loadlib), ("searchpath", searchpath)],
+        &[
+            ("path", path),
+            ("cpath", c_path),
+            ("config", config),
+            ("loaded", Value::table(loaded)),
+            ("preload", Value::table(preload)),
+            ("searchers", Value::table(list)),
+        ],
+    )?;
     let searchers: [NativeFn; 4] = [search_preload, search_lua, search_c, search_c_root];
-    let list = library(st, &[])?;
     for (i, searcher) in searchers.into_iter().enumerate() {
-        let f = with_package(st, searcher, package)?;
-        let stored = st.rt.set_int(list, i as i64 + 1, f);
+        let f = st.rt.new_native(searcher, &[Value::table(package)]);
+        let f = st.check_memory(f)?;
+        let stored = st.rt.set_int(list, i as i64 + 1, Value::native(f));
         st.check_store(stored)?;
     }
-    set_field(st, package, "searchers", Value::table(list))?;
-    let f = with_package(st, require, package)?;
-    let globals = st.globals;
-    set_field(st, globals, "require", f)?;
+    globals.add_function(st, "require", require, &[Value::table(package)])?;
     Ok(package)
-}
-
-fn with_package(st: &mut State, f: NativeFn, package: Gc<Table>) -> Result<Value, Raised> {
-    let made = st.rt.new_native(f, &[Value::table(package)]);
-    st.check_memory(made).map(Value::native)
 }
 
 /// A table in the registry, made on first use.
@@ -60,7 +59,7 @@ pub fn registry_table(st: &mut State, key: &str) -> Result<Gc<Table>, Raised> {
     if let Some(t) = st.rt.get(st.registry, k).as_table() {
         return Ok(t);
     }
-    let t = library(st, &[])?;
+    let t = library(st, &[], &[])?;
     let registry = st.registry;
     set_field(st, registry, key, Value::table(t))?;
     Ok(t)
@@ -151,7 +150,12 @@ fn package_field(st: &mut State, args: Args, name: &str) -> Result<Value, Raised
 
 /// Looks for a module along one of the package table's paths.
 fn search_module(st: &mut State, args: Args, name: &[u8], field: &str) -> Result<Result<Vec<u8>, Vec<u8>>, Raised> {
-    match package_field(st, args, field)?.as_string() {
+    let path = package_field(st, args, field)?;
+    if path.tag().is_number() {
+        let path = st.number_to_str(path)?;
+        return Ok(search(name, path.as_bytes(), b".", b"/"));
+    }
+    match path.as_string() {
         Some(path) => Ok(search(name, path.as_bytes(), b".", b"/")),
         None => Err(st.raise_text(&format!("'package.{field}' must be a string"))),
     }

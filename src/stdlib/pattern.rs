@@ -352,11 +352,6 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Whether the pattern starts with an anchor, so that only one position is ever tried.
-    pub fn is_anchored(&self) -> bool {
-        self.anchored
-    }
-
     /// The first match starting at or after `init`; only at `init` if the pattern is anchored.
     pub fn find(&mut self, init: usize) -> Result<Option<Match>, PatternError> {
         self.find_next(init, None)

@@ -35,12 +35,6 @@ impl Rng {
         b.wrapping_mul(5).rotate_left(7).wrapping_mul(9)
     }
 
-    /// The next float, uniform in [0, 1).
-    #[inline]
-    pub fn next_float(&mut self) -> f64 {
-        float_from(self.next_u64())
-    }
-
     /// Maps `random`, the generator's latest output, into `low..=high` without bias, drawing more
     /// numbers as needed (fewer than one on average). `low` is not greater than `high`.
     #[inline]

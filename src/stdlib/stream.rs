@@ -125,10 +125,6 @@ impl Stream {
         stream
     }
 
-    pub fn is_standard(&self) -> bool {
-        matches!(self.device, Device::Standard(_) | Device::Host(_))
-    }
-
     /// Sets when output is passed on, and the size of the buffer in bytes.
     pub fn set_buffering(&mut self, buffering: Buffering, capacity: usize) -> io::Result<()> {
         self.flush()?;
@@ -282,6 +278,7 @@ pub struct Streams {
     free: Vec<u32>,
 }
 
+/// The numbers of the standard streams, which are never closed.
 pub const STDIN: u32 = 0;
 pub const STDOUT: u32 = 1;
 pub const STDERR: u32 = 2;

@@ -46,6 +46,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("unpack", unpack),
             ("upper", upper),
         ],
+        &[],
     )?;
     let arithmetic: [(&str, NativeFn); 8] = [
         ("__add", |st, args| arith(st, args, Arith::Add, Event::Add)),
@@ -57,10 +58,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         ("__idiv", |st, args| arith(st, args, Arith::IDiv, Event::IDiv)),
         ("__unm", |st, args| arith(st, args, Arith::Unm, Event::Unm)),
     ];
-    let metatable = library(st, &arithmetic)?;
-    let key = st.rt.events[Event::Index as usize];
-    let stored = st.rt.init_str(metatable, key, Value::table(strings));
-    st.check_store(stored)?;
+    let metatable = library(st, &arithmetic, &[("__index", Value::table(strings))])?;
     if let Some(basic) = basic_type(Tag::STRING) {
         st.rt.set_primitive_metatable(basic, Some(metatable));
     }
@@ -475,7 +473,7 @@ fn gmatch_step(st: &mut State, args: Args) -> NativeResult {
         }
         Ok(None) => {
             this.set_upvalue(POSITION, Value::int(source.len() as i64 + 1));
-            st.ret1(args, Value::NIL)
+            st.ret0()
         }
         Err(e) => Err(pattern_error(st, e)),
     };
@@ -806,6 +804,9 @@ fn pack_error(st: &mut State, e: PackError, value: u32) -> Raised {
 
 fn pack(st: &mut State, args: Args) -> NativeResult {
     let mut options = Options::new(st.arg_str(args, 0)?.as_bytes());
+    // Messages call the first missing value nil, not "no value".
+    st.push_temp(Value::NIL)?;
+    let args = Args { count: args.count + 1, ..args };
     build(st, args, |st, out| {
         let mut i = 0;
         loop {

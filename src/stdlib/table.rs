@@ -27,6 +27,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("sort", sort),
             ("unpack", unpack),
         ],
+        &[],
     )
 }
 

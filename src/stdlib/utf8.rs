@@ -1,7 +1,7 @@
 //! The `utf8` library, over the [codec](super::utf8_codec).
 
 use super::utf8_codec::{self as codec, CHAR_PATTERN, INVALID, MAX_CODE};
-use super::{library, running, set_field};
+use super::{library, running};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
@@ -9,15 +9,6 @@ use crate::tier1::{Args, NativeResult, Raised, State};
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let t = library(
-        st,
-        &[
-            ("char", char),
-            ("codepoint", codepoint),
-            ("len", len),
-            ("offset", offset),
-        ],
-    )?;
     let steps = [st.rt.new_native(|st, args| step(st, args, true), &[]), st.rt.new_native(|st, args| step(st, args, false), &[])];
     let mut upvalues = [Value::NIL; 2];
     for (upvalue, made) in upvalues.iter_mut().zip(steps) {
@@ -25,10 +16,17 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     }
     let codes = st.rt.new_native(codes, &upvalues);
     let codes = st.check_memory(codes)?;
-    set_field(st, t, "codes", Value::native(codes))?;
     let pattern = st.string_value(CHAR_PATTERN)?;
-    set_field(st, t, "charpattern", pattern)?;
-    Ok(t)
+    library(
+        st,
+        &[
+            ("char", char),
+            ("codepoint", codepoint),
+            ("len", len),
+            ("offset", offset),
+        ],
+        &[("codes", Value::native(codes)), ("charpattern", pattern)],
+    )
 }
 
 /// A position that scripts gave: negative ones count from the end. 0 if it is before the start.
@@ -113,7 +111,7 @@ fn len(st: &mut State, args: Args) -> NativeResult {
 fn offset(st: &mut State, args: Args) -> NativeResult {
     let text = st.arg_str(args, 0)?.as_bytes();
     let n = st.arg_int(args, 1)?;
-    let default = if n > 0 { 1 } else { text.len() as i64 + 1 };
+    let default = if n >= 0 { 1 } else { text.len() as i64 + 1 };
     let from = st.arg_int_or(args, 2, default)?;
     let from = position(from, text.len());
     if from < 1 || from > text.len() as i64 + 1 {

@@ -100,6 +100,7 @@ impl State {
             return Err(self.stack_overflow_in_native());
         }
         self.native_depth += 1;
+        self.raised_depth = 0;
         let co = self.co;
         co.non_yieldable.set(co.non_yieldable.get() + 1);
         let outcome = self.call_to_end(func, nargs, flags);

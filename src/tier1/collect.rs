@@ -36,7 +36,8 @@ impl State {
     /// Runs a part of the collector. The slots in use of the running coroutine must end at [`State::top`].
     pub fn with_collector<R>(&mut self, run: impl FnOnce(&mut Runtime, &dyn Roots) -> R) -> R {
         self.leave_coroutine();
-        self.counters.collections += 1;
+        self.raised_depth = 0;
+        self.counters.collector_steps += 1;
         // Recorded steps name prototypes weakly.
         if !self.recording.active {
             self.recording.steps.clear();

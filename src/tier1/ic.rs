@@ -119,9 +119,14 @@ fn installed(cache: &FieldCache, op: Op) -> Option<FieldEntry> {
     })
 }
 
-fn rewrite(at: *mut Instr, op: Op) {
+/// Gives the running instruction another of its forms.
+fn rewrite(st: &mut State, at: *mut Instr, op: Op) {
     // SAFETY: `at` is the running instruction, and `op` has the same operands.
-    unsafe { *at = (*at).with_op(op) };
+    let before = unsafe { std::ptr::replace(at, (*at).with_op(op)) }.op();
+    if op != before {
+        let tally = if op == op.general() { &mut st.counters.despecialised } else { &mut st.counters.specialised };
+        tally.count(op);
+    }
 }
 
 /// Counts a miss; false if the site is left alone from now on.
@@ -157,7 +162,7 @@ pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
         return;
     }
     if !count_miss(cache) {
-        rewrite(at, op.general());
+        rewrite(st, at, op.general());
         return;
     }
     let Some(e) = plan_get(st, t, cache.key) else {
@@ -179,12 +184,11 @@ pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
         Op::SELF => Some(Op::SELF_POLY),
         _ => None,
     };
-    st.counters.specialised += 1;
     let first = cache.shape.get() == ShapeId::NONE && cache.more.get().is_null();
     match (form, poly) {
         (Some(form), _) if first || poly.is_none() || cache.shape.get() == e.shape && cache.more.get().is_null() => {
             install(cache, &e);
-            rewrite(at, form);
+            rewrite(st, at, form);
         }
         (_, Some(poly)) => {
             if cache.more.get().is_null()
@@ -193,11 +197,11 @@ pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
                 install_poly(cache, old);
             }
             if install_poly(cache, e) {
-                rewrite(at, poly);
+                rewrite(st, at, poly);
             } else {
                 cache.misses.set(MEGAMORPHIC);
                 cache.clear();
-                rewrite(at, op.general());
+                rewrite(st, at, op.general());
             }
         }
         _ => {}
@@ -217,8 +221,7 @@ pub(super) fn learn_string_method(st: &mut State, at: *mut Instr, cache: &FieldC
     if matches!(e.kind, SlotKind::HolderInline | SlotKind::HolderOverflow) {
         cache.clear();
         install(cache, &e);
-        st.counters.specialised += 1;
-        rewrite(at, Op::SELF_STRING);
+        rewrite(st, at, Op::SELF_STRING);
     }
 }
 
@@ -227,7 +230,8 @@ pub(super) fn learn_string_method(st: &mut State, at: *mut Instr, cache: &FieldC
 pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &FieldCache) {
     if !count_miss(cache) {
         // SAFETY: the running instruction.
-        rewrite(at, unsafe { (*at).op() }.general());
+        let op = unsafe { (*at).op() };
+        rewrite(st, at, op.general());
         return;
     }
     let event_key = cache.key.event.get() != 0;
@@ -257,8 +261,7 @@ pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
                 cache.shape.set(shape);
                 cache.next_shape.set(plan.next_shape);
                 cache.slot.set(plan.offsets);
-                st.counters.specialised += 1;
-                rewrite(at, form);
+                rewrite(st, at, form);
             }
             return;
         }
@@ -272,11 +275,10 @@ pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
         (Op::SETENV, _) => Op::SETENV_OVERFLOW,
         _ => return,
     };
-    st.counters.specialised += 1;
     let first = cache.shape.get() == ShapeId::NONE && cache.more.get().is_null();
     if first || op.general() != Op::SETFIELD || cache.misses.get() < 3 && cache.more.get().is_null() {
         install(cache, &e);
-        rewrite(at, form);
+        rewrite(st, at, form);
         return;
     }
     if cache.more.get().is_null()
@@ -285,10 +287,10 @@ pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
         install_poly(cache, old);
     }
     if install_poly(cache, e) {
-        rewrite(at, Op::SETFIELD_POLY);
+        rewrite(st, at, Op::SETFIELD_POLY);
     } else {
         cache.misses.set(MEGAMORPHIC);
         cache.clear();
-        rewrite(at, op.general());
+        rewrite(st, at, op.general());
     }
 }

@@ -164,9 +164,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         }};
     }
     macro_rules! rewrite {
-        ($i:expr, $op:ident) => {
-            *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op)
-        };
+        ($i:expr, $op:ident) => {{
+            *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op);
+            st.counters.specialised.count(Op::$op);
+        }};
     }
     macro_rules! specialise {
         ($i:expr, $op:ident) => {
@@ -187,7 +188,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
     macro_rules! despecialise {
         ($i:expr, $op:ident) => {{
             *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op).with_d($i.d() + 1);
-            st.counters.despecialised += 1;
+            st.counters.despecialised.count(Op::$op);
             pc = pc.sub(1);
         }};
     }
@@ -195,15 +196,15 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($i:expr, $op:ident) => {{
             let misses = ($i.c() as u8).saturating_add(1);
             *(pc.sub(1) as *mut Instr) = Instr::new(Op::$op, $i.a() as u8, $i.b() as u8, misses, $i.d());
-            st.counters.despecialised += 1;
+            st.counters.despecialised.count(Op::$op);
             pc = pc.sub(1);
         }};
     }
     // The same without counting, for forms that are tried again cheaply.
     macro_rules! generalise {
         ($i:expr, $op:ident) => {{
-            rewrite!($i, $op);
-            st.counters.despecialised += 1;
+            *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op);
+            st.counters.despecialised.count(Op::$op);
             pc = pc.sub(1);
         }};
     }
@@ -358,7 +359,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             } else {
                 let misses = ($i.c() as u8).saturating_add(1);
                 *(pc.sub(1) as *mut Instr) = Instr::new(Op::$general, $i.a() as u8, $i.b() as u8, misses, $i.d());
-                st.counters.despecialised += 1;
+                st.counters.despecialised.count(Op::$general);
                 pc = pc.sub(1);
             }
         }};
@@ -373,7 +374,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             } else {
                 let misses = ($i.c() as u8).saturating_add(1);
                 *(pc.sub(1) as *mut Instr) = Instr::new(Op::$general, $i.a() as u8, $i.b() as u8, misses, $i.d());
-                st.counters.despecialised += 1;
+                st.counters.despecialised.count(Op::$general);
                 pc = pc.sub(1);
             }
         }};
@@ -1121,11 +1122,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::JEQ | Op::JNE => {
                     let sense = i.op_unchecked() == Op::JEQ;
                     let (x, y) = (get!(i.a()), get!(i.b()));
-                    if x.tag() == y.tag() && !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y) {
-                        if x.raw_equals(y) == sense {
-                            jump!(i);
-                        }
-                    } else if x.tag() != y.tag() {
+                    // Two tables or userdata that are not the same may have an `__eq`.
+                    let plain = x.tag() != y.tag() || !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y);
+                    if plain {
                         if x.raw_equals(y) == sense {
                             jump!(i);
                         }

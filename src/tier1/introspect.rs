@@ -10,7 +10,7 @@ use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{CallRecord, Coroutine, record_flags};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
-use crate::runtime::value::Value;
+use crate::runtime::value::{Tag, Value};
 
 /// Levels that a traceback shows at its beginning, if it cannot show all.
 const FIRST_LEVELS: u32 = 10;
@@ -87,6 +87,27 @@ impl Frame {
         // instruction.
         let next = unsafe { self.record.pc.offset_from(proto.code) };
         (next - 1).max(0) as usize
+    }
+
+    /// Where the slots in use end, if nothing has been called.
+    pub(super) fn live_end(&self) -> u32 {
+        match self.bytecode() {
+            Some(proto) => self.record.base + proto.info.live[self.pc(proto)] as u32,
+            None => self.record.top,
+        }
+    }
+
+    /// Whether this record, which had been popped, still belongs to the contents of the stack.
+    pub(super) fn is_intact(&self) -> bool {
+        let function = self.function();
+        if self.record.flags & record_flags::NATIVE != 0 {
+            return function.tag() == Tag::NATIVE;
+        }
+        function.as_closure().is_some_and(|closure| {
+            let code = closure.proto.code.cast_const();
+            let behind = code.wrapping_add(closure.proto.info.code.len());
+            (code..behind).contains(&self.record.pc.wrapping_sub(1))
+        })
     }
 
     /// The current line; `None` in a host function and in stripped code.

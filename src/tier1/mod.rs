@@ -5,7 +5,8 @@
 //! - [`ic`]: filling inline caches; [`call`]: calls, returns and continuations; [`unwind`]: errors;
 //! - [`coroutine`]: resuming and yielding; [`native`]: what host functions see;
 //! - [`collect`]: roots and finalizers; [`poll`]: interrupts, heat, recording;
-//! - [`message`]: the wording of run-time errors; [`traceback`].
+//! - [`message`]: the wording of run-time errors; [`introspect`]: activations and tracebacks;
+//! - [`statistics`]: what the VM has done.
 
 pub mod call;
 mod collect;
@@ -18,8 +19,9 @@ pub mod native;
 mod poll;
 mod slow;
 pub mod state;
+pub mod statistics;
 mod unwind;
 
-pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult, RESUMED};
+pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
 pub use slow::{Arith, ArithError, arith_numbers, primitive_order};
 pub use state::{Raised, State};

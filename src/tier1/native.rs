@@ -23,12 +23,8 @@ pub struct Args {
     pub count: u32,
 }
 
-/// What a host function did: it left this many results at the function's slot and up, or it returned
-/// [`RESUMED`].
+/// What a host function did: it left this many results at the function's slot and up.
 pub type NativeResult = Result<i32, Raised>;
-
-/// Returned by a host function that has pushed a frame or switched coroutines: the interpreter goes on there.
-pub const RESUMED: i32 = -1;
 
 /// A host function.
 pub type NativeFn = fn(&mut State, Args) -> NativeResult;

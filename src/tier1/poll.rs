@@ -47,12 +47,20 @@ impl State {
     #[inline(never)]
     pub(super) fn hot(&mut self, site: &LoopSite) -> bool {
         let attempts = site.attempts.get();
-        site.countdown.set(self.hot_threshold.max(1).checked_shl(attempts as u32 + 1).unwrap_or(u32::MAX));
-        if self.recording.active || attempts >= LoopSite::ATTEMPTS_MAX {
+        let passes = (self.hot_threshold.max(1) as u64) << attempts;
+        site.countdown.set(u32::try_from(passes).unwrap_or(u32::MAX));
+        if attempts == 0 {
+            // The place is new: all that it needed was its first countdown.
+            site.attempts.set(1);
+            return self.recording.active;
+        }
+        if self.recording.active || attempts > LoopSite::ATTEMPTS_MAX {
             return self.recording.active;
         }
         site.attempts.set(attempts + 1);
-        self.counters.hot_places += 1;
+        if attempts == 1 {
+            self.counters.hot_places += 1;
+        }
         self.counters.recordings += 1;
         self.recording.steps.clear();
         self.recording.start = Some((self.frame().pc, self.depth()));
@@ -157,13 +165,26 @@ impl State {
         self.check_cancelled()?;
         let bits = self.interrupt.fetch_and(interrupt::CANCEL, Ordering::Relaxed);
         if bits & interrupt::COLLECT != 0 {
-            // Here the prototype says which registers are in use.
-            self.collect_at(0);
+            let live = self.registers_in_use();
+            self.collect_at(live);
         }
         if self.rt.heap.has_finalizers() {
             self.run_finalizers()?;
         }
         Ok(Outcome::Continue)
+    }
+
+    /// The registers that the current bytecode function uses where it is stopped, as its prototype says.
+    fn registers_in_use(&self) -> u32 {
+        let frame = self.frame();
+        // SAFETY: a bytecode function lies below its base.
+        let function = unsafe { Value::load(self.slot(frame.base - 1)) };
+        let proto = function.as_closure().expect("polls are made by bytecode functions").proto;
+        // SAFETY: the program counter points into the function's code.
+        match unsafe { frame.pc.offset_from(proto.code) } {
+            0 => proto.params as u32,
+            pc => proto.info.live[pc as usize - 1] as u32,
+        }
     }
 
     /// A poll after a frame has been replaced. Open results may lie above the registers in use, so neither the

@@ -441,7 +441,7 @@ pub unsafe fn live_after(proto: *const Proto, pc: *const Instr, dest: usize) -> 
     // SAFETY: there is a count for each instruction.
     unsafe {
         let at = pc.offset_from((*proto).code) as usize - 1;
-        let live: &[u8] = &(&(*proto).info).live;
+        let live: &[u8] = &(*proto).info.live;
         (*live.get_unchecked(at) as usize).max(dest + 1)
     }
 }
@@ -452,7 +452,7 @@ pub unsafe fn live_after(proto: *const Proto, pc: *const Instr, dest: usize) -> 
 pub fn equals(st: &mut State, x: Value, y: Value, sense: bool, distance: i32) -> Result<Outcome, Raised> {
     let handler = binary_handler(st, Event::Eq, x, y);
     if handler.is_nil() {
-        jump_if(st, false == sense, distance);
+        jump_if(st, !sense, distance);
         return Ok(Outcome::Continue);
     }
     st.call_metamethod(handler, &[x, y], Return::to(Continuation::Jump, jump_operand(sense, distance)))

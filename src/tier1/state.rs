@@ -8,6 +8,7 @@ use std::alloc::{self, Layout};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::statistics::Counters;
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::{CallRecord, Coroutine, Status};
@@ -46,17 +47,8 @@ pub mod interrupt {
 
 }
 
-/// What the host has set up, and counters of what the VM did.
-#[derive(Default, Clone, Debug)]
-pub struct Counters {
-    pub collections: u64,
-    pub specialised: u64,
-    pub despecialised: u64,
-    pub field_misses: u64,
-    pub recordings: u64,
-    pub recorded_steps: u64,
-    pub hot_places: u64,
-}
+/// Takes a piece of a warning, and whether more of it follows.
+pub type WarningSink = Box<dyn FnMut(&[u8], bool) + Send>;
 
 /// The state of a VM.
 #[repr(C)]
@@ -80,6 +72,9 @@ pub struct State {
     pub(super) pending: Option<super::call::Step>,
     /// Whether the message handler has already been applied to `error`.
     pub error_handled: bool,
+    /// The depth of the activation that has raised `error`, as long as nothing has changed the stack since then;
+    /// otherwise 0.
+    pub(super) raised_depth: u32,
     /// Native activations of the interpreter on the native stack.
     pub native_depth: u32,
     pub globals: Gc<Table>,
@@ -102,8 +97,8 @@ pub struct State {
     pub keep_traceback: bool,
     /// Whether the error being raised is the host's request to stop, which nothing catches.
     pub cancelling: bool,
-    /// Where warnings go: a piece of the message, and whether more follows.
-    pub warnings: Option<Box<dyn FnMut(&[u8], bool) + Send>>,
+    /// Where warnings go.
+    pub warnings: Option<WarningSink>,
     /// Values that belong to library modules (the state of `math.random`, open files, ...).
     pub extensions: crate::tier1::native::Extensions,
     /// The embedding's part of the VM, for host functions; null without one.
@@ -115,11 +110,10 @@ pub struct State {
 unsafe impl Send for State {}
 
 impl State {
-    /// A VM without libraries. Boxed, because others may point to its interrupt word.
+    /// A VM without libraries; opening them makes its globals a holder. Boxed, because others may point to its interrupt word.
     pub fn new() -> Result<Box<State>, OutOfMemory> {
         let mut rt = Runtime::new()?;
         let globals = rt.new_table(ShapeId::EMPTY, 0)?;
-        rt.make_holder(globals)?;
         let registry = rt.new_table(ShapeId::EMPTY, 0)?;
         let main = State::new_coroutine(&mut rt)?;
         let memory_message = rt.intern_static(b"not enough memory")?;
@@ -136,6 +130,7 @@ impl State {
             error: Value::NIL,
             pending: None,
             error_handled: false,
+            raised_depth: 0,
             native_depth: 0,
             globals,
             registry,

@@ -43,9 +43,8 @@ impl State {
     pub(super) fn unwind(&mut self) -> Option<Step> {
         // Catching may itself raise an error, which then takes the place of the first.
         loop {
-            match self.unwind_once() {
-                Ok(step) => return step,
-                Err(Raised) => {}
+            if let Ok(step) = self.unwind_once() {
+                return step;
             }
         }
     }
@@ -57,6 +56,7 @@ impl State {
             if !self.cancelling {
                 self.apply_handler();
             }
+            self.raised_depth = self.depth();
         }
         match self.find_catcher() {
             Catcher::Frame(depth) => {
@@ -134,12 +134,9 @@ impl State {
             return;
         }
         self.native_depth += 1;
-        match self.call_value(handler, &[error]) {
-            Ok((at, n)) => {
-                // SAFETY: results are initialised.
-                self.error = if n == 0 { Value::NIL } else { unsafe { Value::load(self.slot(at)) } };
-            }
-            Err(Raised) => {}
+        if let Ok((at, n)) = self.call_value(handler, &[error]) {
+            // SAFETY: results are initialised.
+            self.error = if n == 0 { Value::NIL } else { unsafe { Value::load(self.slot(at)) } };
         }
         self.native_depth -= 1;
         self.error_handled = true;
@@ -233,6 +230,9 @@ impl State {
         let error = self.error;
         // SAFETY: slot 0 of a stack is not used otherwise; `coroutine.close` finds the error there.
         unsafe { Value::store(self.slot(0), error) };
+        self.restore_raiser();
+        let end = self.frame_at(self.co, 0).map_or(1, |frame| frame.live_end());
+        self.top = self.slot(end);
         self.leave_coroutine();
         let dead = self.co;
         dead.status.set(Status::Dead);
@@ -246,7 +246,23 @@ impl State {
         self.resumed_with_error(dead, error)
     }
 
-    /// Starts closing the variables of a returning bytecode frame; `n` results begin at `first`.
+    /// Brings back activations on top of the current one that have been popped on the way of the error through Rust
+    /// code: that code may have left results in their slots, but nothing else has happened since.
+    fn restore_raiser(&mut self) {
+        let depth = self.depth();
+        if self.raised_depth > depth {
+            self.truncate(self.raised_depth);
+            let all = self.raised_depth - depth;
+            let intact = (0..all).all(|level| self.frame_at(self.co, level).is_some_and(|frame| frame.is_intact()));
+            if !intact {
+                self.truncate(depth);
+            }
+        }
+    }
+
+    /// Starts closing the variables of a returning bytecode frame; `n` results begin at `first`. The return is executed
+    /// again after each variable: an open list of results lies above all variables and must end at the frame's `top`
+    /// then; other results may lie below the variables.
     pub(super) fn close_before_return(&mut self, first: u32, n: u32) -> Result<Option<Outcome>, Raised> {
         let base = self.frame().base;
         let Some(slot) = self.take_to_close(base) else {
@@ -255,7 +271,7 @@ impl State {
         // SAFETY: a variable marked to be closed is initialised.
         let v = unsafe { Value::load(self.slot(slot)) };
         let method = self.rt.metamethod(v, Event::Close);
-        let end = (first + n).max(base + self.running_registers());
+        let end = (first + n).max(slot + 1);
         let frame = self.frame_mut();
         frame.flags |= record_flags::CLOSING;
         frame.top = end;
@@ -276,12 +292,6 @@ impl State {
 
     fn close_call(&mut self, method: Value, v: Value) -> Result<Outcome, Raised> {
         self.call_metamethod(method, &[v, Value::NIL], Return::to(Continuation::Repeat, 0))
-    }
-
-    fn running_registers(&self) -> u32 {
-        // SAFETY: the current frame is a bytecode function's, which lies below its base.
-        let f = unsafe { Value::load(self.slot(self.frame().base - 1)) };
-        f.as_closure().map_or(0, |c| c.proto.registers)
     }
 }
 

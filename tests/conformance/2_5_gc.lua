@@ -36,7 +36,7 @@ do
   full()
   local before = collectgarbage("count")
   local t = {}
-  for i = 1, 20000 do t[i] = { i } end
+  for i = 1, 3000 do t[i] = { i } end
   check("grows", collectgarbage("count") > before + 100)
   t = nil
   full()

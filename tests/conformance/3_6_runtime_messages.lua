@@ -483,10 +483,10 @@ debug.getinfo()
 debug.getinfo("x")
 debug.getinfo(1, "X")
 debug.getinfo(1, ">")
-debug.sethook(1)
 collectgarbage("x")
 dofile("/nonexistent/file")
 ]]
+later(debug.sethook, function() run("debug.sethook(1)", "debug.sethook(1)") end)
 
 -- Names in calls from native code, metamethods and tail calls.
 raises("unnamed native", pcall, string.rep)

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::heap::{Marker, Mode, Roots};
 use crate::runtime::Runtime;
-use crate::runtime::object::{Gc, Header};
+use crate::runtime::object::Gc;
 use crate::runtime::shape::ShapeId;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value as Lua;

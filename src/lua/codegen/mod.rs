@@ -240,11 +240,6 @@ impl Generator<'_> {
         self.f.builder.emit(instr(op, a, b, c, d), self.f.free);
     }
 
-    /// Emits an instruction whose `b` and `c` are one operand.
-    fn emit_bc(&mut self, op: Op, a: usize, bc: u16, d: u32) {
-        self.emit(op, a, bc as u8 as usize, (bc >> 8) as usize, d);
-    }
-
     fn emit_jump(&mut self, list: &mut JumpList, op: Op, a: usize, b: usize) {
         self.f
             .builder

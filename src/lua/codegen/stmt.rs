@@ -81,7 +81,7 @@ impl Generator<'_> {
                 None => self.variables(first, start, count),
                 Some(i) => {
                     self.variables(first, start, i);
-                    self.to_be_closed(var(i), start + i, var(i + 1), count - i - 1);
+                    self.mark_to_be_closed(var(i), start + i, var(i + 1), count - i - 1);
                 }
             }
         }
@@ -119,7 +119,7 @@ impl Generator<'_> {
 
     /// Brings a to-be-closed variable into being, and the `count` variables behind it from `rest` on. The variable's
     /// register keeps the plain value; if it is captured (it is constant) its cell is in a register of its own.
-    fn to_be_closed(&mut self, var: VarId, register: usize, rest: VarId, count: usize) {
+    fn mark_to_be_closed(&mut self, var: VarId, register: usize, rest: VarId, count: usize) {
         self.activate(var, register);
         self.variables(rest, register + 1, count);
         self.emit(Op::TBC, register, 0, 0, 0);
@@ -344,7 +344,7 @@ impl Generator<'_> {
             self.claim(1);
         }
         self.loop_state(state, 3);
-        self.line(line);
+        self.line(self.chunk[body].do_line);
         let mut exit = JumpList::EMPTY;
         self.emit_jump(&mut exit, Op::FORPREP, state, 0);
         let start = self.here();
@@ -375,7 +375,7 @@ impl Generator<'_> {
         let state = self.f.free;
         self.adjust(self.chunk.list(values), 4);
         self.loop_state(state, 4);
-        self.line(line);
+        self.line(self.chunk[body].do_line);
         let mut call = JumpList::EMPTY;
         self.emit_jump(&mut call, Op::TFORPREP, state, 0);
         let start = self.here();

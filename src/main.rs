@@ -1,0 +1,295 @@
+//! The `perilune` command: runs Lua programs as `lua` does, on the public interface only.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process::ExitCode;
+
+use perilune::{Bytes, Chunk, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm};
+
+/// What messages begin with.
+const NAME: &str = "perilune";
+
+const VERSION: &str = concat!("perilune ", env!("CARGO_PKG_VERSION"), " (Lua 5.4)");
+
+const USAGE: &str = "usage: perilune [options] [script [args]]
+Available options are:
+  -e stat   execute string 'stat'
+  -l mod    require library 'mod' into global 'mod'
+  -l g=mod  require library 'mod' into global 'g'
+  -v        show version information
+  -W        turn warnings on
+  --        stop handling options
+  -         stop handling options and execute stdin
+  --dump=bytecode        list the script's bytecode instead of running it
+  --stats                show statistics on stderr after the run
+  --gc-stress            collect garbage at every opportunity
+  --hot-threshold=N      count loops and functions as hot after N passes
+  --memory-limit=BYTES   raise an error when the program needs more memory";
+
+/// What is done before the script, in the order of the command line.
+enum Task {
+    Execute(Vec<u8>),
+    Require(Vec<u8>),
+    WarningsOn,
+}
+
+enum Script {
+    File(OsString),
+    Stdin,
+}
+
+/// The command line.
+#[derive(Default)]
+struct Options {
+    tasks: Vec<Task>,
+    version: bool,
+    dump: bool,
+    stats: bool,
+    gc_stress: bool,
+    hot_threshold: Option<u32>,
+    memory_limit: Option<usize>,
+    script: Option<Script>,
+    /// All words of the command line, the command's own name first.
+    words: Vec<OsString>,
+    /// Which of them is the script; their number if there is none.
+    script_index: usize,
+}
+
+impl Options {
+    /// Why a command line cannot be understood is the error.
+    fn parse(words: Vec<OsString>) -> std::result::Result<Options, String> {
+        let mut options = Options::default();
+        let mut next = 1;
+        while let Some(word) = words.get(next) {
+            let bytes = word.as_bytes();
+            let bad = || format!("unrecognized option '{}'", word.display());
+            let number = |digits: &[u8]| str::from_utf8(digits).ok()?.parse::<usize>().ok();
+            match bytes {
+                b"-" => {
+                    options.script = Some(Script::Stdin);
+                    break;
+                }
+                b"--" => {
+                    next += 1;
+                    break;
+                }
+                b"-v" => options.version = true,
+                b"-W" => options.tasks.push(Task::WarningsOn),
+                [b'-', letter @ (b'e' | b'l'), text @ ..] => {
+                    let text = if text.is_empty() {
+                        next += 1;
+                        let text = words.get(next).map(|word| word.as_bytes());
+                        text.filter(|text| !text.starts_with(b"-"))
+                            .ok_or_else(|| format!("'{}' needs argument", word.display()))?
+                    } else {
+                        text
+                    };
+                    options.tasks.push(match letter {
+                        b'e' => Task::Execute(text.to_vec()),
+                        _ => Task::Require(text.to_vec()),
+                    });
+                }
+                b"--dump=bytecode" => options.dump = true,
+                b"--stats" => options.stats = true,
+                b"--gc-stress" => options.gc_stress = true,
+                [b'-', rest @ ..] => {
+                    if let Some(digits) = rest.strip_prefix(b"-hot-threshold=") {
+                        let passes = number(digits).and_then(|n| u32::try_from(n).ok());
+                        options.hot_threshold = Some(passes.ok_or_else(bad)?);
+                    } else if let Some(digits) = rest.strip_prefix(b"-memory-limit=") {
+                        options.memory_limit = Some(number(digits).ok_or_else(bad)?);
+                    } else {
+                        return Err(bad());
+                    }
+                }
+                _ => break,
+            }
+            next += 1;
+        }
+        if options.script.is_none() {
+            options.script = words.get(next).cloned().map(Script::File);
+        }
+        options.script_index = next.min(words.len());
+        options.words = words;
+        Ok(options)
+    }
+}
+
+/// A failure has been reported.
+struct Failed;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed) => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> std::result::Result<(), Failed> {
+    let mut options = Options::parse(env::args_os().collect()).map_err(|problem| {
+        complain(problem);
+        show(io::stderr(), USAGE);
+        Failed
+    })?;
+    if options.version {
+        show(io::stdout(), VERSION);
+    }
+    if options.script.is_none() && options.tasks.is_empty() && !options.version {
+        if io::stdin().is_terminal() {
+            show(io::stderr(), VERSION);
+            show(io::stderr(), USAGE);
+            return Err(Failed);
+        }
+        options.script = Some(Script::Stdin);
+    }
+    let stats = options.stats;
+    let vm = new_vm(&options).map_err(complain)?;
+    // Programs run below a host function, as they do in `lua`: tracebacks show it.
+    let main = vm.create_function(move |vm, ()| Ok(run_program(vm, &options).is_ok()));
+    let succeeded = main.and_then(|main| main.call::<bool>(())).map_err(complain)?;
+    if stats {
+        let statistics = vm.statistics().map_err(complain)?;
+        show(io::stderr(), statistics.to_string().trim_end());
+    }
+    // Runs the finalizers, which may print, and writes what is still to be written.
+    drop(vm);
+    if succeeded { Ok(()) } else { Err(Failed) }
+}
+
+fn new_vm(options: &Options) -> Result<Vm> {
+    let mut builder = Vm::builder().gc_stress(options.gc_stress);
+    if let Some(passes) = options.hot_threshold {
+        builder = builder.hot_threshold(passes);
+    }
+    if let Some(bytes) = options.memory_limit {
+        builder = builder.memory_limit(bytes);
+    }
+    builder.build()
+}
+
+fn run_program(vm: &Vm, options: &Options) -> std::result::Result<(), Failed> {
+    set_arg(vm, options).map_err(report)?;
+    for task in &options.tasks {
+        let done = match task {
+            Task::Execute(source) => vm.load(source).name("=(command line)").exec(),
+            Task::Require(module) => require(vm, module),
+            Task::WarningsOn => vm.warning("@on"),
+        };
+        done.map_err(report)?;
+    }
+    let Some(script) = &options.script else {
+        return Ok(());
+    };
+    let chunk = read_script(vm, script).map_err(complain)?;
+    let done = chunk.into_function().and_then(|f| {
+        if options.dump { list(&f) } else { f.call(script_arguments(vm)?) }
+    });
+    done.map_err(report)
+}
+
+/// Sets the global `arg`: the script at 0, its arguments from 1, what precedes it below.
+fn set_arg(vm: &Vm, options: &Options) -> Result<()> {
+    let arg = vm.create_table()?;
+    // Without a script, the command's name is at 0.
+    let zero = if options.script.is_some() { options.script_index } else { 0 };
+    for (i, word) in options.words.iter().enumerate() {
+        arg.set(i as i64 - zero as i64, Bytes(word.clone().into_vec()))?;
+    }
+    vm.globals().set("arg", arg)
+}
+
+/// What the script gets as `...`: the elements of `arg`, which code of the command line may have changed.
+fn script_arguments(vm: &Vm) -> Result<Variadic<Value>> {
+    let arg: Value = vm.globals().get("arg")?;
+    match arg {
+        Value::Table(arg) => arg.sequence_values().collect(),
+        _ => Err(Error::message("'arg' is not a table")),
+    }
+}
+
+/// `-l name`, `-l global=name`. Of a name with a hyphen, the part before it names the global.
+fn require(vm: &Vm, text: &[u8]) -> Result<()> {
+    let mut parts = text.splitn(2, |&b| b == b'=');
+    let global = parts.next().unwrap_or_default();
+    let module = parts.next().unwrap_or(text);
+    let global = match module.len() == text.len() {
+        true => global.split(|&b| b == b'-').next().unwrap_or(global),
+        false => global,
+    };
+    let require: Function = vm.globals().get("require")?;
+    let loaded: Value = require.call(vm.create_string(module)?)?;
+    vm.globals().set(vm.create_string(global)?, loaded)
+}
+
+fn read_script<'a>(vm: &'a Vm, script: &Script) -> std::result::Result<Chunk<'a>, String> {
+    let mut source = Vec::new();
+    let name = match script {
+        Script::Stdin => {
+            let read = io::stdin().lock().read_to_end(&mut source);
+            read.map_err(|e| cannot("read", OsStr::new("stdin"), &e))?;
+            b"=stdin".to_vec()
+        }
+        Script::File(path) => {
+            let mut file = File::open(path).map_err(|e| cannot("open", path, &e))?;
+            file.read_to_end(&mut source).map_err(|e| cannot("read", path, &e))?;
+            [b"@", path.as_bytes()].concat()
+        }
+    };
+    Ok(vm.load(source).name(name).file())
+}
+
+fn cannot(what: &str, name: &OsStr, error: &io::Error) -> String {
+    let reason = error.to_string();
+    // The system's words, without the number that Rust adds.
+    let reason = reason.split(" (os error").next().unwrap_or(&reason);
+    format!("cannot {what} {}: {reason}", name.display())
+}
+
+fn list(f: &Function) -> Result<()> {
+    if let Some(listing) = f.listing()? {
+        show(io::stdout(), listing.trim_end());
+    }
+    Ok(())
+}
+
+/// Shows an error with its traceback, which values that describe themselves have not.
+fn report(error: Error) -> Failed {
+    match &error {
+        Error::Runtime(e) => match description(&e.value) {
+            Some(text) => complain(text),
+            None => complain(&error),
+        },
+        _ => complain(&error),
+    }
+}
+
+/// What the `__tostring` of an error value says.
+fn description(value: &Value) -> Option<String> {
+    let metatable: Table = match value {
+        Value::Table(t) => t.metatable().ok()??,
+        Value::UserData(u) => u.metatable().ok()??,
+        _ => return None,
+    };
+    if metatable.raw_get::<Value>("__tostring").ok()?.is_nil() {
+        return None;
+    }
+    let tostring: Function = metatable.raw_get("__tostring").ok()?;
+    match tostring.call::<MultiValue>(value.clone()).ok()?.into_iter().next()? {
+        Value::String(s) => Some(String::from_utf8_lossy(&s.to_vec().ok()?).into_owned()),
+        _ => None,
+    }
+}
+
+fn complain(problem: impl Display) -> Failed {
+    show(io::stderr(), format_args!("{NAME}: {problem}"));
+    Failed
+}
+
+/// Writes a line. If nobody can see it, there is nobody to tell.
+fn show(mut to: impl Write, line: impl Display) {
+    let _ = writeln!(to, "{line}");
+}
