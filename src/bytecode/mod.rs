@@ -33,7 +33,7 @@
 //! let mut wrong = description;
 //! wrong.code.remove(0);
 //! let error = vm.load_bytecode(&wrong).unwrap_err();
-//! assert!(error.to_string().contains("instruction 3"));
+//! assert!(error.to_string().contains("register 1 may not be initialised"), "{error}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
