@@ -18,13 +18,6 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub mod bytecode;
-mod embed;
-
-pub use embed::*;
-pub use stdlib::Libraries;
-pub use tier1::statistics::Statistics;
-
 /// Declares modules that are private, but open to the benchmarks of the engine's layouts.
 macro_rules! internal {
     ($($name:ident)*) => {$(
@@ -32,8 +25,15 @@ macro_rules! internal {
         #[doc(hidden)]
         pub mod $name;
         #[cfg(not(feature = "internals"))]
-        mod $name;
+        pub(crate) mod $name;
     )*};
 }
+
+pub mod bytecode;
+mod embed;
+
+pub use embed::*;
+pub use stdlib::Libraries;
+pub use tier1::statistics::Statistics;
 
 internal! { heap lua runtime stdlib tier1 }

@@ -1,433 +1,261 @@
-//! The builder of prototypes: the way for a front end, Lua's or any other, to make code.
-//!
-//! A [`FunctionBuilder`] collects the instructions of one function and what they refer to, and
-//! [`finish`](FunctionBuilder::finish) makes a [`Proto`] of it. Nested functions are finished first and added
-//! with [`nested`](FunctionBuilder::nested).
-//!
-//! Invariant: a builder never holds more than the instruction encoding can name. What goes wrong on the way (a
-//! limit, no memory) is remembered, later calls do nothing of consequence, and `finish` reports it; so a front
-//! end need not check each step.
-//!
-//! Registers are the front end's business; the builder only notes how many are needed
-//! ([`reserve_registers`](FunctionBuilder::reserve_registers)). With each instruction goes its `live` count: when
-//! the activation is stopped in the instruction (in a metamethod, a callee or a collection), the registers below
-//! that number are initialised and in use.
+//! The builder of descriptions.
 
-use std::cell::Cell;
-use std::collections::TryReserveError;
-use std::mem::size_of;
-use std::ptr;
+use std::collections::HashMap;
+use std::fmt;
 
-use hashbrown::HashMap;
-
-use super::cache::{CallSite, FieldCache, LoopSite, TableSite};
-use super::lines::LineTable;
-use super::proto::{CapturedVar, LocalVar, Proto, ProtoInfo};
-use super::{Instr, Op};
-use crate::heap::OutOfMemory;
-use crate::runtime::Runtime;
-use crate::runtime::hasher::BuildWordHasher;
-use crate::runtime::object::{Gc, Kind};
-use crate::runtime::string::{SHORT_MAX, Str};
-use crate::runtime::value::{Tag, Value};
+use super::cache::COLD_LOOP_SITE;
+use super::description::{Captured, Constant, FunctionDescription, Instruction, Local, TableSize};
+use super::{CellSource, Instr};
 
 /// Why a function cannot be built.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BuildError {
+    /// What is wrong.
+    pub message: &'static str,
+    /// The source line of the instruction, or 0.
+    pub line: u32,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.message)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// A place in the code of one builder, to jump to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BuildError {
-    /// The function exceeds a limit of the encoding; what, and the source line of the instruction.
-    Limit {
-        what: &'static str,
-        line: u32,
-    },
-    OutOfMemory,
+pub struct Label(usize);
+
+/// A constant as a key; floats by their bits, so that zeros of different sign stay apart.
+#[derive(PartialEq, Eq, Hash)]
+enum ConstantKey {
+    Nil,
+    Bool(bool),
+    Integer(i64),
+    Float(u64),
+    String(Vec<u8>),
 }
 
-impl From<TryReserveError> for BuildError {
-    fn from(_: TryReserveError) -> BuildError {
-        BuildError::OutOfMemory
-    }
-}
-
-impl From<OutOfMemory> for BuildError {
-    fn from(_: OutOfMemory) -> BuildError {
-        BuildError::OutOfMemory
-    }
-}
-
-/// Jumps that wait for their common target. They are chained through their distance operands.
-#[derive(Clone, Copy)]
-pub struct JumpList {
-    last: u32,
-}
-
-impl JumpList {
-    const END: u32 = u32::MAX;
-
-    pub const EMPTY: JumpList = JumpList {
-        last: JumpList::END,
-    };
-
-    pub fn is_empty(self) -> bool {
-        self.last == JumpList::END
-    }
-}
-
-impl Default for JumpList {
-    fn default() -> JumpList {
-        JumpList::EMPTY
-    }
-}
-
-/// What [`FunctionBuilder::new`] wants to know of a function.
-#[derive(Clone, Copy)]
-pub struct FunctionHead {
-    /// The chunk's name.
-    pub source: Gc<Str>,
-    /// Where the definition begins, or 0 for a main chunk.
-    pub line_defined: u32,
-    pub last_line: u32,
-    /// Fixed parameters; they arrive in the first registers.
-    pub params: u8,
-    /// See [`proto_flags`](super::proto_flags).
-    pub flags: u8,
-}
-
-/// A function under construction. See the module's documentation.
+/// A function under construction; see the [module's documentation](super).
+///
+/// What goes wrong on the way is remembered and reported by [`finish`](FunctionBuilder::finish).
 pub struct FunctionBuilder {
-    head: FunctionHead,
-    code: Vec<Instr>,
-    live: Vec<u8>,
-    lines: LineTable,
+    function: FunctionDescription,
     line: u32,
-    constants: Vec<Value>,
-    constant_indices: HashMap<(u8, u64), u32, BuildWordHasher>,
-    fields: Vec<FieldCache>,
-    calls: Vec<CallSite>,
-    tables: Vec<TableSite>,
-    loops: Vec<LoopSite>,
-    protos: Vec<Gc<Proto>>,
-    captured: Vec<CapturedVar>,
-    locals: Vec<LocalVar>,
-    registers: usize,
+    constants: HashMap<ConstantKey, u32>,
+    /// The instructions that labels stand for.
+    labels: Vec<Option<usize>>,
+    /// Instructions that jump, and where to.
+    jumps: Vec<(usize, Label)>,
     failure: Option<BuildError>,
 }
 
-/// `Vec::push` that reports exhausted memory.
-#[inline]
-fn push<T>(vec: &mut Vec<T>, item: T) -> Result<(), BuildError> {
-    if vec.len() == vec.capacity() {
-        // Most functions need no more than the first reservation; what is left over goes back in the end.
-        vec.try_reserve(vec.len().max(16))?;
-    }
-    vec.push(item);
-    Ok(())
-}
-
 impl FunctionBuilder {
-    /// An empty function.
-    pub fn new(head: FunctionHead) -> FunctionBuilder {
+    /// An empty function of the chunk `source` (`=name`, `@file` or the source itself), with so many parameters, whose
+    /// definition begins in `line_defined` (0 for a main function).
+    pub fn new(source: impl AsRef<[u8]>, params: u8, line_defined: u32) -> FunctionBuilder {
         FunctionBuilder {
-            head,
-            code: Vec::new(),
-            live: Vec::new(),
-            lines: LineTable::default(),
-            line: head.line_defined,
-            constants: Vec::new(),
-            constant_indices: HashMap::default(),
-            fields: Vec::new(),
-            calls: Vec::new(),
-            tables: Vec::new(),
-            loops: Vec::new(),
-            protos: Vec::new(),
-            captured: Vec::new(),
-            locals: Vec::new(),
-            registers: head.params as usize,
+            function: FunctionDescription {
+                source: source.as_ref().to_vec(),
+                line_defined,
+                params,
+                registers: params,
+                ..FunctionDescription::default()
+            },
+            line: line_defined,
+            constants: HashMap::new(),
+            labels: Vec::new(),
+            jumps: Vec::new(),
             failure: None,
         }
     }
 
-    /// Remembers the first failure.
-    fn note<T: Default>(&mut self, result: Result<T, BuildError>) -> T {
-        result.unwrap_or_else(|e| {
-            self.failure.get_or_insert(e);
-            T::default()
-        })
+    fn fail(&mut self, message: &'static str, line: u32) {
+        self.failure.get_or_insert(BuildError { message, line });
     }
 
-    /// Fails because of a limit.
-    pub fn exceed(&mut self, what: &'static str) {
-        let line = self.line;
-        self.failure.get_or_insert(BuildError::Limit { what, line });
+    /// Lets the function take extra arguments.
+    pub fn set_vararg(&mut self) {
+        self.function.vararg = true;
     }
 
-    /// Fails for a reason that lies outside of the builder.
-    pub fn fail(&mut self, e: BuildError) {
-        self.failure.get_or_insert(e);
+    /// The line where the definition ends.
+    pub fn set_last_line(&mut self, line: u32) {
+        self.function.last_line = line;
     }
-
-    /// Notes that registers below `count` are used.
-    #[inline]
-    pub fn reserve_registers(&mut self, count: usize) {
-        if count > self.registers {
-            self.registers = count;
-            if count > Instr::MAX_REGISTERS {
-                self.exceed("function or expression needs too many registers");
-            }
-        }
-    }
-
-    // Code.
 
     /// The source line of the instructions to come.
-    #[inline]
     pub fn set_line(&mut self, line: u32) {
         self.line = line;
     }
 
-    /// The index of the next instruction.
-    #[inline]
-    pub fn here(&self) -> u32 {
-        self.code.len() as u32
-    }
-
-    /// Appends an instruction and returns its index. `live` is the number of registers in use in it.
-    #[inline]
-    pub fn emit(&mut self, instr: Instr, live: usize) -> u32 {
-        let pc = self.here();
-        if self.failure.is_none() {
-            let result = self.try_emit(instr, live);
-            self.note(result);
-        }
-        pc
-    }
-
-    #[inline]
-    fn try_emit(&mut self, instr: Instr, live: usize) -> Result<(), BuildError> {
-        if self.code.len() >= i32::MAX as usize {
-            self.exceed("function is too long");
-            return Ok(());
-        }
-        debug_assert!(live <= Instr::MAX_REGISTERS);
-        self.lines.try_push(self.code.len() as u32, self.line)?;
-        push(&mut self.live, live as u8)?;
-        push(&mut self.code, instr)
-    }
-
-    /// Appends an instruction that jumps to a target still unknown and adds it to `list`.
-    #[inline]
-    pub fn emit_jump(&mut self, list: &mut JumpList, instr: Instr, live: usize) {
-        let pc = self.emit(instr.with_d(list.last), live);
-        if self.failure.is_none() {
-            list.last = pc;
+    /// Notes that registers below `count` are used. Registers that instructions name or keep are noted by themselves, but
+    /// not all those of a group.
+    pub fn reserve_registers(&mut self, count: usize) {
+        match u8::try_from(count) {
+            Ok(count) => self.function.registers = self.function.registers.max(count),
+            Err(_) => self.fail("function needs too many registers", self.line),
         }
     }
 
-    /// Appends an instruction that jumps back to instruction `target`.
-    pub fn emit_back(&mut self, instr: Instr, target: u32, live: usize) {
-        let distance = target.wrapping_sub(self.here() + 1);
-        self.emit(instr.with_d(distance), live);
+    /// Appends an instruction and returns its index. Registers below `live` are in use while the activation is
+    /// stopped in it.
+    pub fn emit(&mut self, instr: Instr, live: usize) -> usize {
+        let at = self.function.code.len();
+        self.reserve_registers(live);
+        self.reserve_registers(registers_of(instr));
+        self.function.code.push(Instruction {
+            instr,
+            live: live as u8,
+            line: self.line,
+        });
+        at
     }
 
-    /// Lets the jumps of `list` go to the next instruction.
-    pub fn patch_here(&mut self, list: JumpList) {
-        self.patch(list, self.here());
+    /// Appends an instruction that jumps to a label, which may be placed before or afterwards.
+    pub fn emit_jump(&mut self, instr: Instr, to: Label, live: usize) -> usize {
+        let at = self.emit(instr, live);
+        self.jumps.push((at, to));
+        at
     }
 
-    /// Lets the jumps of `list` go to instruction `target`.
-    pub fn patch(&mut self, list: JumpList, target: u32) {
-        let mut pc = list.last;
-        while let Some(jump) = self.code.get_mut(pc as usize) {
-            let next = jump.d();
-            *jump = jump.with_d(target.wrapping_sub(pc + 1));
-            pc = next;
+    /// A new label.
+    pub fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(self.labels.len() - 1)
+    }
+
+    /// Lets a label stand for the next instruction.
+    pub fn place(&mut self, label: Label) {
+        let here = self.function.code.len();
+        match self.labels.get_mut(label.0) {
+            Some(place @ None) => *place = Some(here),
+            Some(Some(_)) => self.fail("a label has been placed twice", self.line),
+            None => self.fail("a label belongs to another function", self.line),
         }
     }
 
-    // What instructions refer to.
-
-    /// The index of a constant (nil, a boolean, a number or a string), which is added if it is new.
-    pub fn constant(&mut self, v: Value) -> u32 {
-        if let Some(&index) = self.constant_indices.get(&(v.tag().byte(), v.payload())) {
-            return index;
-        }
-        let result = self.add_constant(v);
-        self.note(result)
+    /// The index of a constant, which is added if it is new.
+    pub fn constant(&mut self, constant: Constant) -> u32 {
+        let key = match &constant {
+            Constant::Nil => ConstantKey::Nil,
+            Constant::Bool(b) => ConstantKey::Bool(*b),
+            Constant::Integer(i) => ConstantKey::Integer(*i),
+            Constant::Float(f) => ConstantKey::Float(f.to_bits()),
+            Constant::String(s) => ConstantKey::String(s.clone()),
+        };
+        let constants = &mut self.function.constants;
+        *self.constants.entry(key).or_insert_with(|| {
+            constants.push(constant);
+            constants.len() as u32 - 1
+        })
     }
 
-    fn add_constant(&mut self, v: Value) -> Result<u32, BuildError> {
-        debug_assert!(matches!(v.tag(), Tag::STRING) || !v.tag().is_collectable());
-        let index = self.constants.len() as u32;
-        self.constant_indices.try_reserve(1).map_err(|_| OutOfMemory)?;
-        push(&mut self.constants, v)?;
-        self.constant_indices
-            .insert((v.tag().byte(), v.payload()), index);
-        Ok(index)
-    }
-
-    /// The index of a constant for a 16-bit operand, if there is one.
-    pub fn short_constant(&mut self, v: Value) -> Option<u16> {
-        self.constant(v).try_into().ok()
-    }
-
-    /// A new field cache for `key`, which must be a short string.
-    pub fn field(&mut self, key: Gc<Str>) -> u32 {
-        debug_assert!(key.len <= SHORT_MAX);
-        let index = self.fields.len() as u32;
-        let result = push(&mut self.fields, FieldCache::new(key));
-        self.note(result);
-        index
+    /// A new field cache for `key`, of at most 40 bytes. (Longer keys are for `GETINDEX` and `SETINDEX`.)
+    pub fn field(&mut self, key: impl AsRef<[u8]>) -> u32 {
+        self.function.fields.push(key.as_ref().to_vec());
+        self.function.fields.len() as u32 - 1
     }
 
     /// A new call site.
     pub fn call_site(&mut self) -> u32 {
-        let index = self.calls.len() as u32;
-        let result = push(&mut self.calls, CallSite::new());
-        self.note(result);
-        index
+        self.function.call_sites += 1;
+        self.function.call_sites - 1
     }
 
-    /// A new table site, for a constructor that fills as many slots and elements.
-    pub fn table_site(&mut self, rt: &Runtime, slots: usize, elements: usize) -> u32 {
-        let index = self.tables.len() as u32;
-        let slots = slots.min(u16::MAX as usize) as u16;
-        let elements = elements.min(u16::MAX as usize) as u16;
-        let site = TableSite {
-            shape: Cell::new(rt.shapes.root_for(slots as u32)),
-            array_cap: Cell::new(elements as u32),
-            sample: Cell::new(None),
-            made: Cell::new(0),
-            slots,
-            elements,
-        };
-        let result = push(&mut self.tables, site);
-        self.note(result);
-        index
+    /// A new table site, for a constructor that fills so much.
+    pub fn table_site(&mut self, size: TableSize) -> u32 {
+        self.function.tables.push(size);
+        self.function.tables.len() as u32 - 1
     }
 
-    /// A new loop site; all loops beyond the 65535th share the last one.
+    /// A new loop site, or 65535 if there are no more.
     pub fn loop_site(&mut self) -> u16 {
-        if self.loops.len() <= u16::MAX as usize {
-            let result = push(&mut self.loops, new_loop_site());
-            self.note(result);
-        }
-        self.loops.len().saturating_sub(1) as u16
+        let site = self.function.loop_sites.min(COLD_LOOP_SITE as u32);
+        self.function.loop_sites = site + 1;
+        site as u16
     }
 
     /// Adds a nested function, for `CLOSURE`.
-    pub fn nested(&mut self, proto: Gc<Proto>) -> u32 {
-        let index = self.protos.len() as u32;
-        let result = push(&mut self.protos, proto);
-        self.note(result);
-        index
+    pub fn nested(&mut self, function: FunctionDescription) -> u32 {
+        self.function.functions.push(function);
+        self.function.functions.len() as u32 - 1
     }
 
-    /// Declares the next captured variable.
-    pub fn captured(&mut self, var: CapturedVar) {
-        if self.captured.len() == u8::MAX as usize {
-            self.exceed("too many upvalues (limit is 255)");
-            return;
+    /// Declares the next captured variable and returns its index. Variable 0 of the outermost function is the table of
+    /// globals, called `_ENV` in Lua.
+    pub fn captured(&mut self, name: impl AsRef<[u8]>, source: CellSource) -> u8 {
+        let index = self.function.captured.len();
+        if index == u8::MAX as usize {
+            self.fail("too many captured variables", self.line);
+            return 0;
         }
-        let result = push(&mut self.captured, var);
-        self.note(result);
+        self.function.captured.push(Captured {
+            name: Some(name.as_ref().to_vec()),
+            source,
+        });
+        index as u8
     }
 
     /// Names a register from the next instruction on; returns what [`end_local`](Self::end_local) wants.
-    pub fn begin_local(&mut self, name: Gc<Str>, register: usize) -> usize {
-        let index = self.locals.len();
-        let start = self.here();
-        let local = LocalVar {
-            name,
-            register: register as u8,
-            start,
+    pub fn begin_local(&mut self, name: impl AsRef<[u8]>, register: u8) -> usize {
+        self.reserve_registers(register as usize + 1);
+        self.function.locals.push(Local {
+            name: name.as_ref().to_vec(),
+            register,
+            start: self.function.code.len() as u32,
             end: u32::MAX,
-        };
-        let result = push(&mut self.locals, local);
-        self.note(result);
-        index
-    }
-
-    /// Ends the extent of a local before the next instruction.
-    pub fn end_local(&mut self, local: usize) {
-        let end = self.here();
-        if let Some(local) = self.locals.get_mut(local) {
-            local.end = end;
-        }
-    }
-
-    // The end.
-
-    /// The finished prototype. Locals that have not been ended extend to the end of the function.
-    pub fn finish(mut self, rt: &mut Runtime) -> Result<Gc<Proto>, BuildError> {
-        if let Some(failure) = self.failure {
-            return Err(failure);
-        }
-        let end = self.here();
-        for local in &mut self.locals {
-            local.end = local.end.min(end);
-        }
-        let cell = rt.heap.alloc(size_of::<Proto>())?.cast::<Proto>();
-        let mut info = Box::new(ProtoInfo {
-            code: exact(self.code),
-            constants: exact(self.constants),
-            fields: exact(self.fields),
-            calls: exact(self.calls),
-            tables: exact(self.tables),
-            loops: exact(self.loops),
-            protos: exact(self.protos),
-            captured: exact(self.captured),
-            live: exact(self.live),
-            history: Cell::default(),
-            lines: self.lines,
-            locals: exact(self.locals),
-            source: self.head.source,
-            line_defined: self.head.line_defined,
-            last_line: self.head.last_line,
         });
-        let proto = Proto {
-            barrier: Cell::new(0),
-            kind: Kind::Proto,
-            params: self.head.params,
-            flags: self.head.flags,
-            registers: self.registers as u32,
-            code: info.code.as_mut_ptr(),
-            constants: info.constants.as_ptr(),
-            fields: info.fields.as_ptr(),
-            calls: info.calls.as_ptr(),
-            tables: info.tables.as_ptr(),
-            loops: info.loops.as_ptr(),
-            entry: new_loop_site(),
-            info,
-        };
-        // SAFETY: the cell is fresh and of this size; written to, it is a prototype.
-        let proto = unsafe {
-            cell.write(proto);
-            Gc::from_ptr(cell)
-        };
-        rt.heap.register_proto(proto)?;
-        Ok(proto)
+        self.function.locals.len() - 1
+    }
+
+    /// Ends the extent of a local before the next instruction. Locals that are not ended extend to the end of the
+    /// function.
+    pub fn end_local(&mut self, local: usize) {
+        let end = self.function.code.len() as u32;
+        match self.function.locals.get_mut(local) {
+            Some(local) => local.end = end,
+            None => self.fail("no such local", self.line),
+        }
+    }
+
+    /// The finished description.
+    pub fn finish(mut self) -> Result<FunctionDescription, BuildError> {
+        if self.function.code.len() > i32::MAX as usize {
+            self.fail("function is too long", self.line);
+        }
+        for (at, label) in std::mem::take(&mut self.jumps) {
+            let line = self.function.code[at].line;
+            let Some(Some(target)) = self.labels.get(label.0) else {
+                self.fail("a jump to a label without a place", line);
+                break;
+            };
+            let distance = *target as i64 - (at as i64 + 1);
+            let instr = &mut self.function.code[at].instr;
+            *instr = instr.with_d(distance as i32 as u32);
+        }
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.function),
+        }
     }
 }
 
-fn exact<T>(mut vec: Vec<T>) -> Vec<T> {
-    vec.shrink_to_fit();
-    vec
-}
-
-/// A place whose first pass asks the VM for a countdown.
-fn new_loop_site() -> LoopSite {
-    LoopSite {
-        countdown: Cell::new(1),
-        attempts: Cell::new(0),
-        spare: 0,
-        executor: Cell::new(ptr::null()),
-    }
-}
-
-/// An instruction with operands `a`, `b`, `c` that are registers or counts.
-///
-/// Operands are cut to their width; a builder that has been told of all registers in use
-/// ([`FunctionBuilder::reserve_registers`]) has failed by then if that matters.
-#[inline]
-pub fn instr(op: Op, a: usize, b: usize, c: usize, d: u32) -> Instr {
-    Instr::new(op, a as u8, b as u8, c as u8, d)
+/// One more than the highest register that the instruction names by itself.
+fn registers_of(instr: Instr) -> usize {
+    use super::Role::{Cell, Def, DefCell, Group, Use};
+    let format = instr.op().format();
+    let operands = [
+        (format.a, instr.a()),
+        (format.b, instr.b()),
+        (format.c, instr.c()),
+    ];
+    operands
+        .into_iter()
+        .filter(|(role, _)| matches!(role, Def | Use | Cell | DefCell | Group))
+        .map(|(_, register)| register + 1)
+        .max()
+        .unwrap_or(0)
 }

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::mem::size_of;
 use std::ptr;
 
-use super::Proto;
+use super::proto::Proto;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
@@ -185,6 +185,37 @@ pub struct LoopSite {
     pub spare: u16,
     /// The executor to enter, owned by tier 2.
     pub executor: Cell<*const u8>,
+}
+
+/// The loop site of all loops that get none of their own. It never becomes hot, so nothing is learned in it.
+pub const COLD_LOOP_SITE: u16 = u16::MAX;
+
+impl LoopSite {
+    /// Attempts after which a place is given up for good.
+    pub const ATTEMPTS_MAX: u16 = 12;
+
+    /// A place whose first pass asks the VM for a countdown.
+    pub fn new() -> LoopSite {
+        LoopSite {
+            countdown: Cell::new(1),
+            attempts: Cell::new(0),
+            spare: 0,
+            executor: Cell::new(ptr::null()),
+        }
+    }
+
+    /// A place that has been given up from the beginning.
+    pub fn cold() -> LoopSite {
+        let site = LoopSite::new();
+        site.attempts.set(LoopSite::ATTEMPTS_MAX + 1);
+        site
+    }
+}
+
+impl Default for LoopSite {
+    fn default() -> LoopSite {
+        LoopSite::new()
+    }
 }
 
 const _: () = {

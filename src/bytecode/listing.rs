@@ -4,7 +4,8 @@ use std::fmt::{self, Write};
 
 use perilune_uops::instructions::{Role, Wide};
 
-use super::{Instr, Proto};
+use super::Instr;
+use super::proto::Proto;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::value::{Tag, Value};

@@ -5,7 +5,8 @@
 
 use perilune_uops::{Role, Wide};
 
-use super::{Instr, LocalVar, Op, ProtoInfo};
+use super::proto::{LocalVar, ProtoInfo};
+use super::{Instr, Op};
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 

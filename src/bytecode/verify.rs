@@ -11,8 +11,7 @@
 //! - Registers and groups of registers lie below [`Proto::registers`]; constants, captured variables, caches and
 //!   nested prototypes exist; `Number` constants are numbers; operands that are not used are zero.
 //! - Every field cache, call site, table site and loop site belongs to one instruction, since what one learns is
-//!   wrong for another. Only the last loop site, 65535, may be shared; what runs loops as machine code must not rely
-//!   on it.
+//!   wrong for another. Only loop site 65535, which learns nothing, may be shared.
 //! - Jumps lead to an instruction of the function; `LOOP`, `FORLOOP` and `TFORLOOP` lead backwards and no others
 //!   do, so every cycle polls. Control cannot run off the end.
 //!
@@ -50,12 +49,11 @@ use std::fmt;
 
 use perilune_uops::{Role, Wide};
 
-use super::{CellSource, Instr, Op, Proto, ProtoInfo, proto_flags};
+use super::cache::COLD_LOOP_SITE;
+use super::proto::{CellSource, Proto, ProtoInfo, proto_flags};
+use super::{Instr, Op};
 use crate::runtime::object::Gc;
 use crate::runtime::value::Tag;
-
-/// The loop site that may be shared, by all loops beyond those that have one of their own.
-pub const SHARED_LOOP_SITE: u16 = u16::MAX;
 
 /// Why a prototype is rejected.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,14 +86,19 @@ impl std::error::Error for VerifyError {}
 pub fn verify(proto: &Proto) -> Result<(), VerifyError> {
     let mut pending: Vec<&Proto> = vec![proto];
     while let Some(proto) = pending.pop() {
-        Verifier {
-            proto,
-            info: &proto.info,
-        }
-        .run()?;
+        verify_one(proto)?;
         pending.extend(proto.info.protos.iter().map(|p: &Gc<Proto>| &**p));
     }
     Ok(())
+}
+
+/// Checks a prototype whose nested ones have been checked.
+pub fn verify_one(proto: &Proto) -> Result<(), VerifyError> {
+    Verifier {
+        proto,
+        info: &proto.info,
+    }
+    .run()
 }
 
 /// A set of registers.
@@ -375,7 +378,7 @@ impl Verifier<'_> {
                     "no captured variable {operand}"
                 ),
                 Role::Loop => {
-                    let shared = i.bc() == SHARED_LOOP_SITE;
+                    let shared = i.bc() == COLD_LOOP_SITE;
                     users.claim("loop site", |u| &mut u.loops, i.bc() as usize, shared)?;
                 }
                 Role::Constant => ensure!(
@@ -859,8 +862,8 @@ fn stops(op: Op) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bytecode::builder::{FunctionBuilder, FunctionHead, instr};
-    use crate::bytecode::{CapturedVar, LocalVar};
+    use crate::bytecode::proto::{CapturedVar, LocalVar};
+    use crate::bytecode::proto_builder::{FunctionHead, ProtoBuilder, instr};
     use crate::runtime::Runtime;
     use crate::runtime::value::Value;
 
@@ -900,12 +903,12 @@ mod tests {
             flags,
         };
         let captured = |source| CapturedVar { name: None, source };
-        let mut inner = FunctionBuilder::new(head(0, 0));
+        let mut inner = ProtoBuilder::new(head(0, 0));
         inner.captured(captured(CellSource::Register(2)));
         inner.captured(captured(CellSource::Captured(0)));
         inner.emit(END.0, 0);
         let inner = inner.finish(rt).unwrap();
-        let mut outer = FunctionBuilder::new(head(2, proto_flags::VARARG));
+        let mut outer = ProtoBuilder::new(head(2, proto_flags::VARARG));
         outer.reserve_registers(10);
         outer.captured(captured(CellSource::Captured(0)));
         outer.constant(Value::int(7));

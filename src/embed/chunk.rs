@@ -107,7 +107,7 @@ impl Chunk<'_> {
 
 fn close_over(
     st: &mut State,
-    proto: crate::runtime::object::Gc<crate::bytecode::Proto>,
+    proto: crate::runtime::object::Gc<crate::bytecode::proto::Proto>,
     env: Raw,
 ) -> std::result::Result<Raw, Raised> {
     let cell = st.new_cell(env, CellState::Constant)?;

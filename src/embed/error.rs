@@ -12,6 +12,7 @@ use super::convert::root;
 use super::shared::{Inner, Shared};
 use super::userdata::new_userdata;
 use super::value::Value;
+use crate::bytecode::VerifyError;
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -43,6 +44,8 @@ pub enum Error {
     },
     /// An error was raised while Lua ran, and nothing caught it.
     Runtime(Box<RuntimeError>),
+    /// Bytecode that the verifier does not accept.
+    Bytecode(Box<VerifyError>),
     /// Memory, or the VM's limit of it, is exhausted.
     Memory,
     /// The run was [cancelled](super::CancelHandle).
@@ -212,6 +215,7 @@ impl fmt::Display for Error {
                     None => Ok(()),
                 }
             }
+            Error::Bytecode(e) => e.fmt(f),
             Error::Memory => f.write_str("not enough memory"),
             Error::Cancelled => f.write_str("cancelled"),
             Error::StackOverflow => f.write_str("stack overflow"),
@@ -246,6 +250,7 @@ impl StdError for Error {
         match self {
             Error::Runtime(e) => e.source.as_ref().map(|e| &**e as _),
             Error::BadArgument { cause, .. } => Some(&**cause),
+            Error::Bytecode(e) => Some(&**e),
             Error::External(e) => Some(&**e),
             _ => None,
         }

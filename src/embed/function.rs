@@ -11,7 +11,7 @@ use super::error::{Error, Result};
 use super::handle::handle_type;
 use super::shared::{Section, enter};
 use super::userdata::{Contained, new_userdata};
-use crate::bytecode::listing;
+use crate::bytecode::{FunctionDescription, listing};
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value as Raw;
@@ -165,6 +165,24 @@ impl Function {
             skipped: 0,
         };
         R::read_all(window, cx).map_err(Error::of_result)
+    }
+
+    /// The description of the function's bytecode, nested functions included; `None` for host functions.
+    ///
+    /// ```
+    /// use perilune::bytecode::Op;
+    ///
+    /// let vm = perilune::Vm::new();
+    /// let description = vm.load("return ...").into_function()?.description()?.unwrap();
+    /// assert!(description.vararg);
+    /// assert_eq!(description.code[0].instr.op(), Op::VARARG);
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn description(&self) -> Result<Option<FunctionDescription>> {
+        self.0.inner.with(|st, _| {
+            let closure = self.0.get(st).as_closure()?;
+            Some(FunctionDescription::of(&closure.proto))
+        })
     }
 
     /// The bytecode of a Lua function and of all functions inside it, for people; `None` for a host function. Shows

@@ -15,11 +15,13 @@ use super::handle::Handle;
 use super::shared::{CancelTarget, Context, Inner, Section};
 use super::string::LuaString;
 use super::table::Table;
+use crate::bytecode::{FunctionDescription, LoadError};
 use crate::heap::OutOfMemory;
+use crate::runtime::function::CellState;
 use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
-use crate::tier1::State;
+use crate::tier1::{Raised, State};
 use crate::tier1::state::WarningSink;
 use crate::tier1::statistics::Statistics;
 
@@ -121,6 +123,40 @@ impl Vm {
             name: None,
             env: None,
         }
+    }
+
+    /// Makes a function of its description in bytecode, which is verified. Captured variable 0, if there is one, is the
+    /// table of globals; others are nil. See [`bytecode`](crate::bytecode).
+    ///
+    /// ```
+    /// use perilune::bytecode::{FunctionBuilder, Instr, Op};
+    ///
+    /// let mut double = FunctionBuilder::new("=double", 1, 0);
+    /// double.emit(Instr::new(Op::ADD, 0, 0, 0, 0), 1);
+    /// double.emit(Instr::new(Op::RETURN1, 0, 0, 0, 0), 1);
+    /// let vm = perilune::Vm::new();
+    /// let double = vm.load_bytecode(&double.finish()?)?;
+    /// assert_eq!(double.call::<i64>(21)?, 42);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn load_bytecode(&self, description: &FunctionDescription) -> Result<Function> {
+        self.inner.with(|st, shared| {
+            collect_if_due(st);
+            let proto = description.make(&mut st.rt).map_err(|e| match e {
+                LoadError::Memory => Error::Memory,
+                LoadError::Invalid(e) => Error::Bytecode(Box::new(e)),
+            })?;
+            let mut cells = Vec::new();
+            for i in 0..proto.info.captured.len() {
+                let (v, state) = match i {
+                    0 => (Raw::table(st.globals), CellState::Constant),
+                    _ => (Raw::NIL, CellState::Uninitialised),
+                };
+                cells.push(st.new_cell(v, state).map_err(|Raised| Error::Memory)?);
+            }
+            let closure = Raw::closure(st.rt.new_closure(proto, &cells)?);
+            Ok(Function(Handle::new(st, shared, &self.inner, closure)))
+        })?
     }
 
     /// The table of globals.

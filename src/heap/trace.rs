@@ -4,7 +4,7 @@ use std::mem::size_of;
 
 use super::block::CLASS_SIZE;
 use super::mark::{Marker, push};
-use crate::bytecode::Proto;
+use crate::bytecode::proto::Proto;
 use crate::runtime::coroutine::{CallRecord, Coroutine, record_flags};
 use crate::runtime::function::{Closure, Native, UpCell};
 use crate::runtime::metatable::Event;

@@ -10,7 +10,8 @@ use std::mem::{offset_of, size_of};
 
 use super::object::{Gc, Kind, Object};
 use super::value::Value;
-use crate::bytecode::{Instr, ReturnSite};
+use crate::bytecode::Instr;
+use crate::bytecode::cache::ReturnSite;
 use crate::tier1::ContinuationFn;
 
 /// What a coroutine is doing.

@@ -7,7 +7,7 @@ use std::ptr;
 use super::object::{Gc, Kind, Object};
 use super::Runtime;
 use super::value::{Tag, Value};
-use crate::bytecode::Proto;
+use crate::bytecode::proto::Proto;
 use crate::heap::OutOfMemory;
 use crate::tier1::{Builtin, NativeFn};
 

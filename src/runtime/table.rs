@@ -20,7 +20,7 @@ use super::object::{Gc, Kind, Object};
 use super::shape::{self, Location, ShapeId};
 use super::string::Str;
 use super::value::{Tag, Value};
-use crate::bytecode::TableSite;
+use crate::bytecode::cache::TableSite;
 use crate::bytecode::cache::SlotOffsets;
 use crate::heap::OutOfMemory;
 

@@ -13,7 +13,7 @@ use super::shape::{Location, ShapeId};
 use super::string::{SHORT_MAX, Str};
 use super::table::{Table, TableError, table_flags};
 use super::value::Value;
-use crate::bytecode::TableSite;
+use crate::bytecode::cache::TableSite;
 
 fn runtime() -> Runtime {
     Runtime::new().unwrap()

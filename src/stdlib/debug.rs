@@ -1,7 +1,7 @@
 //! The `debug` library, without hooks.
 
 use super::{library, set_field};
-use crate::bytecode::{Proto, proto_flags};
+use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::function::CellState;
 use crate::runtime::metatable::{Event, basic_type};

@@ -9,7 +9,7 @@ use std::ptr;
 use super::native::{Args, ContinuationFn, NativeResult};
 use super::state::{NATIVE_DEPTH_MAX, Raised, STACK_SLACK, State};
 use super::{interp, message};
-use crate::bytecode::proto_flags;
+use crate::bytecode::proto::proto_flags;
 use crate::runtime::coroutine::{CallRecord, Continuation, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::value::{Tag, Value};

@@ -1,7 +1,8 @@
 //! The collector's host side: what a VM keeps alive, what it refers to weakly, and running finalizers.
 
 use super::state::{Raised, State, interrupt};
-use crate::bytecode::{FieldCache, Op};
+use crate::bytecode::Op;
+use crate::bytecode::cache::FieldCache;
 use crate::heap::{Marker, Roots};
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::Coroutine;

@@ -6,7 +6,7 @@
 use super::state::State;
 use crate::bytecode::names::Name;
 use crate::bytecode::source::chunk_id;
-use crate::bytecode::{Proto, proto_flags};
+use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{CallRecord, Coroutine, record_flags};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;

@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 
 use super::call::Outcome;
 use super::state::{Raised, State, interrupt};
-use crate::bytecode::{Instr, LoopSite, Op, Proto};
+use crate::bytecode::{Instr, Op};
+use crate::bytecode::cache::LoopSite;
+use crate::bytecode::proto::Proto;
 use crate::runtime::object::Gc;
 use crate::runtime::value::{Tag, Value};
 use perilune_uops::Role;
 
 /// The longest recorded pass, in instructions.
 const RECORDING_MAX: usize = 512;
-/// Attempts after which a place is given up for good.
-const ATTEMPTS_MAX: u16 = 12;
 
 /// One executed instruction, as seen before it ran.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ impl State {
             site.attempts.set(1);
             return self.recording.active;
         }
-        if self.recording.active || attempts > ATTEMPTS_MAX {
+        if self.recording.active || attempts > LoopSite::ATTEMPTS_MAX {
             return self.recording.active;
         }
         site.attempts.set(attempts + 1);

@@ -5,7 +5,7 @@
 //! pushes a record, and is returned to through its return site. Every entry polls, and checks both stacks.
 
 use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
-use perilune::bytecode::CallSite;
+use perilune::bytecode::cache::CallSite;
 use perilune::runtime::function::Closure;
 use perilune::runtime::object::Gc;
 

@@ -83,7 +83,7 @@ fn native(vm: &mut Vm, func: NativeFn, upvalues: &[Value]) -> Gc<Native> {
 fn coroutine(
     vm: &mut Vm,
     bodies: [Gc<Closure>; 2],
-    start: *const perilune::bytecode::ReturnSite,
+    start: *const perilune::bytecode::cache::ReturnSite,
     n: i64,
 ) -> Gc<Coroutine> {
     let st = &mut vm.st;

@@ -5,7 +5,7 @@
 //! interrupt word. Inlined activations have no records: the live registers of the record below extend over theirs.
 
 use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
-use perilune::bytecode::CallSite;
+use perilune::bytecode::cache::CallSite;
 use perilune::runtime::function::Closure;
 use perilune::runtime::object::Gc;
 use perilune::runtime::table::Table;

@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 
 use dynasmrt::{AssemblyOffset, DynasmApi, DynasmLabelApi, ExecutableBuffer, dynasm};
 use perilune::bytecode::lines::LineTable;
-use perilune::bytecode::{CallSite, Instr, LoopSite, Op, Proto, ProtoInfo};
+use perilune::bytecode::{Instr, Op};
+use perilune::bytecode::cache::{CallSite, LoopSite};
+use perilune::bytecode::proto::{Proto, ProtoInfo};
 use perilune::heap::Heap;
 use perilune::runtime::Runtime;
 use perilune::runtime::coroutine::{CallRecord, Continuation, Coroutine};

@@ -2,7 +2,7 @@
 
 use super::{Generator, instr};
 use crate::bytecode::Op;
-use crate::bytecode::builder::JumpList;
+use crate::bytecode::proto_builder::JumpList;
 use crate::lua::StrId;
 use crate::lua::ast::{BinaryOp, ExprId, ExprKind, ExprList, FieldKey, Span, UnaryOp};
 use crate::runtime::string::SHORT_MAX;

@@ -3,7 +3,7 @@
 use super::Generator;
 use super::expr::Operand;
 use crate::bytecode::Op;
-use crate::bytecode::builder::JumpList;
+use crate::bytecode::proto_builder::JumpList;
 use crate::lua::ast::{BinaryOp, ExprId, ExprKind, UnaryOp};
 
 /// The ways out of a short-circuiting expression whose value is wanted.

@@ -22,8 +22,10 @@ use std::mem::replace;
 
 use super::ast::{Chunk, ExprId, FuncId, UpvalueSource, VarId};
 use super::{StrId, SyntaxError, chunk_id, fold, parse};
-use crate::bytecode::builder::{BuildError, FunctionBuilder, FunctionHead, JumpList, instr};
-use crate::bytecode::{CapturedVar, CellSource, Op, Proto, proto_flags};
+use crate::bytecode::proto_builder::{ProtoError, ProtoBuilder, FunctionHead, JumpList, instr};
+use crate::bytecode::Op;
+use crate::bytecode::verify::verify;
+use crate::bytecode::proto::{CapturedVar, CellSource, Proto, proto_flags};
 use crate::runtime::Runtime;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
@@ -58,8 +60,8 @@ pub fn compile(
     let mut chunk = parse(source, chunk_name, depth)?;
     fold::fold(&mut chunk);
     generate(rt, &chunk, chunk_name).map_err(|e| match e {
-        BuildError::OutOfMemory => CompileError::Memory,
-        BuildError::Limit { what, line } => {
+        ProtoError::OutOfMemory => CompileError::Memory,
+        ProtoError::Limit { what, line } => {
             let mut message = chunk_id(chunk_name);
             message.extend_from_slice(format!(":{line}: {what}").as_bytes());
             CompileError::Syntax(message)
@@ -67,7 +69,7 @@ pub fn compile(
     })
 }
 
-fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8]) -> Result<Gc<Proto>, BuildError> {
+fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8]) -> Result<Gc<Proto>, ProtoError> {
     let source = rt.new_string(chunk_name)?;
     let mut generator = Generator {
         chunk,
@@ -80,10 +82,12 @@ fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8]) -> Result<Gc<Pro
         rt,
     };
     generator.body(FuncId::MAIN);
-    generator.f.builder.finish(generator.rt)
+    let proto = generator.f.builder.finish(generator.rt)?;
+    debug_assert_eq!(verify(&proto), Ok(()));
+    Ok(proto)
 }
 
-fn table<T: Default + Clone>(len: usize) -> Result<Vec<T>, BuildError> {
+fn table<T: Default + Clone>(len: usize) -> Result<Vec<T>, ProtoError> {
     let mut table = Vec::new();
     table.try_reserve_exact(len)?;
     table.resize(len, T::default());
@@ -136,7 +140,7 @@ struct Scope {
 
 /// The state of a function under generation.
 struct FunctionState {
-    builder: FunctionBuilder,
+    builder: ProtoBuilder,
     /// The first free register.
     free: usize,
     /// For each named variable in scope the first register that a jump out of its scope gives up.
@@ -153,7 +157,7 @@ struct FunctionState {
 impl FunctionState {
     fn new(head: FunctionHead) -> FunctionState {
         FunctionState {
-            builder: FunctionBuilder::new(head),
+            builder: ProtoBuilder::new(head),
             free: 0,
             named: Vec::new(),
             open: Vec::new(),

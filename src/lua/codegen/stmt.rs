@@ -2,7 +2,7 @@
 
 use super::{Generator, LabelState, Loop};
 use crate::bytecode::Op;
-use crate::bytecode::builder::JumpList;
+use crate::bytecode::proto_builder::JumpList;
 use crate::lua::ast::{
     Arm, Attrib, BlockId, ExprId, ExprList, FuncId, GotoId, LabelId, Span, Stmt, StmtKind, VarId,
 };
