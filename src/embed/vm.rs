@@ -245,7 +245,6 @@ impl Vm {
 
     /// Makes the `n`-th allocation of the VM from now fail (0: the next one), and none after it; `None` ends that.
     /// Returns whether the failure asked for before has happened. For tests.
-    #[cfg(feature = "internals")]
     #[doc(hidden)]
     pub fn fail_allocation_at(&self, n: Option<u64>) -> Result<bool> {
         self.inner.with(|st, _| {
