@@ -150,7 +150,9 @@ fn run() -> std::result::Result<(), Failed> {
     let vm = new_vm(&options).map_err(complain)?;
     // Programs run below a host function, as they do in `lua`: tracebacks show it.
     let main = vm.create_function(move |vm, ()| Ok(run_program(vm, &options).is_ok()));
-    let succeeded = main.and_then(|main| main.call::<bool>(())).map_err(complain)?;
+    let succeeded = main
+        .and_then(|main| main.call::<bool>(()))
+        .map_err(complain)?;
     if stats {
         let statistics = vm.statistics().map_err(complain)?;
         show(io::stderr(), statistics.to_string().trim_end());
@@ -186,7 +188,11 @@ fn run_program(vm: &Vm, options: &Options) -> std::result::Result<(), Failed> {
     };
     let chunk = read_script(vm, script).map_err(complain)?;
     let done = chunk.into_function().and_then(|f| {
-        if options.dump { list(&f) } else { f.call(script_arguments(vm)?) }
+        if options.dump {
+            list(&f)
+        } else {
+            f.call(script_arguments(vm)?)
+        }
     });
     done.map_err(report)
 }
@@ -195,7 +201,11 @@ fn run_program(vm: &Vm, options: &Options) -> std::result::Result<(), Failed> {
 fn set_arg(vm: &Vm, options: &Options) -> Result<()> {
     let arg = vm.create_table()?;
     // Without a script, the command's name is at 0.
-    let zero = if options.script.is_some() { options.script_index } else { 0 };
+    let zero = if options.script.is_some() {
+        options.script_index
+    } else {
+        0
+    };
     for (i, word) in options.words.iter().enumerate() {
         arg.set(i as i64 - zero as i64, Bytes(word.clone().into_vec()))?;
     }
@@ -235,7 +245,8 @@ fn read_script<'a>(vm: &'a Vm, script: &Script) -> std::result::Result<Chunk<'a>
         }
         Script::File(path) => {
             let mut file = File::open(path).map_err(|e| cannot("open", path, &e))?;
-            file.read_to_end(&mut source).map_err(|e| cannot("read", path, &e))?;
+            file.read_to_end(&mut source)
+                .map_err(|e| cannot("read", path, &e))?;
             [b"@", path.as_bytes()].concat()
         }
     };
@@ -278,7 +289,12 @@ fn description(value: &Value) -> Option<String> {
         return None;
     }
     let tostring: Function = metatable.raw_get("__tostring").ok()?;
-    match tostring.call::<MultiValue>(value.clone()).ok()?.into_iter().next()? {
+    match tostring
+        .call::<MultiValue>(value.clone())
+        .ok()?
+        .into_iter()
+        .next()?
+    {
         Value::String(s) => Some(String::from_utf8_lossy(&s.to_vec().ok()?).into_owned()),
         _ => None,
     }

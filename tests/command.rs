@@ -59,11 +59,19 @@ fn run(args: &[&str]) -> Run {
 }
 
 fn prints(stdout: &str) -> Run {
-    Run { status: 0, stdout: stdout.to_owned(), stderr: String::new() }
+    Run {
+        status: 0,
+        stdout: stdout.to_owned(),
+        stderr: String::new(),
+    }
 }
 
 fn fails(stderr: &str) -> Run {
-    Run { status: 1, stdout: String::new(), stderr: stderr.to_owned() }
+    Run {
+        status: 1,
+        stdout: String::new(),
+        stderr: stderr.to_owned(),
+    }
 }
 
 #[test]
@@ -91,13 +99,22 @@ fn without_a_script_the_commands_name_is_argument_zero() {
 #[test]
 fn runs_standard_input() {
     let directory = Directory::new("stdin");
-    assert_eq!(directory.run_with_input(&[], "#!perilune\nprint(1)"), prints("1\n"));
+    assert_eq!(
+        directory.run_with_input(&[], "#!perilune\nprint(1)"),
+        prints("1\n")
+    );
     let run = directory.run_with_input(&["-", "a"], "print(arg[0], ...)");
     assert_eq!(run, prints("-\ta\n"));
     let run = directory.run_with_input(&["-"], "\nx = = 1");
-    assert_eq!(run, fails("perilune: stdin:2: unexpected symbol near '='\n"));
+    assert_eq!(
+        run,
+        fails("perilune: stdin:2: unexpected symbol near '='\n")
+    );
     // Code on the command line takes the place of a script.
-    assert_eq!(directory.run_with_input(&["-e", "x = 1"], "print(1)"), prints(""));
+    assert_eq!(
+        directory.run_with_input(&["-e", "x = 1"], "print(1)"),
+        prints("")
+    );
 }
 
 #[test]
@@ -113,7 +130,9 @@ fn executes_strings_and_requires_modules_in_order() {
     assert_eq!(run, prints("hyphenated\n"));
     let run = directory.run(&["-l", "missing", "-e", "print(1)"]);
     assert_eq!((run.status, run.stdout.as_str()), (1, ""));
-    assert!(run.stderr.starts_with("perilune: module 'missing' not found:\n\tno field package.preload['missing']\n"));
+    assert!(run.stderr.starts_with(
+        "perilune: module 'missing' not found:\n\tno field package.preload['missing']\n"
+    ));
     assert!(run.stderr.ends_with("\nstack traceback:\n\t[C]: in function 'error'\n\t[C]: in function 'require'\n\t[C]: in ?\n")
         || run.stderr.ends_with("\nstack traceback:\n\t[C]: in function 'require'\n\t[C]: in ?\n"));
 }
@@ -121,19 +140,31 @@ fn executes_strings_and_requires_modules_in_order() {
 #[test]
 fn errors_have_a_traceback() {
     let directory = Directory::new("errors")
-        .file("error.lua", "local function f()\n  error('message')\nend\nf()")
+        .file(
+            "error.lua",
+            "local function f()\n  error('message')\nend\nf()",
+        )
         .file("syntax.lua", "x = = 1");
     let run = directory.run(&["error.lua"]);
     let expected = "perilune: error.lua:2: message\nstack traceback:\n\t[C]: in function 'error'\n\
         \terror.lua:2: in local 'f'\n\terror.lua:4: in main chunk\n\t[C]: in ?\n";
     assert_eq!(run, fails(expected));
     let run = directory.run(&["syntax.lua"]);
-    assert_eq!(run, fails("perilune: syntax.lua:1: unexpected symbol near '='\n"));
+    assert_eq!(
+        run,
+        fails("perilune: syntax.lua:1: unexpected symbol near '='\n")
+    );
     let run = directory.run(&["-e", "print(debug.traceback('here'))"]);
-    assert_eq!(run, prints("here\nstack traceback:\n\t(command line):1: in main chunk\n\t[C]: in ?\n"));
+    assert_eq!(
+        run,
+        prints("here\nstack traceback:\n\t(command line):1: in main chunk\n\t[C]: in ?\n")
+    );
     // Nothing is done after the first error.
     let run = directory.run(&["-e", "error('first', 0)", "-e", "print(2)", "error.lua"]);
-    assert!(run.stderr.starts_with("perilune: first\nstack traceback:\n"));
+    assert!(
+        run.stderr
+            .starts_with("perilune: first\nstack traceback:\n")
+    );
     assert_eq!((run.status, run.stdout.as_str()), (1, ""));
 }
 
@@ -143,13 +174,23 @@ fn errors_that_are_not_strings() {
     for (value, message) in [
         ("{}", "(error object is a table value)"),
         ("nil", "(error object is a nil value)"),
-        ("setmetatable({}, {__tostring = function() return 1 end})", "(error object is a table value)"),
+        (
+            "setmetatable({}, {__tostring = function() return 1 end})",
+            "(error object is a table value)",
+        ),
         ("12", "12"),
     ] {
         let run = run(&["-e", &format!("error({value})")]);
-        assert_eq!(run, fails(&format!("perilune: {message}\n{traceback}")), "{value}");
+        assert_eq!(
+            run,
+            fails(&format!("perilune: {message}\n{traceback}")),
+            "{value}"
+        );
     }
-    let run = run(&["-e", "error(setmetatable({}, {__tostring = function() return 'described' end}))"]);
+    let run = run(&[
+        "-e",
+        "error(setmetatable({}, {__tostring = function() return 'described' end}))",
+    ]);
     assert_eq!(run, fails("perilune: described\n"));
 }
 
@@ -157,7 +198,10 @@ fn errors_that_are_not_strings() {
 fn scripts_that_cannot_be_read() {
     let directory = Directory::new("unreadable");
     let run = directory.run(&["missing.lua"]);
-    assert_eq!(run, fails("perilune: cannot open missing.lua: No such file or directory\n"));
+    assert_eq!(
+        run,
+        fails("perilune: cannot open missing.lua: No such file or directory\n")
+    );
     let run = directory.run(&["."]);
     assert_eq!(run, fails("perilune: cannot read .: Is a directory\n"));
 }
@@ -169,15 +213,27 @@ fn bad_options_show_the_usage() {
         (&["-i"], "unrecognized option '-i'"),
         (&["-vv"], "unrecognized option '-vv'"),
         (&["--unknown"], "unrecognized option '--unknown'"),
-        (&["--hot-threshold=many"], "unrecognized option '--hot-threshold=many'"),
-        (&["--memory-limit="], "unrecognized option '--memory-limit='"),
+        (
+            &["--hot-threshold=many"],
+            "unrecognized option '--hot-threshold=many'",
+        ),
+        (
+            &["--memory-limit="],
+            "unrecognized option '--memory-limit='",
+        ),
         (&["-e"], "'-e' needs argument"),
         (&["-l", "-v"], "'-l' needs argument"),
     ] {
         let run = run(args);
         assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{args:?}");
-        let expected = format!("perilune: {problem}\nusage: perilune [options] [script [args]]\nAvailable options are:\n");
-        assert!(run.stderr.starts_with(&expected), "{args:?}: {}", run.stderr);
+        let expected = format!(
+            "perilune: {problem}\nusage: perilune [options] [script [args]]\nAvailable options are:\n"
+        );
+        assert!(
+            run.stderr.starts_with(&expected),
+            "{args:?}: {}",
+            run.stderr
+        );
     }
 }
 
@@ -185,7 +241,10 @@ fn bad_options_show_the_usage() {
 fn shows_its_version() {
     let version = concat!("perilune ", env!("CARGO_PKG_VERSION"), " (Lua 5.4)\n");
     assert_eq!(run(&["-v"]), prints(version));
-    assert_eq!(run(&["-v", "-e", "print(_VERSION)"]), prints(&format!("{version}Lua 5.4\n")));
+    assert_eq!(
+        run(&["-v", "-e", "print(_VERSION)"]),
+        prints(&format!("{version}Lua 5.4\n"))
+    );
 }
 
 #[test]
@@ -193,23 +252,34 @@ fn warnings_are_off_until_asked_for() {
     let warn = "warn('hot', ' tin')";
     assert_eq!(run(&["-e", warn]), prints(""));
     let run = run(&["-W", "-e", warn]);
-    assert_eq!((run.status, run.stderr.as_str()), (0, "Lua warning: hot tin\n"));
+    assert_eq!(
+        (run.status, run.stderr.as_str()),
+        (0, "Lua warning: hot tin\n")
+    );
 }
 
 #[test]
 fn exit_codes() {
     for (code, status) in [("", 0), ("true", 0), ("false", 1), ("7", 7), ("3, true", 3)] {
         let run = run(&["-e", &format!("io.write('out') os.exit({code})")]);
-        let expected = Run { status, stdout: "out".to_owned(), stderr: String::new() };
+        let expected = Run {
+            status,
+            stdout: "out".to_owned(),
+            stderr: String::new(),
+        };
         assert_eq!(run, expected, "{code}");
     }
 }
 
 #[test]
 fn finalizers_run_at_the_end_and_output_is_complete() {
-    let keep = "t = setmetatable({}, {__gc = function() io.write('finalized') end}) io.write('end ')";
+    let keep =
+        "t = setmetatable({}, {__gc = function() io.write('finalized') end}) io.write('end ')";
     assert_eq!(run(&["-e", keep]), prints("end finalized"));
-    assert_eq!(run(&["-e", &format!("{keep} os.exit(0, true)")]), prints("end finalized"));
+    assert_eq!(
+        run(&["-e", &format!("{keep} os.exit(0, true)")]),
+        prints("end finalized")
+    );
     assert_eq!(run(&["-e", &format!("{keep} os.exit(0)")]), prints("end "));
     let run = run(&["-e", &format!("{keep} error('x')")]);
     assert_eq!((run.status, run.stdout.as_str()), (1, "end finalized"));
@@ -217,10 +287,17 @@ fn finalizers_run_at_the_end_and_output_is_complete() {
 
 #[test]
 fn lists_bytecode_instead_of_running() {
-    let directory = Directory::new("dump").file("dump.lua", "print('not printed')\nlocal function f() return 1 end");
+    let directory = Directory::new("dump").file(
+        "dump.lua",
+        "print('not printed')\nlocal function f() return 1 end",
+    );
     let run = directory.run(&["--dump=bytecode", "dump.lua"]);
     assert_eq!((run.status, run.stderr.as_str()), (0, ""));
-    let functions: Vec<&str> = run.stdout.lines().filter(|line| line.starts_with("function @dump.lua:")).collect();
+    let functions: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("function @dump.lua:"))
+        .collect();
     assert_eq!(functions.len(), 2, "{}", run.stdout);
     assert!(run.stdout.contains("; print\n") && run.stdout.contains("; \"not printed\"\n"));
     assert!(!run.stdout.lines().any(|line| line == "not printed"));
@@ -230,7 +307,10 @@ fn lists_bytecode_instead_of_running() {
 fn shows_statistics_after_the_run() {
     let program = "local t = {x = 0} for i = 1, 1000 do t.x = t.x + i end print(t.x)";
     let count = |run: &Run, figure: &str| {
-        let line = run.stderr.lines().find_map(|line| line.trim_start().strip_prefix(figure));
+        let line = run
+            .stderr
+            .lines()
+            .find_map(|line| line.trim_start().strip_prefix(figure));
         line.map_or(0, |n| n.trim().parse::<u64>().unwrap())
     };
     let run_1 = run(&["--stats", "--hot-threshold=100", "-e", program]);
@@ -250,6 +330,10 @@ fn shows_statistics_after_the_run() {
 
 #[test]
 fn memory_can_be_limited() {
-    let run = run(&["--memory-limit=1000000", "-e", "local t = {} for i = 1, math.huge do t[i] = {} end"]);
+    let run = run(&[
+        "--memory-limit=1000000",
+        "-e",
+        "local t = {} for i = 1, math.huge do t[i] = {} end",
+    ]);
     assert_eq!(run, fails("perilune: not enough memory\n"));
 }

@@ -21,9 +21,9 @@ use crate::runtime::function::CellState;
 use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
-use crate::tier1::{Raised, State};
 use crate::tier1::state::WarningSink;
 use crate::tier1::statistics::Statistics;
+use crate::tier1::{Raised, State};
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
 ///
@@ -282,7 +282,6 @@ impl Vm {
 
     /// Makes the `n`-th allocation of the VM from now fail (0: the next one), and none after it; `None` ends that.
     /// Returns whether the failure asked for before has happened. For tests.
-    #[cfg(feature = "internals")]
     #[doc(hidden)]
     pub fn fail_allocation_at(&self, n: Option<u64>) -> Result<bool> {
         self.inner.with(|st, _| {

@@ -12,6 +12,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use smallvec::SmallVec;
 
 use super::stream::{Buffering, Device, STDERR, STDIN, STDOUT, Stream, Streams};
+use super::support::Bytes;
 use super::{library, running, set_field};
 use crate::runtime::number::{self, NumberBuffer};
 use crate::runtime::object::Gc;
@@ -544,34 +545,43 @@ fn read_values(
 }
 
 fn read_value(st: &mut State, stream: &mut Stream, format: Format) -> Result<io::Result<Value>, Raised> {
-    let mut out = Vec::new();
-    let read = match format {
-        Format::Line { keep_end } => {
-            // A line that is in the buffer is not copied twice.
-            if let Ok(ahead) = stream.fill()
-                && let Some(end) = memchr::memchr(b'\n', ahead)
-            {
-                let v = st.string_value(&ahead[..end + keep_end as usize]);
-                stream.consume(end + 1);
-                return v.map(Ok);
-            }
-            stream.read_line(&mut out).map(|ended| {
-                if ended && !keep_end {
-                    out.pop();
-                }
-                ended || !out.is_empty()
-            })
-        }
-        Format::All => stream.read_bytes(&mut out, usize::MAX).map(|()| true),
-        Format::Bytes(0) => stream.peek().map(|next| next.is_some()),
-        Format::Bytes(n) => stream.read_bytes(&mut out, n).map(|()| !out.is_empty()),
-        Format::Number => return Ok(read_number(stream).map(|n| n.unwrap_or(Value::NIL))),
-    };
-    match read {
-        Ok(true) => st.string_value(&out).map(Ok),
+    if let Format::Number = format {
+        return Ok(read_number(stream).map(|n| n.unwrap_or(Value::NIL)));
+    }
+    if let Format::Line { keep_end } = format
+        && let Ok(ahead) = stream.fill()
+        && let Some(end) = memchr::memchr(b'\n', ahead)
+    {
+        // A line that is in the buffer is not copied twice.
+        let v = st.string_value(&ahead[..end + keep_end as usize]);
+        stream.consume(end + 1);
+        return v.map(Ok);
+    }
+    let mut out = Bytes::default();
+    let read = read_text(st, stream, format, &mut out);
+    let v = match read {
+        Ok(true) => st.string_value(out.as_slice()).map(Ok),
         Ok(false) => Ok(Ok(Value::NIL)),
         Err(e) if e.kind() == ErrorKind::OutOfMemory => Err(st.raise_memory()),
         Err(e) => Ok(Err(e)),
+    };
+    out.release(st);
+    v
+}
+
+/// Appends what is to be read, unless it is a number; whether there is something.
+fn read_text(st: &mut State, stream: &mut Stream, format: Format, out: &mut Bytes) -> io::Result<bool> {
+    let heap = &mut st.rt.heap;
+    match format {
+        Format::Line { keep_end } => stream.read_line(out, heap).map(|ended| {
+            if ended && !keep_end {
+                out.truncate(out.len() - 1);
+            }
+            ended || out.len() > 0
+        }),
+        Format::Number | Format::Bytes(0) => stream.peek().map(|next| next.is_some()),
+        Format::All => stream.read_bytes(out, heap, usize::MAX).map(|()| true),
+        Format::Bytes(n) => stream.read_bytes(out, heap, n).map(|()| out.len() > 0),
     }
 }
 

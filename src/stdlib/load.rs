@@ -3,9 +3,10 @@
 //! A chunk that cannot be loaded is not an error that is raised, but a message: `load`, `loadfile` and `require` each
 //! do something else with it.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 
 use super::io::{error_text, path_of};
+use super::support::Bytes;
 use crate::lua::codegen::{CompileError, compile};
 use crate::lua::skip_shebang;
 use crate::runtime::function::{CellState, Closure};
@@ -48,12 +49,14 @@ pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: &[u8]) -> Re
 
 /// Loads a file; standard input if there is no name.
 pub fn load_file(st: &mut State, name: Option<&[u8]>, mode: &[u8]) -> Result<Loaded, Raised> {
+    let mut source = Bytes::default();
     let (chunk_name, read) = match name {
-        Some(name) => ([b"@", name].concat(), read_file(name)),
-        None => (b"=stdin".to_vec(), read_stdin().map_err(|e| ("read", e))),
+        Some(name) => ([b"@", name].concat(), read_file(st, name, &mut source)),
+        None => (b"=stdin".to_vec(), read_all(st, io::stdin().lock(), &mut source).map_err(|e| ("read", e))),
     };
-    match read {
-        Ok(source) => load(st, skip_shebang(&source), &chunk_name, mode),
+    let loaded = match read {
+        Ok(()) => load(st, skip_shebang(source.as_slice()), &chunk_name, mode),
+        Err((_, e)) if e.kind() == ErrorKind::OutOfMemory => Err(st.raise_memory()),
         Err((what, e)) => {
             let mut text = format!("cannot {what} ").into_bytes();
             text.extend_from_slice(&chunk_name[1..]);
@@ -63,18 +66,24 @@ pub fn load_file(st: &mut State, name: Option<&[u8]>, mode: &[u8]) -> Result<Loa
             }
             st.string_value(&text).map(Err)
         }
+    };
+    source.release(st);
+    loaded
+}
+
+fn read_file(st: &mut State, name: &[u8], source: &mut Bytes) -> Result<(), (&'static str, io::Error)> {
+    let file = std::fs::File::open(path_of(name)).map_err(|e| ("open", e))?;
+    read_all(st, file, source).map_err(|e| ("read", e))
+}
+
+fn read_all(st: &mut State, mut file: impl Read, source: &mut Bytes) -> io::Result<()> {
+    let mut piece = [0; 1 << 14];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(n) => source.append(&mut st.rt.heap, &piece[..n]).map_err(|_| ErrorKind::OutOfMemory)?,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
     }
-}
-
-fn read_file(name: &[u8]) -> Result<Vec<u8>, (&'static str, io::Error)> {
-    let mut file = std::fs::File::open(path_of(name)).map_err(|e| ("open", e))?;
-    let mut source = Vec::new();
-    file.read_to_end(&mut source).map_err(|e| ("read", e))?;
-    Ok(source)
-}
-
-fn read_stdin() -> io::Result<Vec<u8>> {
-    let mut source = Vec::new();
-    io::stdin().lock().read_to_end(&mut source)?;
-    Ok(source)
 }

@@ -8,7 +8,7 @@ use super::date::{self, DateError, Tm};
 use super::io::{path_of, ret_error, ret_outcome, ret_status, shell, temporary_file};
 use super::library;
 use super::stream::Streams;
-use super::support::index;
+use super::support::{Bytes, index};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
@@ -205,12 +205,12 @@ fn date(st: &mut State, args: Args) -> NativeResult {
         set_fields(st, t, &tm)?;
         return st.ret1(args, Value::table(t));
     }
-    let mut out = Vec::new();
-    match date::strftime(&mut out, format, &tm) {
-        Ok(()) => {
-            let v = st.string_value(&out)?;
-            st.ret1(args, v)
-        }
+    let mut out = Bytes::default();
+    let written = out.write(st, |out| date::strftime(out, format, &tm));
+    let v = st.string_value(out.as_slice());
+    out.release(st);
+    match written? {
+        Ok(()) => st.ret1(args, v?),
         Err(DateError::OutOfMemory) => Err(st.raise_memory()),
         Err(e) => {
             let message = e.message(format);

@@ -96,8 +96,14 @@ fn loadlib(st: &mut State, args: Args) -> NativeResult {
 
 // Searching files.
 
-fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
+fn replace(st: &mut State, text: &[u8], from: &[u8], to: &[u8]) -> Result<Vec<u8>, Raised> {
+    // The result may be much longer than what it is made from: it must have room in the heap, too.
+    let count = memchr::memmem::find_iter(text, from).count();
+    let most = text.len().saturating_add(count.saturating_mul(to.len()));
+    let room = st.rt.heap.charge(most);
+    st.check_memory(room)?;
+    st.rt.heap.discharge(most);
+    let mut out = Vec::with_capacity(most);
     let mut rest = text;
     while let Some(at) = memchr::memmem::find(rest, from) {
         out.extend_from_slice(&rest[..at]);
@@ -105,22 +111,26 @@ fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
         rest = &rest[at + from.len()..];
     }
     out.extend_from_slice(rest);
-    out
+    Ok(out)
 }
 
-/// The first file that can be read of those the templates in `path` give for `name`, or a message that lists them.
-fn search(name: &[u8], path: &[u8], separator: &[u8], directory: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
+/// A file's name, or a message that lists those tried.
+type Found = Result<Vec<u8>, Vec<u8>>;
+
+/// The first file that can be read of those the templates in `path` give for `name`.
+fn search(st: &mut State, name: &[u8], path: &[u8], separator: &[u8], directory: &[u8]) -> Result<Found, Raised> {
     let name = match separator {
         [] => name.to_vec(),
-        _ => replace(name, separator, directory),
+        _ => replace(st, name, separator, directory)?,
     };
-    let path = replace(path, b"?", &name);
+    let path = replace(st, path, b"?", &name)?;
     for file in path.split(|&b| b == b';') {
         if std::fs::File::open(path_of(file)).is_ok() {
-            return Ok(file.to_vec());
+            return Ok(Ok(file.to_vec()));
         }
     }
-    Err([b"no file '", &replace(&path, b";", b"'\n\tno file '")[..], b"'"].concat())
+    let list = replace(st, &path, b";", b"'\n\tno file '")?;
+    Ok(Err([b"no file '", &list[..], b"'"].concat()))
 }
 
 fn searchpath(st: &mut State, args: Args) -> NativeResult {
@@ -128,7 +138,7 @@ fn searchpath(st: &mut State, args: Args) -> NativeResult {
     let path = st.arg_str(args, 1)?.as_bytes();
     let separator = if st.arg(args, 2).is_nil() { b"." } else { st.arg_str(args, 2)?.as_bytes() };
     let directory = if st.arg(args, 3).is_nil() { b"/" } else { st.arg_str(args, 3)?.as_bytes() };
-    match search(name, path, separator, directory) {
+    match search(st, name, path, separator, directory)? {
         Ok(file) => {
             let file = st.string_value(&file)?;
             st.ret1(args, file)
@@ -149,6 +159,7 @@ fn package_field(st: &mut State, args: Args, name: &str) -> Result<Value, Raised
 }
 
 /// Looks for a module along one of the package table's paths.
+<<<<<<< HEAD
 fn search_module(st: &mut State, args: Args, name: &[u8], field: &str) -> Result<Result<Vec<u8>, Vec<u8>>, Raised> {
     let path = package_field(st, args, field)?;
     if path.tag().is_number() {
@@ -157,6 +168,11 @@ fn search_module(st: &mut State, args: Args, name: &[u8], field: &str) -> Result
     }
     match path.as_string() {
         Some(path) => Ok(search(name, path.as_bytes(), b".", b"/")),
+=======
+fn search_module(st: &mut State, args: Args, name: &[u8], field: &str) -> Result<Found, Raised> {
+    match package_field(st, args, field)?.as_string() {
+        Some(path) => search(st, name, path.as_bytes(), b".", b"/"),
+>>>>>>> robust
         None => Err(st.raise_text(&format!("'package.{field}' must be a string"))),
     }
 }

@@ -411,26 +411,26 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// Appends a `gsub` replacement string for the latest match `whole`, expanding `%0` to `%9` and
-    /// `%%`.
-    pub fn append_replacement(
+    /// Gives `append` the pieces of a `gsub` replacement string for the latest match `whole`, with `%0` to `%9` and
+    /// `%%` expanded.
+    pub fn replacement(
         &self,
-        out: &mut Vec<u8>,
         replacement: &[u8],
         whole: Match,
+        mut append: impl FnMut(&[u8]) -> Result<(), PatternError>,
     ) -> Result<(), PatternError> {
         let mut rest = replacement;
         while let Some(percent) = memchr::memchr(b'%', rest) {
-            append(out, &rest[..percent])?;
+            append(&rest[..percent])?;
             match rest.get(percent + 1) {
-                Some(b'%') => append(out, b"%")?,
-                Some(b'0') => append(out, &self.source[whole.start..whole.end])?,
+                Some(b'%') => append(b"%")?,
+                Some(b'0') => append(&self.source[whole.start..whole.end])?,
                 Some(digit @ b'1'..=b'9') => {
                     match self.work.capture(usize::from(digit - b'1'), whole)? {
-                        Capture::Text { start, end } => append(out, &self.source[start..end])?,
+                        Capture::Text { start, end } => append(&self.source[start..end])?,
                         Capture::Position(offset) => {
                             let mut buffer = NumberBuffer::default();
-                            append(out, format_int(offset as i64 + 1, &mut buffer))?;
+                            append(format_int(offset as i64 + 1, &mut buffer))?;
                         }
                     }
                 }
@@ -438,7 +438,7 @@ impl<'a> Matcher<'a> {
             }
             rest = &rest[percent + 2..];
         }
-        append(out, rest)
+        append(rest)
     }
 
     /// Counts steps and polls when due.
@@ -867,13 +867,6 @@ fn count_while(bytes: &[u8], fits: impl Fn(u8) -> bool) -> usize {
         .unwrap_or(bytes.len())
 }
 
-fn append(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), PatternError> {
-    out.try_reserve(bytes.len())
-        .map_err(|_| PatternError::OutOfMemory)?;
-    out.extend_from_slice(bytes);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -974,7 +967,10 @@ mod tests {
         let whole = matcher.find(0).unwrap().unwrap();
         let mut out = Vec::new();
         matcher
-            .append_replacement(&mut out, b"<%3=%2 %1 %0 %%>", whole)
+            .replacement(b"<%3=%2 %1 %0 %%>", whole, |piece| {
+                out.extend_from_slice(piece);
+                Ok(())
+            })
             .unwrap();
         assert_eq!(out, b"<value=key 1 key=value %>");
         for (bad, error) in [
@@ -982,7 +978,7 @@ mod tests {
             (b"%x", PatternError::InvalidReplacement),
             (b"%", PatternError::InvalidReplacement),
         ] {
-            assert_eq!(matcher.append_replacement(&mut out, bad, whole), Err(error));
+            assert_eq!(matcher.replacement(bad, whole, |_| Ok(())), Err(error));
         }
     }
 

@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::os::fd::FromRawFd;
 use std::process::{Child, ExitStatus};
 
+use super::support::Bytes;
+use crate::heap::Heap;
 use crate::tier1::State;
 
 /// The size of a buffer unless `setvbuf` says otherwise, in bytes.
@@ -191,13 +193,12 @@ impl Stream {
     }
 
     /// Appends a line, with its end if there is one; whether that was found.
-    pub fn read_line(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+    pub fn read_line(&mut self, out: &mut Bytes, heap: &mut Heap) -> io::Result<bool> {
         loop {
             let bytes = self.fill()?;
             let end = memchr::memchr(b'\n', bytes).map(|at| at + 1);
             let n = end.unwrap_or(bytes.len());
-            out.try_reserve(n)?;
-            out.extend_from_slice(&bytes[..n]);
+            out.append(heap, &bytes[..n]).map_err(|_| io::ErrorKind::OutOfMemory)?;
             self.consume(n);
             if end.is_some() || n == 0 {
                 return Ok(end.is_some());
@@ -206,15 +207,14 @@ impl Stream {
     }
 
     /// Appends up to `count` bytes.
-    pub fn read_bytes(&mut self, out: &mut Vec<u8>, mut count: usize) -> io::Result<()> {
+    pub fn read_bytes(&mut self, out: &mut Bytes, heap: &mut Heap, mut count: usize) -> io::Result<()> {
         while count > 0 {
             let bytes = self.fill()?;
             let n = bytes.len().min(count);
             if n == 0 {
                 break;
             }
-            out.try_reserve(n)?;
-            out.extend_from_slice(&bytes[..n]);
+            out.append(heap, &bytes[..n]).map_err(|_| io::ErrorKind::OutOfMemory)?;
             self.consume(n);
             count -= n;
         }

@@ -4,7 +4,6 @@
 //! host function, except while that calls back into Lua; its arguments are rooted then. Results are built in a
 //! buffer that is kept from call to call ([`Scratch`]) or made directly from slices of the subject.
 
-use std::collections::TryReserveError;
 use std::mem::{self, MaybeUninit};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,7 +12,7 @@ use smallvec::SmallVec;
 use super::format::{self, FormatError, Item};
 use super::pack::{self, Blame, Kind, Options, PackError, Unpacked};
 use super::pattern::{self, Capture, Match, Matcher, PatternError, Workspace};
-use super::support::{index, tostring_value};
+use super::support::{Bytes, index, tostring_value};
 use super::{library, running};
 use crate::runtime::metatable::{Event, basic_type};
 use crate::runtime::number::{self, NumberBuffer};
@@ -68,24 +67,25 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
 /// Memory that calls leave for the next one.
 #[derive(Default)]
 struct Scratch {
-    buffer: Vec<u8>,
+    buffer: Bytes,
     work: Option<Box<Workspace>>,
 }
 
 /// A buffer larger than this is not kept.
-const KEPT_MAX: usize = 1 << 20;
+const KEPT_MAX: usize = 1 << 18;
 
 /// Takes the buffer, empty. A call that is made meanwhile gets another one.
-fn take_buffer(st: &mut State) -> Vec<u8> {
+fn take_buffer(st: &mut State) -> Bytes {
     let mut buffer = mem::take(&mut st.extensions.get_or_default::<Scratch>().buffer);
-    buffer.clear();
+    buffer.truncate(0);
     buffer
 }
 
-fn put_buffer(st: &mut State, buffer: Vec<u8>) {
+fn put_buffer(st: &mut State, mut buffer: Bytes) {
     if buffer.capacity() <= KEPT_MAX {
-        st.extensions.get_or_default::<Scratch>().buffer = buffer;
+        mem::swap(&mut st.extensions.get_or_default::<Scratch>().buffer, &mut buffer);
     }
+    buffer.release(st);
 }
 
 fn take_work(st: &mut State) -> Box<Workspace> {
@@ -101,26 +101,13 @@ fn put_work(st: &mut State, work: Box<Workspace>) {
 fn build(
     st: &mut State,
     args: Args,
-    fill: impl FnOnce(&mut State, &mut Vec<u8>) -> Result<(), Raised>,
+    fill: impl FnOnce(&mut State, &mut Bytes) -> Result<(), Raised>,
 ) -> NativeResult {
     let mut buffer = take_buffer(st);
-    let made = fill(st, &mut buffer).and_then(|()| st.string_value(&buffer));
+    let made = fill(st, &mut buffer).and_then(|()| st.string_value(buffer.as_slice()));
     put_buffer(st, buffer);
     let made = made?;
     st.ret1(args, made)
-}
-
-/// Appends, failing like an allocation of the VM.
-#[inline]
-fn append(st: &mut State, out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Raised> {
-    reserved(st, out.try_reserve(bytes.len()))?;
-    out.extend_from_slice(bytes);
-    Ok(())
-}
-
-#[inline]
-fn reserved<T>(st: &mut State, r: Result<T, TryReserveError>) -> Result<T, Raised> {
-    r.map_err(|_| st.raise_memory())
 }
 
 /// The offset that the position `i` means as the start of a range: from 0, clipped below only.
@@ -514,7 +501,7 @@ fn gsub(st: &mut State, args: Args) -> NativeResult {
     let mut work = take_work(st);
     let counted = substitute(st, source.as_bytes(), pattern.as_bytes(), replacement, max, &mut work, &mut buffer);
     let result = match counted {
-        Ok((count, true)) => match st.string_value(&buffer) {
+        Ok((count, true)) => match st.string_value(buffer.as_slice()) {
             Ok(made) => st.ret2(args, made, Value::int(count)),
             Err(raised) => Err(raised),
         },
@@ -535,7 +522,7 @@ fn substitute(
     replacement: Replacement,
     max: i64,
     work: &mut Workspace,
-    out: &mut Vec<u8>,
+    out: &mut Bytes,
 ) -> Result<(i64, bool), Raised> {
     let anchored = pattern.first() == Some(&b'^');
     let mut count = 0;
@@ -545,7 +532,7 @@ fn substitute(
     if let Replacement::Plain(s) | Replacement::Template(s) = replacement {
         let text = s.as_bytes();
         let plain = matches!(replacement, Replacement::Plain(_));
-        let interrupt = &st.interrupt;
+        let (interrupt, heap) = (&st.interrupt, &mut st.rt.heap);
         let mut poll = |_| !cancelled(interrupt);
         let mut matcher = Matcher::new(source, pattern, work, &mut poll);
         let mut last_end = None;
@@ -555,13 +542,12 @@ fn substitute(
                 let Some(whole) = found else {
                     return Ok(None);
                 };
-                let room = whole.start - copied + text.len();
-                out.try_reserve(room).map_err(|_| PatternError::OutOfMemory)?;
-                out.extend_from_slice(&source[copied..whole.start]);
+                let mut append = |piece: &[u8]| out.append(heap, piece).map_err(|_| PatternError::OutOfMemory);
+                append(&source[copied..whole.start])?;
                 if plain {
-                    out.extend_from_slice(text);
+                    append(text)?;
                 } else {
-                    matcher.append_replacement(out, text, whole)?;
+                    matcher.replacement(text, whole, append)?;
                 }
                 Ok(Some(whole.end))
             });
@@ -602,7 +588,7 @@ fn substitute(
                 Replacement::Plain(s) | Replacement::Template(s) => Value::string(s),
             };
             if !v.is_falsy() {
-                append(st, out, &source[copied..whole.start])?;
+                out.push(st, &source[copied..whole.start])?;
                 append_value(st, out, v)?;
                 copied = whole.end;
                 changed = true;
@@ -614,7 +600,7 @@ fn substitute(
         }
     }
     if changed {
-        append(st, out, &source[copied..])?;
+        out.push(st, &source[copied..])?;
     }
     Ok((count, changed))
 }
@@ -653,7 +639,7 @@ fn call_replacement(
 }
 
 /// Appends a replacement that a table or function gave.
-fn append_value(st: &mut State, out: &mut Vec<u8>, v: Value) -> Result<(), Raised> {
+fn append_value(st: &mut State, out: &mut Bytes, v: Value) -> Result<(), Raised> {
     let mut digits = NumberBuffer::default();
     let text = match v.tag() {
         Tag::STRING => Gc::<Str>::as_bytes(v.as_string().unwrap_or(st.rt.strings.empty())),
@@ -661,7 +647,7 @@ fn append_value(st: &mut State, out: &mut Vec<u8>, v: Value) -> Result<(), Raise
         Tag::FLOAT => number::format_float(v.as_float_unchecked(), &mut digits),
         tag => return Err(st.raise_text(&format!("invalid replacement value (a {})", tag.type_name()))),
     };
-    append(st, out, text)
+    out.push(st, text)
 }
 
 // Formatting.
@@ -672,10 +658,10 @@ fn format(st: &mut State, args: Args) -> NativeResult {
         let mut rest = text;
         let mut i = 0;
         while let Some(percent) = memchr::memchr(b'%', rest) {
-            append(st, out, &rest[..percent])?;
+            out.push(st, &rest[..percent])?;
             rest = &rest[percent + 1..];
             if rest.first() == Some(&b'%') {
-                append(st, out, b"%")?;
+                out.push(st, b"%")?;
                 rest = &rest[1..];
                 continue;
             }
@@ -687,7 +673,7 @@ fn format(st: &mut State, args: Args) -> NativeResult {
                 Some(b'd') => {
                     let n = st.arg_int(args, i)?;
                     let mut digits = NumberBuffer::default();
-                    append(st, out, number::format_int(n, &mut digits))?;
+                    out.push(st, number::format_int(n, &mut digits))?;
                     1
                 }
                 Some(b's') => {
@@ -705,7 +691,7 @@ fn format(st: &mut State, args: Args) -> NativeResult {
             };
             rest = &rest[length..];
         }
-        append(st, out, rest)
+        out.push(st, rest)
     })
 }
 
@@ -715,46 +701,46 @@ fn format_error(st: &mut State, e: FormatError) -> Raised {
 }
 
 /// Appends `tostring(v)`.
-fn append_tostring(st: &mut State, out: &mut Vec<u8>, v: Value) -> Result<(), Raised> {
+fn append_tostring(st: &mut State, out: &mut Bytes, v: Value) -> Result<(), Raised> {
     if let Some(s) = v.as_string() {
-        return append(st, out, s.as_bytes());
+        return out.push(st, s.as_bytes());
     }
     if v.tag().is_number() {
         return append_value(st, out, v);
     }
     let s = tostring_value(st, v)?;
-    append(st, out, s.as_bytes())
+    out.push(st, s.as_bytes())
 }
 
 /// Appends argument `i` as an item with modifiers, or of the less common conversions, says. The argument's type is
 /// checked before the modifiers or after them, as in Lua.
-fn format_item(st: &mut State, out: &mut Vec<u8>, args: Args, i: u32, item: &Item<'_>) -> Result<(), Raised> {
+fn format_item(st: &mut State, out: &mut Bytes, args: Args, i: u32, item: &Item<'_>) -> Result<(), Raised> {
     let done = match item.conversion {
         b'c' => {
             let spec = item.spec().map_err(|e| format_error(st, e))?;
             let c = st.arg_int(args, i)?;
-            format::format_char_spec(out, &spec, c as u8)
+            out.write(st, |out| format::format_char_spec(out, &spec, c as u8))?
         }
         b'd' | b'i' | b'u' | b'o' | b'x' | b'X' => {
             let n = st.arg_int(args, i)?;
             let spec = item.spec().map_err(|e| format_error(st, e))?;
-            format::format_int_spec(out, &spec, n)
+            out.write(st, |out| format::format_int_spec(out, &spec, n))?
         }
         b'a' | b'A' => {
             let spec = item.spec().map_err(|e| format_error(st, e))?;
             let n = st.arg_float(args, i)?;
-            format::format_float_spec(out, &spec, n)
+            out.write(st, |out| format::format_float_spec(out, &spec, n))?
         }
         b'e' | b'E' | b'f' | b'g' | b'G' => {
             let n = st.arg_float(args, i)?;
             let spec = item.spec().map_err(|e| format_error(st, e))?;
-            format::format_float_spec(out, &spec, n)
+            out.write(st, |out| format::format_float_spec(out, &spec, n))?
         }
         b'p' => {
             let spec = item.spec().map_err(|e| format_error(st, e))?;
             let v = st.arg(args, i);
             let identity = v.tag().is_collectable() || v.tag() == Tag::LIGHT && v.payload() != 0;
-            format::format_pointer_spec(out, &spec, identity.then_some(v.payload() as usize))
+            out.write(st, |out| format::format_pointer_spec(out, &spec, identity.then_some(v.payload() as usize)))?
         }
         b'q' => {
             item.spec().map_err(|e| format_error(st, e))?;
@@ -762,10 +748,10 @@ fn format_item(st: &mut State, out: &mut Vec<u8>, args: Args, i: u32, item: &Ite
             match v.tag() {
                 Tag::STRING => {
                     let s = st.arg_str(args, i)?;
-                    format::quote_string(out, s.as_bytes())
+                    out.write(st, |out| format::quote_string(out, s.as_bytes()))?
                 }
-                Tag::INT => format::quote_int(out, v.as_int_unchecked()),
-                Tag::FLOAT => format::quote_float(out, v.as_float_unchecked()),
+                Tag::INT => out.write(st, |out| format::quote_int(out, v.as_int_unchecked()))?,
+                Tag::FLOAT => out.write(st, |out| format::quote_float(out, v.as_float_unchecked()))?,
                 Tag::NIL | Tag::FALSE | Tag::TRUE => return append_tostring(st, out, v),
                 _ => return Err(st.arg_error(i, "value has no literal form")),
             }
@@ -777,14 +763,14 @@ fn format_item(st: &mut State, out: &mut Vec<u8>, args: Args, i: u32, item: &Ite
                 return Err(st.arg_error(i, "string contains zeros"));
             }
             let spec = item.spec().map_err(|e| format_error(st, e))?;
-            format::format_str_spec(out, &spec, text)
+            out.write(st, |out| format::format_str_spec(out, &spec, text))?
         }
         _ => {
             item.spec().map_err(|e| format_error(st, e))?;
             Ok(())
         }
     };
-    reserved(st, done)
+    done.map_err(|_| st.raise_memory())
 }
 
 // Packing.
@@ -815,7 +801,11 @@ fn pack(st: &mut State, args: Args) -> NativeResult {
                 Ok(None) => return Ok(()),
                 Err(e) => return Err(pack_error(st, e, i)),
             };
-            let mut done = pack::pad(out, &layout);
+            // A string of fixed size may be much longer than its text.
+            let fixed = if layout.kind == Kind::FixedString { layout.size } else { 0 };
+            let reserved = out.reserve(&mut st.rt.heap, layout.padding + fixed);
+            st.check_memory(reserved)?;
+            let mut done = out.write(st, |out| pack::pad(out, &layout))?;
             if !matches!(layout.kind, Kind::Padding | Kind::Nothing) {
                 i += 1;
             }
@@ -823,15 +813,15 @@ fn pack(st: &mut State, args: Args) -> NativeResult {
                 done = match layout.kind {
                     Kind::Int | Kind::Uint => {
                         let n = st.arg_int(args, i)?;
-                        pack::pack_int(out, &layout, n)
+                        out.write(st, |out| pack::pack_int(out, &layout, n))?
                     }
                     Kind::Float => {
                         let n = st.arg_float(args, i)?;
-                        pack::pack_float(out, &layout, n)
+                        out.write(st, |out| pack::pack_float(out, &layout, n))?
                     }
                     Kind::FixedString | Kind::CountedString | Kind::ZeroString => {
                         let s = st.arg_str(args, i)?;
-                        pack::pack_string(out, &layout, s.as_bytes())
+                        out.write(st, |out| pack::pack_string(out, &layout, s.as_bytes()))?
                     }
                     Kind::Padding | Kind::Nothing => Ok(()),
                 };

@@ -3,6 +3,7 @@
 //! Metamethods are run to their end by a nested call, so nothing can yield in them. Each operation tries the
 //! primitive case first; values that a host function needs after one of these must be in its window.
 
+use crate::heap::{Heap, OutOfMemory};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
@@ -186,24 +187,68 @@ impl Bytes {
         &self.bytes
     }
 
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The memory in use, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
     #[inline]
     pub fn push(&mut self, st: &mut State, piece: &[u8]) -> Result<(), Raised> {
         if self.bytes.capacity() - self.bytes.len() < piece.len() {
-            self.grow(st, piece.len())?;
+            st.check_cancelled()?;
         }
+        let pushed = self.append(&mut st.rt.heap, piece);
+        st.check_memory(pushed)
+    }
+
+    /// As [`Bytes::push`], where the state is in use.
+    #[inline]
+    pub fn append(&mut self, heap: &mut Heap, piece: &[u8]) -> Result<(), OutOfMemory> {
+        self.reserve(heap, piece.len())?;
         self.bytes.extend_from_slice(piece);
         Ok(())
     }
 
+    /// Makes room for `more` bytes.
+    #[inline]
+    pub fn reserve(&mut self, heap: &mut Heap, more: usize) -> Result<(), OutOfMemory> {
+        if self.bytes.capacity() - self.bytes.len() < more { self.grow(heap, more) } else { Ok(()) }
+    }
+
     #[cold]
-    fn grow(&mut self, st: &mut State, more: usize) -> Result<(), Raised> {
-        st.check_cancelled()?;
-        let more = more.max(self.bytes.capacity()).max(256);
-        let charged = st.rt.heap.charge(more);
-        st.check_memory(charged)?;
-        self.charged += more;
-        let room = self.bytes.try_reserve(more);
-        room.map_err(|_| st.raise_memory())
+    fn grow(&mut self, heap: &mut Heap, more: usize) -> Result<(), OutOfMemory> {
+        let capacity = self.bytes.len().saturating_add(more).max(self.bytes.capacity() * 2).max(256);
+        heap.charge(capacity - self.charged)?;
+        self.charged = capacity;
+        self.bytes.try_reserve_exact(capacity - self.bytes.len()).map_err(|_| OutOfMemory)?;
+        self.settle(heap)
+    }
+
+    /// Lets `write` append to the bytes themselves; what it takes beyond the room reserved is charged afterwards, so
+    /// it must be bounded by the size of something that is charged already.
+    #[inline]
+    pub fn write<R>(&mut self, st: &mut State, write: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R, Raised> {
+        let written = write(&mut self.bytes);
+        let settled = self.settle(&mut st.rt.heap);
+        st.check_memory(settled).map(|()| written)
+    }
+
+    #[inline]
+    fn settle(&mut self, heap: &mut Heap) -> Result<(), OutOfMemory> {
+        let more = self.bytes.capacity().saturating_sub(self.charged);
+        if more > 0 {
+            heap.charge(more)?;
+            self.charged += more;
+        }
+        Ok(())
     }
 
     /// Frees the memory.

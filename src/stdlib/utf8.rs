@@ -1,6 +1,7 @@
 //! The `utf8` library, over the [codec](super::utf8_codec).
 
 use super::utf8_codec::{self as codec, CHAR_PATTERN, INVALID, MAX_CODE};
+use super::support::Bytes;
 use super::{library, running};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -41,16 +42,21 @@ fn position(i: i64, len: usize) -> i64 {
 }
 
 fn char(st: &mut State, args: Args) -> NativeResult {
-    let mut text = Vec::new();
+    let mut text = Bytes::default();
+    let encoded = encode_all(st, args, &mut text).and_then(|()| st.string_value(text.as_slice()));
+    text.release(st);
+    st.ret1(args, encoded?)
+}
+
+fn encode_all(st: &mut State, args: Args, text: &mut Bytes) -> Result<(), Raised> {
     for i in 0..args.count {
         let code = st.arg_int(args, i)?;
         if code as u64 > MAX_CODE as u64 {
             return Err(st.arg_error(i, "value out of range"));
         }
-        text.extend_from_slice(codec::encode(code as u32, &mut [0; 6]));
+        text.push(st, codec::encode(code as u32, &mut [0; 6]))?;
     }
-    let v = st.string_value(&text)?;
-    st.ret1(args, v)
+    Ok(())
 }
 
 fn codepoint(st: &mut State, args: Args) -> NativeResult {
