@@ -159,20 +159,13 @@ fn package_field(st: &mut State, args: Args, name: &str) -> Result<Value, Raised
 }
 
 /// Looks for a module along one of the package table's paths.
-<<<<<<< HEAD
-fn search_module(st: &mut State, args: Args, name: &[u8], field: &str) -> Result<Result<Vec<u8>, Vec<u8>>, Raised> {
-    let path = package_field(st, args, field)?;
+fn search_module(st: &mut State, args: Args, name: &[u8], field: &str) -> Result<Found, Raised> {
+    let mut path = package_field(st, args, field)?;
     if path.tag().is_number() {
-        let path = st.number_to_str(path)?;
-        return Ok(search(name, path.as_bytes(), b".", b"/"));
+        path = Value::string(st.number_to_str(path)?);
     }
     match path.as_string() {
-        Some(path) => Ok(search(name, path.as_bytes(), b".", b"/")),
-=======
-fn search_module(st: &mut State, args: Args, name: &[u8], field: &str) -> Result<Found, Raised> {
-    match package_field(st, args, field)?.as_string() {
         Some(path) => search(st, name, path.as_bytes(), b".", b"/"),
->>>>>>> robust
         None => Err(st.raise_text(&format!("'package.{field}' must be a string"))),
     }
 }
