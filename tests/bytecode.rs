@@ -241,7 +241,8 @@ fn refused(edit: impl FnOnce(&mut FunctionDescription)) -> String {
 
 #[test]
 fn wrong_descriptions_are_refused() {
-    let cases: Vec<(&str, Box<dyn FnOnce(&mut FunctionDescription)>)> = vec![
+    type Damage = Box<dyn FnOnce(&mut FunctionDescription)>;
+    let cases: Vec<(&str, Damage)> = vec![
         ("function of line 3: no code", Box::new(|f| f.code.clear())),
         ("off the end", Box::new(|f| f.code.truncate(1))),
         (

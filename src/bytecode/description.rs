@@ -175,7 +175,7 @@ impl FunctionDescription {
             builder.push_constant(v);
         }
         for key in &self.fields {
-            if key.len() > SHORT_MAX as usize {
+            if key.len() > SHORT_MAX {
                 return self.invalid("the key of a field cache is too long");
             }
             let key = rt.new_string(key)?;

@@ -198,6 +198,7 @@ impl Heap {
 
     /// Bytes that an allocation of `size` really holds: what a growing array may use of its cell.
     #[inline]
+    #[cfg(test)]
     pub fn usable_size(size: usize) -> usize {
         if size <= SMALL_MAX {
             CLASS_SIZE[class_of(size)] as usize
@@ -296,11 +297,6 @@ impl Heap {
     /// Bytes that blocks hold of the system's memory, used or not. Large cells and host memory are not among them.
     pub fn reserved(&self) -> usize {
         self.regions.reserved()
-    }
-
-    /// The most bytes that [`Heap::used`] may reach, as far as allocations of this heap and `charge` go.
-    pub fn limit(&self) -> usize {
-        self.limit
     }
 
     /// Makes the `n`-th allocation from now fail (0: the next one), and none after it; `None` ends that mode. While

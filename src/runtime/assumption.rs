@@ -12,6 +12,7 @@ use super::hasher::BuildWordHasher;
 use super::object::{Gc, Header};
 use super::string::Str;
 use super::table::Table;
+#[cfg(any(test, feature = "internals"))]
 use crate::heap::OutOfMemory;
 
 /// A fact about the heap that holds until the assumption is reported as broken.
@@ -74,6 +75,7 @@ pub struct Assumptions {
 
 impl Assumptions {
     /// From now on `a` is reported when it breaks, once.
+    #[cfg(any(test, feature = "internals"))]
     pub fn watch(&mut self, a: Assumption) -> Result<(), OutOfMemory> {
         self.watched.try_reserve(1).map_err(|_| OutOfMemory)?;
         self.broken
@@ -92,12 +94,14 @@ impl Assumptions {
     }
 
     /// Whether there is anything to drain.
+    #[cfg(any(test, feature = "internals"))]
     #[inline]
     pub fn any_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
     /// Takes out what has been broken.
+    #[cfg(any(test, feature = "internals"))]
     pub fn drain(&mut self) -> impl Iterator<Item = Assumption> + '_ {
         self.broken.drain(..)
     }

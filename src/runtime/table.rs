@@ -676,15 +676,6 @@ impl Runtime {
             .map(|p| (p, 9 * self.shapes.overflow_cap(t.shape.get()) as usize))
     }
 
-    /// Calls `visit` with the value of every slot, nil included.
-    #[inline]
-    pub fn each_slot(&self, t: Gc<Table>, mut visit: impl FnMut(Value)) {
-        let id = t.shape.get();
-        for slot in 0..self.shapes.slot_count(id) {
-            visit(t.slot(self.shapes.slot_location(id, slot)));
-        }
-    }
-
     /// How to add an absent constant key to tables like this without allocating; `None` if that cannot be.
     /// When the key is an event, the plan holds only for tables without
     /// [`IS_METATABLE`](table_flags::IS_METATABLE), which the shape does not tell.
@@ -746,6 +737,7 @@ impl Runtime {
     }
 
     /// A holder's slot and value of a key, if the slot is constant.
+    #[cfg(any(test, feature = "internals"))]
     pub fn constant_slot(&self, t: Gc<Table>, key: Gc<Str>) -> Option<(u32, Value)> {
         let id = t.shape.get();
         let slot = self.shapes.find(id, key)?;

@@ -426,11 +426,6 @@ impl State {
         Ok(at)
     }
 
-    /// Whether `v` can be called.
-    pub fn is_callable(&self, v: Value) -> bool {
-        v.tag().is_function() || !self.rt.metamethod(v, Event::Call).is_nil()
-    }
-
     /// The tag of the value at a slot, for assertions.
     pub fn tag_at(&self, index: u32) -> Tag {
         // SAFETY: callers name slots in use.

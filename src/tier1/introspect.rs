@@ -128,11 +128,6 @@ impl Frame {
         self.record.flags & record_flags::TAIL != 0
     }
 
-    /// Extra arguments of a vararg function.
-    pub fn extra_args(&self) -> u32 {
-        self.record.extra_args
-    }
-
     /// What the caller's instruction calls the function.
     pub fn name(&self) -> Option<Name> {
         if self.record.flags & record_flags::FINALIZER != 0 {

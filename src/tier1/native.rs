@@ -172,19 +172,6 @@ impl State {
         }
     }
 
-    /// Argument `i` as a number value (integer or float), converting strings.
-    #[inline]
-    pub fn arg_number(&mut self, args: Args, i: u32) -> Result<Value, Raised> {
-        let v = self.arg(args, i);
-        if v.tag().is_number() {
-            return Ok(v);
-        }
-        match to_number(v) {
-            Some(n) => Ok(n),
-            None => Err(self.arg_type_error(args, i, "number")),
-        }
-    }
-
     /// Argument `i` as a string, converting numbers (and replacing the argument, so that it is rooted).
     #[inline]
     pub fn arg_str(&mut self, args: Args, i: u32) -> Result<Gc<Str>, Raised> {
