@@ -125,7 +125,7 @@ end
 // Sources.
 
 /// How many mutants are tried, unless `PERILUNE_MUTANTS` says otherwise.
-const MUTANTS: usize = 10_000;
+const MUTANTS: usize = 100_000;
 
 fn sources() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -529,7 +529,7 @@ const BOMBS: &[&str] = &[
     "local s = ('x'):rep(1000) while true do s = string.format('%q', s .. s) end",
     "local s = ('x'):rep(1000) while true do s = (s .. 'y'):upper() .. s:reverse() end",
     "local s = ('x'):rep(1000) while true do s = string.pack('s4s4', s, s) end",
-    "local s = ('x'):rep(1000) while true do s = string.pack('z', s) .. s end",
+    "local s = ('x'):rep(1000) while true do s = string.pack('s', s) .. s end",
     "return string.pack('!16 i16 c1000000000', 1, 'x')",
     "return string.format('%s', setmetatable({}, {__tostring = function() return ('x'):rep(1 << 30) end}))",
     "return #utf8.char(table.unpack((function() local t = {} for i = 1, 200000 do t[i] = 0x7fffffff end return t end)()))",
