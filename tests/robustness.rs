@@ -101,6 +101,8 @@ const HELPERS: &str = r#"
 function kind(ok, e)
   e = tostring(e)
   if ok then return "ok" end
+  -- Which limit deep nesting meets first, and at which token, is an engine's own affair.
+  if string.find(e, "too many registers", 1, true) then return "stack overflow" end
   if string.find(e, "stack overflow", 1, true) then return "stack overflow" end
   if string.find(e, "error in error handling", 1, true) then return "stack overflow" end
   return (string.gsub(e, "^[^:]*:%d+: ", ""))
@@ -110,8 +112,6 @@ end
 function try(label, source, call)
   local f, message = load(source, "=s")
   if not f then
-    -- How many registers are needed, and so at which token they run out, is an engine's own affair.
-    message = string.gsub(message, "(too many registers).*", "%1")
     if #message > 300 then message = string.sub(message, 1, 300) end
     check(label, kind(false, message))
   elseif call then
@@ -125,7 +125,7 @@ end
 // Sources.
 
 /// How many mutants are tried, unless `PERILUNE_MUTANTS` says otherwise.
-const MUTANTS: usize = 10_000;
+const MUTANTS: usize = 100_000;
 
 fn sources() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -403,9 +403,12 @@ fn limits_of_functions_are_reported() {
           for i = 1, n do out[i + 1] = "k" .. i .. " = " .. i .. " " end
           out[#out] = "return k1 + k" .. n
           check("globals " .. n, load(table.concat(out), "=g", "t", {})())
-          for i = 1, n do out[i + 1] = "s = function() return " .. i .. " end " end
-          out[#out] = "return s()"
-          check("functions " .. n, load(table.concat(out))())
+          -- The reference has no more than 131072.
+          if n <= 70000 then
+            for i = 1, n do out[i + 1] = "s = function() return " .. i .. " end " end
+            out[#out] = "return s()"
+            check("functions " .. n, load(table.concat(out))())
+          end
         end
         "#
         .to_owned(),
@@ -435,7 +438,7 @@ const RECURSIONS: &[&str] = &[
     "function r() local t = setmetatable({}, {}) getmetatable(t).__pairs = function(t) return pairs(t), 1 end return pairs(t) end",
     "function r() return (string.gsub('x', '.', r)) .. '' end",
     "function r() local t = {3, 2, 1} table.sort(t, function(a, b) r() return a < b end) end",
-    "function r() return 1 + load('return 1 + r()')() end",
+    "function r() return 1 + load('local a' .. (', a'):rep(190) .. ' return 1 + r()')() end",
     "function r() return 1 + load(function() r() end)() end",
     "function r() local t = {} for i = 1, 1000 do t = {t} end local function f(x) return x[1] and 1 + f(x[1]) or r() + 1 end return f(t) end",
     "function r() return 1 + select(2, pcall(r)) end",
@@ -522,12 +525,12 @@ const BOMBS: &[&str] = &[
     "local s = ('%c'):rep(1000000) return os.date(s)",
     "return io.lines('/dev/zero', 'a')()",
     "return io.lines('/dev/zero')()",
-    "return loadfile('/dev/zero')",
+    "error(select(2, loadfile('/dev/zero')), 0)",
     "local s = ('x'):rep(1000) while true do s = string.format('%s%s', s, s) end",
     "local s = ('x'):rep(1000) while true do s = string.format('%q', s .. s) end",
     "local s = ('x'):rep(1000) while true do s = (s .. 'y'):upper() .. s:reverse() end",
     "local s = ('x'):rep(1000) while true do s = string.pack('s4s4', s, s) end",
-    "local s = ('x'):rep(1000) while true do s = string.pack('z', s) .. s end",
+    "local s = ('x'):rep(1000) while true do s = string.pack('s', s) .. s end",
     "return string.pack('!16 i16 c1000000000', 1, 'x')",
     "return string.format('%s', setmetatable({}, {__tostring = function() return ('x'):rep(1 << 30) end}))",
     "return #utf8.char(table.unpack((function() local t = {} for i = 1, 200000 do t[i] = 0x7fffffff end return t end)()))",
@@ -538,15 +541,14 @@ const BOMBS: &[&str] = &[
     "return string.char(table.unpack((function() local t = {} for i = 1, 300000 do t[i] = 65 end return t end)()))",
     "local function r(...) return r(1, 2, 3, 4, 5, 6, 7, 8, ...) end return r()",
     "local function r(a) return 1 + r({a}) end return r()",
-    "local function r() return coroutine.wrap(r)() end return r()",
-    "local s = '' while true do s = s .. 'x = 1 ' .. s load(s) end",
-    "return load(function() return 'x = {} ' end)",
-    "return load(function() return 'x ' end)",
-    "return load(function() return ('--'):rep(1000) end)",
-    "return load(function() return '\"' .. ('a'):rep(1000) end)",
-    "local i = 0 return load(function() i = i + 1 return 'k' .. i .. ' = 1.' .. i .. ' ' end)",
-    "return load('return {' .. ('{},'):rep(1000000) .. '}')",
-    "return load(('x = function() end '):rep(100000))",
+    "local s = '' while true do s = s .. 'x = 1 ' .. s local f, e = load(s) if not f then error(e, 0) end end",
+    "error(select(2, load(function() return 'x = {} ' end)), 0)",
+    "error(select(2, load(function() return 'x ' end)), 0)",
+    "error(select(2, load(function() return ('--'):rep(1000) end)), 0)",
+    "error(select(2, load(function() return '\"' .. ('a'):rep(1000) end)), 0)",
+    "local i = 0 error(select(2, load(function() i = i + 1 return 'k' .. i .. ' = 1.' .. i .. ' ' end)), 0)",
+    "error(select(2, load('return {' .. ('{},'):rep(1000000) .. '}')), 0)",
+    "error(select(2, load(('x = function() end '):rep(50000))), 0)",
     "local s = 'e' while true do s = select(2, pcall(error, s .. s)) end",
     "local s = 'e' while true do s = select(2, xpcall(error, function(e) return e .. e end, s)) end",
     "local s = 'e' while true do s = debug.traceback(s .. s) end",

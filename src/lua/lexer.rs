@@ -501,8 +501,10 @@ impl<'s> Lexer<'s> {
             let value = digits.iter().fold(0, add);
             return Ok(self.token(Tok::Int, start, value));
         }
-        self.pos = start + 1;
-        let is_hex = digits == b"0" && matches!(self.current(), Some(b'x' | b'X'));
+        // A point in front is not looked at: `.0x` begins a hexadecimal numeral, even if a malformed one.
+        let first = start + (self.source[start] == b'.') as usize;
+        self.pos = first + 1;
+        let is_hex = self.source[first] == b'0' && matches!(self.current(), Some(b'x' | b'X'));
         self.pos += is_hex as usize;
         let exponent = if is_hex { b'p' } else { b'e' };
         while let Some(c) = self.current() {

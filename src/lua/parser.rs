@@ -854,8 +854,11 @@ impl<'s> Parser<'s> {
         if is_method {
             target = self.field(target)?;
         }
-        self.check_target(target)?;
+        // Whether that may be assigned to is asked after the body, as in Lua, which shows in the message's line.
+        let constant_use = self.constant_use;
         let function = self.function(line, is_method)?;
+        self.constant_use = constant_use;
+        self.check_target(target)?;
         let value = self.add_here(ExprKind::Function(function))?;
         self.chunk.exprs[target.index()].line = line;
         self.add_stmt(StmtKind::Assign { target, value }, line)

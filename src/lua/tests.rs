@@ -155,6 +155,11 @@ const ERRORS: &[(&str, &str)] = &[
         "local x<const>=f();\nfunction x()\n\nend",
         "1: '>' expected near '>='",
     ),
+    (
+        "local x <const> = 1 function x() end\nlocal y",
+        "2: attempt to assign to const variable 'x'",
+    ),
+    ("x = .0xm", "1: malformed number near '.0xm'"),
     ("local x<const> = 1; (x) = 2", "1: syntax error near '='"),
     (
         r#"local x<const>="a"; t[x] = 1; x = 3"#,

@@ -188,6 +188,9 @@ fn local(time: i64) -> Option<Tm> {
     (!filled.is_null()).then(|| from_c(&tm))
 }
 
+/// What a conversion of `os.date` becomes at most, in bytes, but for long names of time zones.
+const CONVERSION_MAX: usize = 40;
+
 fn date(st: &mut State, args: Args) -> NativeResult {
     let format = if st.arg(args, 0).is_nil() { b"%c" } else { st.arg_str(args, 0)?.as_bytes() };
     let time = if st.arg(args, 1).is_nil() { now() } else { st.arg_int(args, 1)? };
@@ -206,6 +209,9 @@ fn date(st: &mut State, args: Args) -> NativeResult {
         return st.ret1(args, Value::table(t));
     }
     let mut out = Bytes::default();
+    let conversions = memchr::memchr_iter(b'%', format).count();
+    let reserved = out.reserve(&mut st.rt.heap, format.len() + conversions * CONVERSION_MAX);
+    st.check_memory(reserved)?;
     let written = out.write(st, |out| date::strftime(out, format, &tm));
     let v = st.string_value(out.as_slice());
     out.release(st);
