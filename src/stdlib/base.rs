@@ -82,6 +82,9 @@ fn raise_with_position(st: &mut State, message: Value, level: i64) -> Raised {
         return st.raise(message);
     };
     let mut positioned = st.position(level.min(u32::MAX as i64) as u32);
+    if positioned.is_empty() {
+        return st.raise(message);
+    }
     positioned.extend_from_slice(text.as_bytes());
     match st.string_value(&positioned) {
         Ok(message) => st.raise(message),

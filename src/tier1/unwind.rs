@@ -127,7 +127,8 @@ impl State {
     fn run_handler(&mut self, handler: Value) {
         // An error in the handler is handled by the handler again, until the native stack is used up.
         let error = self.error;
-        if self.native_depth >= NATIVE_DEPTH_MAX {
+        // It takes two levels: this one and the call's.
+        if self.native_depth + 1 >= NATIVE_DEPTH_MAX {
             if let Ok(message) = self.string_value(b"error in error handling") {
                 self.error = message;
             }

@@ -1328,10 +1328,11 @@ impl Generator {
                 Some(f) => node![f, " = ", self.lambda(2)],
                 None => node!["gx = ", self.lambda(2)],
             },
-            _ => {
-                let callee = self.callee();
-                node!["gx = ", callee, self.rng.pick(&["", "", " or gx"])]
-            }
+            // No library functions: which of its names a message uses would depend on the order of a traversal.
+            _ => match self.of_kind(Kind::Function) {
+                Some(f) => node!["gx = ", f, self.rng.pick(&["", "", " or gx"])],
+                None => node!["gx = ", self.lambda(2)],
+            },
         }
     }
 
