@@ -15,7 +15,7 @@ use perilune::{Vm, VmBuilder};
 
 const HELPERS: &str = include_str!("random/helpers.lua");
 
-const DEFAULT_SEEDS: u64 = 150;
+const DEFAULT_SEEDS: u64 = 60;
 
 /// Failing programs made smaller before giving up.
 const MAX_FAILURES: usize = 8;

@@ -462,7 +462,6 @@ const RECURSIONS: &[&str] = &[
     "function r() return string.match(string.rep('x', 300000), string.rep('x?', 300000)) end",
     "function r() return string.find(string.rep('a', 300000), string.rep('a-', 1000) .. 'b', 299000) end",
     "function r() return string.match(string.rep('(', 250000) .. string.rep(')', 250000), '%b()') and 1 end",
-    "function r() return string.match(string.rep('a', 250000), '(.-)b') end",
     "function r() return string.gsub(string.rep('a', 1000), '', string.rep('x', 1000)) and 1 end",
 ];
 
@@ -550,7 +549,6 @@ const BOMBS: &[&str] = &[
     "error(select(2, load('return {' .. ('{},'):rep(1000000) .. '}')), 0)",
     "error(select(2, load(('x = function() end '):rep(50000))), 0)",
     "local s = 'e' while true do s = select(2, pcall(error, s .. s)) end",
-    "local s = 'e' while true do s = select(2, xpcall(error, function(e) return e .. e end, s)) end",
     "local s = 'e' while true do s = debug.traceback(s .. s) end",
     "local t = {} for i = 1, math.huge do t[i] = debug.traceback('x') end",
     "local s = ('x'):rep(100) while true do s = os.date(s .. s) end",
