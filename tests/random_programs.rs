@@ -50,6 +50,7 @@ fn random_programs_behave_like_the_reference() {
         number_from("PERILUNE_SEEDS").unwrap_or(if first.is_some() { 1 } else { DEFAULT_SEEDS });
     let first = first.unwrap_or(0);
     let mut failures = 0;
+    let mut compared = 0;
     for seed in first..first + count {
         if failures == MAX_FAILURES {
             break;
@@ -61,6 +62,13 @@ fn random_programs_behave_like_the_reference() {
             !expected.starts_with(b"SYNTAX"),
             "seed {seed} makes no program"
         );
+        // How deep failing message handlers nest is the implementation's choice, and so is what they have done.
+        if memchr::memmem::find(&expected, b"error in error handling").is_some()
+            || memchr::memmem::find(&expected, b"out of call fuel").is_some()
+        {
+            continue;
+        }
+        compared += 1;
         for (name, settings, every) in MODES {
             if seed % every != 0 {
                 continue;
@@ -76,4 +84,8 @@ fn random_programs_behave_like_the_reference() {
         }
     }
     assert!(failures == 0, "{failures} programs failed");
+    assert!(
+        compared * 2 >= count,
+        "only {compared} of {count} programs say something"
+    );
 }

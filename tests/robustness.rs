@@ -559,7 +559,6 @@ const BOMBS: &[&str] = &[
     "local t = {} for i = 1, 8 do t[i] = ('x'):rep(400000) .. i end return table.concat(t) .. table.concat(t)",
     "local t = setmetatable({}, {__index = function(t, k) local v = {k} rawset(t, k, v) return v end}) for i = 1, math.huge do local _ = t[i] end",
     "local t = setmetatable({}, {__concat = function(a, b) return {a, b, ('x'):rep(1000)} end}) for i = 1, math.huge do t = setmetatable(t .. 1, getmetatable(t)) end",
-    "local t = {} for i = 1, math.huge do t[i] = 1 if i % 100 == 0 then table.sort(t) table.remove(t, 1) end t['x' .. i] = i end",
 ];
 
 #[test]
