@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::TryReserveError;
 
+use crate::bytecode::source::chunk_id;
 pub use parser::parse;
 pub use strings::StrId;
 
@@ -78,41 +79,6 @@ fn append<T: Copy>(vec: &mut Vec<T>, items: &[T]) -> Result<(), Fail> {
 #[cold]
 fn reserve<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), Fail> {
     Ok(vec.try_reserve(additional)?)
-}
-
-/// The longest chunk name in messages, in bytes.
-const CHUNK_ID_MAX: usize = 59;
-
-/// A chunk's name as messages show it: `=name` and `@file` without their first byte, anything else
-/// as `[string "first line..."]`, all cut to 59 bytes.
-pub fn chunk_id(name: &[u8]) -> Vec<u8> {
-    // Lua prints chunk names as C strings.
-    let end = name.iter().position(|&c| c == 0).unwrap_or(name.len());
-    match name {
-        [b'=', ..] => name[1..end.min(CHUNK_ID_MAX + 1)].to_vec(),
-        [b'@', ..] if name.len() <= CHUNK_ID_MAX + 1 => name[1..end].to_vec(),
-        [b'@', ..] => {
-            let tail = &name[name.len() - (CHUNK_ID_MAX - 3)..];
-            let end = tail.iter().position(|&c| c == 0).unwrap_or(tail.len());
-            [b"...", &tail[..end]].concat()
-        }
-        _ => {
-            const ROOM: usize = CHUNK_ID_MAX - "[string \"...\"]".len();
-            let line = &name[..end];
-            let newline = line.iter().position(|&c| c == b'\n');
-            if newline.is_none() && name.len() < ROOM {
-                if end < name.len() {
-                    return [b"[string \"", line].concat();
-                }
-                return [b"[string \"", line, b"\"]"].concat();
-            }
-            let shown = newline.unwrap_or(name.len()).min(ROOM);
-            if end < shown {
-                return [b"[string \"", line].concat();
-            }
-            [b"[string \"", &name[..shown], b"...\"]"].concat()
-        }
-    }
 }
 
 /// The text of a source file without its byte order mark and without a first line that starts with
