@@ -36,4 +36,4 @@ pub use embed::*;
 pub use stdlib::Libraries;
 pub use tier1::statistics::Statistics;
 
-internal! { heap lua runtime stdlib tier1 }
+internal! { heap lua runtime stdlib tier1 tier2 }

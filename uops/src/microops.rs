@@ -683,6 +683,22 @@ microops! {
     RESUME[Group, Count](Coroutine) {reads Frame, writes Frame State Coroutine} exit Transfer;
     /// makes the resumer the running coroutine, with n values from R[r]
     YIELD[Group, Count]() {reads Frame, writes Frame State Coroutine} exit Transfer;
+
+    // What only superblocks have. In them the type of what LOAD, PARAM and PHI make is noted with each of them.
+    /// z = parameter i of the superblock
+    PARAM[Int]() -> Tagged;
+    /// the head of the superblock's loop
+    LOOP();
+    /// z = x on the first pass of the loop, afterwards what the pass before has left for it
+    PHI(Any) -> Tagged;
+    /// goes back to the head of the loop
+    BACK() exit Transfer;
+    /// leaves
+    EXIT() exit Transfer;
+    /// leaves if this executor may not go on
+    GUARD_VALID() {reads State} exit Here;
+    /// executes the instruction as tier 1 does
+    INTERPRET() {calls} exit Status;
 }
 
 impl MicroOp {

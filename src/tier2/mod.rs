@@ -1,0 +1,3 @@
+//! Tier 2: superblocks, their optimizer, and executors.
+
+pub mod superblock;
