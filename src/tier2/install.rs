@@ -45,6 +45,9 @@ impl State {
         counters.projected += 1;
         counters.stops[stop as usize] += 1;
         counters.micro_ops_before += superblock.nodes.len() as u64;
+        if self.tier2.dump.superblocks {
+            eprintln!("superblock from {origin:?}, {stop:?}\n{superblock}");
+        }
         let optimized = optimize(superblock);
         self.tier2.counters.micro_ops_after += optimized.nodes.len() as u64;
         let code = uop::lower(&optimized).ok()?;

@@ -9,6 +9,7 @@ mod exits;
 mod install;
 pub mod projection;
 pub mod superblock;
+pub mod text;
 pub mod uop;
 
 use std::ptr;
