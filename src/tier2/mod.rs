@@ -18,18 +18,27 @@ use executor::{Executor, Graph};
 
 use crate::tier1::State;
 
-/// What runs superblocks.
+/// What runs the hot parts of programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Engine {
-    /// Nothing: tier 1 runs everything.
+    /// Nothing but the interpreter, which runs everything.
     Off,
-    /// The tier-2 interpreter.
+    /// The tier-2 interpreter, which runs optimized micro-ops. Built in with the feature `uop-interp`.
     Uops,
 }
 
 impl Engine {
     /// The engine of a VM that asks for none in particular.
-    pub const DEFAULT: Engine = if cfg!(feature = "uop-interp") { Engine::Uops } else { Engine::Off };
+    pub(crate) const DEFAULT: Engine = if cfg!(feature = "uop-interp") { Engine::Uops } else { Engine::Off };
+
+    /// Whether the build has it.
+    pub fn is_built_in(self) -> bool {
+        match self {
+            Engine::Off => true,
+            Engine::Uops => cfg!(feature = "uop-interp"),
+        }
+    }
 }
 
 /// Times that an exit is taken before it gets an executor of its own.
