@@ -1,3 +1,4 @@
 //! Tier 2: superblocks, their optimizer, and executors.
 
+pub mod optimizer;
 pub mod superblock;
