@@ -456,7 +456,7 @@ impl<'a> Aliases<'a> {
         if at.is_none() && header_writes(w) & header_reads(r.op) != 0 {
             return true;
         }
-        Memory::ALL.into_iter().any(|c| c != Memory::Header && classes.contains(c) && reads.contains(c))
+        Memory::ALL.iter().any(|&c| c != Memory::Header && classes.contains(c) && reads.contains(c))
     }
 
     /// Whether a table that a node accesses may change its shape in the loop.

@@ -8,6 +8,7 @@
 
 use perilune_uops::{MicroOp, Type};
 
+use super::alias;
 use crate::runtime::number;
 use crate::tier2::superblock::{Node, ObjectId, Ref, Rewriter, Superblock};
 
@@ -548,7 +549,8 @@ impl Folder<'_> {
                 _ => return Keep,
             };
             let d = self.make_int(d);
-            return Become(Node::new(op, if op == EQ_I { &[b, d] } else { &[d, b] }, &[]));
+            let inputs = if op == EQ_I { [b, d] } else { [d, b] };
+            return Become(Node::new(op, &inputs, &[]));
         }
         let Some(d) = self.int(b) else { return Keep };
         let (op, c) = match (inner.op, op) {
