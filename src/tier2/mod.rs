@@ -4,6 +4,7 @@ pub mod executor;
 pub mod superblock;
 pub mod text;
 pub mod uop;
+pub mod verify;
 
 use executor::{Executor, Graph};
 
