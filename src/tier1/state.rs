@@ -87,7 +87,7 @@ pub struct State {
     /// Heat at which a loop or function is recorded.
     pub hot_threshold: u32,
     /// What the recording dispatch noted last.
-    pub recording: crate::tier1::poll::Recording,
+    pub recording: crate::tier1::recording::Recording,
     pub counters: Counters,
     /// Whether finalizers are running: they do not nest.
     pub finalizing: bool,
