@@ -229,6 +229,10 @@ pub struct Frame {
     pub continuation: Continuation,
     /// As in a call record.
     pub flags: u8,
+    /// Extra arguments, in the slots below the function.
+    pub extra_args: u32,
+    /// Where the results go: the slot of the called function before extra arguments moved it.
+    pub result: Slot,
     pub aux: u64,
 }
 

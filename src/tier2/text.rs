@@ -132,6 +132,12 @@ impl Display for Frame {
         if self.flags != 0 {
             write!(f, " flags {}", self.flags)?;
         }
+        if self.extra_args != 0 {
+            write!(f, " extra {}", self.extra_args)?;
+        }
+        if self.result != 0 {
+            write!(f, " result {}", self.result)?;
+        }
         if self.aux != 0 {
             write!(f, " aux {}", self.aux)?;
         }

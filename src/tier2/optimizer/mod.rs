@@ -50,8 +50,13 @@ const PIPELINE: &[Pass] = &[
 
 /// Makes a superblock that does the same in less time.
 pub fn optimize(mut sb: Superblock) -> Superblock {
-    for (_, pass) in PIPELINE {
+    for (name, pass) in PIPELINE {
         sb = pass(&sb);
+        if cfg!(debug_assertions)
+            && let Err(error) = sb.verify()
+        {
+            panic!("{name} breaks a rule: {error}\n{sb}");
+        }
     }
     sb
 }

@@ -293,6 +293,8 @@ impl<'a> Parser<'a> {
             wanted: c.option("wanted", 0)?,
             continuation: read_continuation(c)?,
             flags: c.option("flags", 0)?,
+            extra_args: c.option("extra", 0)?,
+            result: c.option("result", 0)?,
             aux: c.option("aux", 0)?,
         };
         let id = u16::try_from(self.block.frames.len()).map_err(|_| "too many frames")?;

@@ -6,7 +6,7 @@ const LOOP: &str = "\
 object o0: Proto 0x1000
 object o1: Table 0x2040
 frame f0: o0 base 1 registers 6
-frame f1: o0 base 7 registers 3 caller f0 return 12 site 4 wanted -1 continuation Jump flags 2 aux 5
+frame f1: o0 base 7 registers 3 caller f0 return 12 site 4 wanted -1 continuation Jump flags 2 extra 3 result 6 aux 5
 param 0 shape 17
 v0 = PARAM 0: Table
 v1 = LOAD [4]

@@ -4,7 +4,7 @@ use super::*;
 
 /// Applies a pass to a superblock in text form.
 fn apply(pass: fn(&Superblock) -> Superblock, text: &str) -> String {
-    let sb: Superblock = text.parse().expect("the superblock can be read");
+    let sb: Superblock = Superblock::parse(text).expect("the superblock can be read");
     pass(&sb).to_string()
 }
 
