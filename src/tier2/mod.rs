@@ -7,10 +7,12 @@
 pub mod executor;
 mod exits;
 mod install;
+pub mod optimizer;
 pub mod projection;
 pub mod superblock;
 pub mod text;
 pub mod uop;
+pub mod verify;
 
 use std::ptr;
 
