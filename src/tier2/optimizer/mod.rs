@@ -53,7 +53,7 @@ pub fn optimize(mut sb: Superblock) -> Superblock {
     for (name, pass) in PIPELINE {
         sb = pass(&sb);
         if cfg!(debug_assertions)
-            && let Err(error) = sb.verify()
+            && let Err(error) = super::verify::verify(&sb)
         {
             panic!("{name} breaks a rule: {error}\n{sb}");
         }
