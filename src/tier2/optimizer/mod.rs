@@ -25,6 +25,7 @@ mod phis;
 mod tests;
 
 use super::superblock::Superblock;
+use super::verify::verify;
 
 /// A pass by its name.
 type Pass = (&'static str, fn(&Superblock) -> Superblock);
@@ -53,7 +54,7 @@ pub fn optimize(mut sb: Superblock) -> Superblock {
     for (name, pass) in PIPELINE {
         sb = pass(&sb);
         if cfg!(debug_assertions)
-            && let Err(error) = super::verify::verify(&sb)
+            && let Err(error) = verify(&sb)
         {
             panic!("{name} breaks a rule: {error}\n{sb}");
         }
