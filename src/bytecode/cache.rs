@@ -36,7 +36,7 @@ pub struct FieldCache {
     pub holder: Cell<Option<Gc<Table>>>,
     /// Further shapes, once the site has seen several.
     pub more: Cell<*mut PolyCache>,
-    /// How often the site has been respecialised; past a bound it becomes polymorphic, then megamorphic.
+    /// How often the site has been respecialised; from [`MEGAMORPHIC`] on, how often nothing could be learned.
     pub misses: Cell<u16>,
     /// Whether a nil in the slot needs no look at `__index` (of a get) or `__newindex` (of a set).
     pub nil_is_final: Cell<bool>,
@@ -80,7 +80,16 @@ pub struct PolyCache {
     pub entries: [FieldEntry; POLY_MAX],
 }
 
+/// Misses after which a site keeps no shapes of its own and uses the VM's [`SharedCache`].
+pub const MEGAMORPHIC: u16 = 64;
+
 impl FieldCache {
+    /// Whether the site has given up on shapes of its own.
+    #[inline(always)]
+    pub fn is_megamorphic(&self) -> bool {
+        self.misses.get() >= MEGAMORPHIC
+    }
+
     /// An empty cache for `key`.
     pub fn new(key: Gc<Str>) -> FieldCache {
         FieldCache {
@@ -106,6 +115,99 @@ impl FieldCache {
             // SAFETY: `more` is null or a box made by the interpreter for this cache alone.
             drop(unsafe { Box::from_raw(more) });
         }
+    }
+}
+
+/// How a constant key is stored to tables of a shape: it replaces the slot's value, or adds the key without
+/// needing memory.
+#[derive(Clone, Copy)]
+pub struct StoreEntry {
+    pub shape: ShapeId,
+    /// The shape afterwards; the same unless the key is added.
+    pub next_shape: ShapeId,
+    pub slot: SlotOffsets,
+    /// Whether the slot lies in the overflow block.
+    pub in_overflow: bool,
+    /// Whether a nil in the slot needs no look at `__newindex`.
+    pub nil_is_final: bool,
+}
+
+/// Entries of each half of a [`SharedCache`]; a power of two.
+const SHARED_SIZE: usize = 512;
+
+/// What the megamorphic sites of a VM have learned, by shape and key: two direct-mapped tables. Keys and holders are
+/// weak, so it is emptied in the atomic phase, and whenever inline caches are flushed.
+pub struct SharedCache {
+    loads: Box<[(u64, FieldEntry); SHARED_SIZE]>,
+    stores: Box<[(u64, StoreEntry); SHARED_SIZE]>,
+}
+
+const NO_LOAD: (u64, FieldEntry) = (
+    0,
+    FieldEntry {
+        shape: ShapeId::NONE,
+        epoch: 0,
+        slot: SlotOffsets { payload: 0, tag: 0 },
+        kind: SlotKind::Absent,
+        nil_is_final: false,
+        holder: None,
+    },
+);
+
+const NO_STORE: (u64, StoreEntry) = (
+    0,
+    StoreEntry {
+        shape: ShapeId::NONE,
+        next_shape: ShapeId::NONE,
+        slot: SlotOffsets { payload: 0, tag: 0 },
+        in_overflow: false,
+        nil_is_final: false,
+    },
+);
+
+impl SharedCache {
+    pub fn new() -> SharedCache {
+        SharedCache { loads: Box::new([NO_LOAD; SHARED_SIZE]), stores: Box::new([NO_STORE; SHARED_SIZE]) }
+    }
+
+    #[inline(always)]
+    fn index(shape: ShapeId, key: Gc<Str>) -> usize {
+        // Keys are at least 16 bytes apart; shapes of one family have neighbouring ids.
+        ((key.addr() >> 4) as usize ^ (key.addr() >> 13) as usize ^ (shape.0 as usize).wrapping_mul(5)) % SHARED_SIZE
+    }
+
+    /// How to get `key` from tables of `shape`.
+    #[inline(always)]
+    pub fn load(&self, shape: ShapeId, key: Gc<Str>) -> Option<&FieldEntry> {
+        let (k, e) = &self.loads[Self::index(shape, key)];
+        (*k == key.addr() && e.shape == shape).then_some(e)
+    }
+
+    /// How to set `key` in tables of `shape`.
+    #[inline(always)]
+    pub fn store(&self, shape: ShapeId, key: Gc<Str>) -> Option<&StoreEntry> {
+        let (k, e) = &self.stores[Self::index(shape, key)];
+        (*k == key.addr() && e.shape == shape).then_some(e)
+    }
+
+    pub fn put_load(&mut self, key: Gc<Str>, e: FieldEntry) {
+        self.loads[Self::index(e.shape, key)] = (key.addr(), e);
+    }
+
+    pub fn put_store(&mut self, key: Gc<Str>, e: StoreEntry) {
+        self.stores[Self::index(e.shape, key)] = (key.addr(), e);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.loads.fill(NO_LOAD);
+        self.stores.fill(NO_STORE);
+    }
+}
+
+impl Default for SharedCache {
+    fn default() -> SharedCache {
+        SharedCache::new()
     }
 }
 

@@ -129,6 +129,7 @@ impl State {
     /// Forgets all inline caches: shapes that they check no longer mean what they did.
     pub(super) fn flush_caches(&mut self) {
         self.rt.flush_caches = false;
+        self.rt.shared_cache.clear();
         for proto in self.rt.heap.protos() {
             proto.info.fields.iter().for_each(FieldCache::clear);
             for i in 0..proto.info.code.len() {
