@@ -38,7 +38,8 @@ pub struct FieldCache {
     pub more: Cell<*mut PolyCache>,
     /// How often the site has been respecialised; from [`MEGAMORPHIC`] on, how often nothing could be learned.
     pub misses: Cell<u16>,
-    /// Whether a nil in the slot needs no look at `__index` (of a get) or `__newindex` (of a set).
+    /// Whether a nil in the slot needs no look at `__index` (of a get) or `__newindex` (of a set); for stores that
+    /// add the key, as in [`StoreEntry`].
     pub nil_is_final: Cell<bool>,
     /// Whether the slot lies in the overflow block.
     pub in_overflow: Cell<bool>,
@@ -128,80 +129,98 @@ pub struct StoreEntry {
     pub slot: SlotOffsets,
     /// Whether the slot lies in the overflow block.
     pub in_overflow: bool,
-    /// Whether a nil in the slot needs no look at `__newindex`.
+    /// Whether a nil in the slot needs no look at `__newindex`; for a key that is added, whether metatables may get it,
+    /// too (it is no event).
     pub nil_is_final: bool,
 }
 
-/// Entries of each half of a [`SharedCache`]; a power of two.
-const SHARED_SIZE: usize = 512;
+/// Pairs of entries in each table of a [`SharedCache`]; a power of two.
+const SHARED_SIZE: usize = 256;
 
-/// What the megamorphic sites of a VM have learned, by shape and key: two direct-mapped tables. Keys and holders are
-/// weak, so it is emptied in the atomic phase, and whenever inline caches are flushed.
-pub struct SharedCache {
-    loads: Box<[(u64, FieldEntry); SHARED_SIZE]>,
-    stores: Box<[(u64, StoreEntry); SHARED_SIZE]>,
-}
+/// Entries by shape and key, two to a place, the newer one first.
+struct SharedTable<E>(Box<[[(u64, E); 2]; SHARED_SIZE]>);
 
-const NO_LOAD: (u64, FieldEntry) = (
-    0,
-    FieldEntry {
-        shape: ShapeId::NONE,
-        epoch: 0,
-        slot: SlotOffsets { payload: 0, tag: 0 },
-        kind: SlotKind::Absent,
-        nil_is_final: false,
-        holder: None,
-    },
-);
-
-const NO_STORE: (u64, StoreEntry) = (
-    0,
-    StoreEntry {
-        shape: ShapeId::NONE,
-        next_shape: ShapeId::NONE,
-        slot: SlotOffsets { payload: 0, tag: 0 },
-        in_overflow: false,
-        nil_is_final: false,
-    },
-);
-
-impl SharedCache {
-    pub fn new() -> SharedCache {
-        SharedCache { loads: Box::new([NO_LOAD; SHARED_SIZE]), stores: Box::new([NO_STORE; SHARED_SIZE]) }
+impl<E: Copy> SharedTable<E> {
+    fn new(none: E) -> SharedTable<E> {
+        SharedTable(Box::new([[(0, none); 2]; SHARED_SIZE]))
     }
 
     #[inline(always)]
     fn index(shape: ShapeId, key: Gc<Str>) -> usize {
-        // Keys are at least 16 bytes apart; shapes of one family have neighbouring ids.
-        ((key.addr() >> 4) as usize ^ (key.addr() >> 13) as usize ^ (shape.0 as usize).wrapping_mul(5)) % SHARED_SIZE
+        // Shapes that one site sees often have neighbouring ids, and so have keys of one chunk addresses.
+        let key = key.addr() >> 4;
+        ((key ^ key >> 7) as usize ^ (shape.0 as usize).wrapping_mul(11)) % SHARED_SIZE
+    }
+
+    #[inline(always)]
+    fn find(&self, shape: ShapeId, key: Gc<Str>, shape_of: impl Fn(&E) -> ShapeId) -> Option<&E> {
+        let place = &self.0[Self::index(shape, key)];
+        place.iter().find(|(k, e)| *k == key.addr() && shape_of(e) == shape).map(|(_, e)| e)
+    }
+
+    fn put(&mut self, shape: ShapeId, key: Gc<Str>, e: E, shape_of: impl Fn(&E) -> ShapeId) {
+        let place = &mut self.0[Self::index(shape, key)];
+        // An entry of the same shape and key is out of date.
+        if place[0].0 != key.addr() || shape_of(&place[0].1) != shape {
+            place[1] = place[0];
+        }
+        place[0] = (key.addr(), e);
+    }
+}
+
+/// What the megamorphic sites of a VM have learned. Keys and holders are weak, so it is emptied in the atomic phase,
+/// and whenever inline caches are flushed.
+pub struct SharedCache {
+    loads: SharedTable<FieldEntry>,
+    stores: SharedTable<StoreEntry>,
+}
+
+const NO_LOAD: FieldEntry = FieldEntry {
+    shape: ShapeId::NONE,
+    epoch: 0,
+    slot: SlotOffsets { payload: 0, tag: 0 },
+    kind: SlotKind::Absent,
+    nil_is_final: false,
+    holder: None,
+};
+
+const NO_STORE: StoreEntry = StoreEntry {
+    shape: ShapeId::NONE,
+    next_shape: ShapeId::NONE,
+    slot: SlotOffsets { payload: 0, tag: 0 },
+    in_overflow: false,
+    nil_is_final: false,
+};
+
+impl SharedCache {
+    pub fn new() -> SharedCache {
+        SharedCache { loads: SharedTable::new(NO_LOAD), stores: SharedTable::new(NO_STORE) }
     }
 
     /// How to get `key` from tables of `shape`.
     #[inline(always)]
     pub fn load(&self, shape: ShapeId, key: Gc<Str>) -> Option<&FieldEntry> {
-        let (k, e) = &self.loads[Self::index(shape, key)];
-        (*k == key.addr() && e.shape == shape).then_some(e)
+        self.loads.find(shape, key, |e| e.shape)
     }
 
     /// How to set `key` in tables of `shape`.
     #[inline(always)]
     pub fn store(&self, shape: ShapeId, key: Gc<Str>) -> Option<&StoreEntry> {
-        let (k, e) = &self.stores[Self::index(shape, key)];
-        (*k == key.addr() && e.shape == shape).then_some(e)
+        self.stores.find(shape, key, |e| e.shape)
     }
 
     pub fn put_load(&mut self, key: Gc<Str>, e: FieldEntry) {
-        self.loads[Self::index(e.shape, key)] = (key.addr(), e);
+        self.loads.put(e.shape, key, e, |e| e.shape);
     }
 
     pub fn put_store(&mut self, key: Gc<Str>, e: StoreEntry) {
-        self.stores[Self::index(e.shape, key)] = (key.addr(), e);
+        self.stores.put(e.shape, key, e, |e| e.shape);
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.loads.fill(NO_LOAD);
-        self.stores.fill(NO_STORE);
+        self.loads.0.fill([(0, NO_LOAD); 2]);
+        self.stores.0.fill([(0, NO_STORE); 2]);
     }
 }
 

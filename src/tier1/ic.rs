@@ -18,7 +18,8 @@ use crate::runtime::value::Value;
 
 /// Misses after which a site that cannot have several shapes of its own is megamorphic.
 const SINGLE_MISSES: u16 = 8;
-/// Misses of a megamorphic site without anything learned, after which it is left alone.
+/// Misses of a megamorphic site in succession of which nothing could be learned, after which it does not try for a
+/// long time.
 const HOPELESS: u16 = 2 * MEGAMORPHIC;
 /// The longest chain of holders that a cache sees through.
 const HOLDERS_MAX: usize = 16;
@@ -150,24 +151,33 @@ fn give_up(st: &mut State, at: *mut Instr, op: Op, cache: &FieldCache) {
     rewrite(st, at, op.general());
 }
 
-/// Counts that a megamorphic site could not learn anything of a table that is none of the dictionaries, which are
-/// recognised at once.
-fn count_failure(cache: &FieldCache, t: Gc<Table>) {
-    if !t.has_flag(table_flags::DICTIONARY) {
-        cache.misses.set(cache.misses.get().saturating_add(1));
-    }
+/// Counts what a miss of a megamorphic site has come to.
+fn count_lesson(cache: &FieldCache, learned: bool) {
+    let misses = if learned { None } else { cache.misses.get().checked_add(1) };
+    cache.misses.set(misses.unwrap_or(MEGAMORPHIC));
 }
 
 /// Teaches the shared cache how to get the key of `cache` from tables like `t`.
 fn share_get(st: &mut State, t: Gc<Table>, cache: &FieldCache) {
     let epoch = st.rt.holder_epoch;
-    let known = st.rt.shared_cache.load(t.shape.get(), cache.key).is_some_and(|e| e.epoch == epoch);
-    if known || cache.misses.get() >= HOPELESS {
+    if st.rt.shared_cache.load(t.shape.get(), cache.key).is_some_and(|e| e.epoch == epoch) {
         return;
     }
-    match plan_get(st, t, cache.key) {
-        Some(e) => st.rt.shared_cache.put_load(cache.key, e),
-        None => count_failure(cache, t),
+    let hopeless = cache.misses.get() >= HOPELESS;
+    let plan = if hopeless { None } else { plan_get(st, t, cache.key) };
+    count_lesson(cache, plan.is_some());
+    if let Some(e) = plan {
+        st.rt.shared_cache.put_load(cache.key, e);
+    }
+}
+
+/// Teaches the shared cache how to set the key of `cache` in tables like `t`.
+fn share_set(st: &mut State, t: Gc<Table>, cache: &FieldCache) {
+    let hopeless = cache.misses.get() >= HOPELESS;
+    let plan = if hopeless { None } else { plan_set(st, t, cache.key) };
+    count_lesson(cache, plan.is_some());
+    if let Some(e) = plan {
+        st.rt.shared_cache.put_store(cache.key, e);
     }
 }
 
@@ -271,22 +281,32 @@ pub(super) fn learn_string_method(st: &mut State, at: *mut Instr, cache: &FieldC
 /// How a set of `key` in tables of the shape of `t` goes, if a cache can know it. `t` has no `__newindex`.
 fn plan_set(st: &mut State, t: Gc<Table>, key: Gc<Str>) -> Option<StoreEntry> {
     let event_key = key.event.get() != 0;
-    if t.has_flag(table_flags::DICTIONARY) || event_key || st.rt.store_needs_slow_path(t, key) {
+    if t.has_flag(table_flags::DICTIONARY) || st.rt.store_needs_slow_path(t, key) {
         return None;
     }
     let shape = t.shape.get();
     // Without a known class the next table of this shape may have a `__newindex`.
-    let nil_is_final = t.metatable.get().is_none() || st.rt.class_is_known(shape);
-    let (slot, in_overflow, next_shape) = match st.rt.locate(t, key) {
-        Location::Inline(slot) => (slot, false, shape),
-        Location::Overflow(slot) => (slot, true, shape),
-        Location::Absent if nil_is_final => {
-            let plan = st.rt.plan_add(t, key)?;
-            (plan.offsets, !plan.inline, plan.next_shape)
+    let plain = t.metatable.get().is_none() || st.rt.class_is_known(shape);
+    // The events of a metatable are not changed behind its back.
+    match st.rt.locate(t, key) {
+        Location::Inline(slot) if !event_key => {
+            Some(StoreEntry { shape, next_shape: shape, slot, in_overflow: false, nil_is_final: plain })
         }
-        Location::Absent | Location::Dictionary(_) => return None,
-    };
-    Some(StoreEntry { shape, next_shape, slot, in_overflow, nil_is_final })
+        Location::Overflow(slot) if !event_key => {
+            Some(StoreEntry { shape, next_shape: shape, slot, in_overflow: true, nil_is_final: plain })
+        }
+        Location::Absent if plain && !(event_key && t.has_flag(table_flags::IS_METATABLE)) => {
+            let plan = st.rt.plan_add(t, key)?;
+            Some(StoreEntry {
+                shape,
+                next_shape: plan.next_shape,
+                slot: plan.offsets,
+                in_overflow: !plan.inline,
+                nil_is_final: !event_key,
+            })
+        }
+        _ => None,
+    }
 }
 
 /// Teaches a set (SETFIELD, SETFIELDK or SETENV and their forms) the shape of `t`, which has no `__newindex`; the
@@ -296,12 +316,7 @@ pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
     let op = unsafe { (*at).op() };
     if !count_miss(cache) {
         rewrite(st, at, op.general());
-        if cache.misses.get() < HOPELESS {
-            match plan_set(st, t, cache.key) {
-                Some(e) => st.rt.shared_cache.put_store(cache.key, e),
-                None => count_failure(cache, t),
-            }
-        }
+        share_set(st, t, cache);
         return;
     }
     let Some(e) = plan_set(st, t, cache.key) else {
@@ -320,6 +335,7 @@ pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
         } else if single && !e.in_overflow {
             cache.shape.set(e.shape);
             cache.next_shape.set(e.next_shape);
+            cache.nil_is_final.set(e.nil_is_final);
             cache.slot.set(e.slot);
             rewrite(st, at, form);
         }

@@ -24,7 +24,7 @@ use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::number;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
-use crate::runtime::table::Table;
+use crate::runtime::table::{Table, table_flags};
 use crate::runtime::value::{Tag, Value};
 
 /// Despecialisations after which an instruction stays general.
@@ -150,9 +150,10 @@ unsafe fn shared_set(st: &mut State, cache: &FieldCache, receiver: *const Value,
         };
         let base = if e.in_overflow { t.overflow.get() } else { t.as_ptr() as *mut u8 };
         if e.next_shape != e.shape {
-            if v.is_nil() {
+            if !e.nil_is_final && t.has_flag(table_flags::IS_METATABLE) {
                 return false;
             }
+            // A nil reserves the slot.
             t.shape.set(e.next_shape);
         } else if !e.nil_is_final && *base.add(e.slot.tag as usize) == 0 {
             return false;
@@ -525,6 +526,21 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             st.rt.heap.write_barrier($t);
         }};
     }
+    // Adds the key to a table of the cached shape; a nil reserves the slot.
+    macro_rules! cached_add {
+        ($i:expr, $p:expr, $cache:expr, $v:expr) => {{
+            if Value::tag_at($p) == Tag::TABLE
+                && table_at!($p).shape.get() == $cache.shape.get()
+                && ($cache.nil_is_final.get() || !table_at!($p).has_flag(table_flags::IS_METATABLE))
+            {
+                let t = table_at!($p);
+                cached_set!(t, $cache, t.as_ptr(), $v);
+                t.shape.set($cache.next_shape.get());
+            } else {
+                miss_set!($i, $v);
+            }
+        }};
+    }
     macro_rules! miss_get {
         ($i:expr) => {
             saved!(slow::get_field(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
@@ -841,13 +857,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     let cache = field!(i);
                     let v = get!(i.b());
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() && !v.is_nil() {
-                        let t = table_at!(p);
-                        cached_set!(t, cache, t.as_ptr(), v);
-                        t.shape.set(cache.next_shape.get());
-                    } else {
-                        miss_set!(i, v);
-                    }
+                    cached_add!(i, p, cache, v);
                 }
                 Op::SETFIELD_POLY => {
                     let p = reg!(i.a());
@@ -882,13 +892,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     let cache = field!(i);
                     let v = Value::load(k.add(i.bc() as usize));
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() && !v.is_nil() {
-                        let t = table_at!(p);
-                        cached_set!(t, cache, t.as_ptr(), v);
-                        t.shape.set(cache.next_shape.get());
-                    } else {
-                        miss_set!(i, v);
-                    }
+                    cached_add!(i, p, cache, v);
                 }
                 Op::SELF => {
                     // The function's register may be the receiver's: that is copied only once the method is known.
@@ -1032,7 +1036,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::SETINDEXK => {
                     let (p, q) = (reg!(i.a()), reg!(i.b()));
                     if Value::tag_at(p) == Tag::TABLE && Value::tag_at(q) == Tag::INT {
-                        rewrite!(i, SETINDEXK_INT);
+                        specialise_k!(i, SETINDEXK_INT);
                     }
                     saved!(slow::set_index(st, Value::load(p), Value::load(q), Value::load(kst!(i))));
                 }
@@ -1044,7 +1048,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             saved!(slow::set_index(st, Value::load(p), Value::load(q), Value::load(kst!(i))))
                         });
                     } else {
-                        generalise!(i, SETINDEXK);
+                        despecialise_k!(i, SETINDEXK);
                     }
                 }
                 Op::SETINT => {
@@ -1372,7 +1376,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             }
                         }
                         Tag::NATIVE => {
-                            rewrite!(i, CALL_NATIVE);
+                            let site: *const CallSite = (*proto).calls.add(i.d() as usize);
+                            if (*site).misses.get() < MISSES_MAX as u16 {
+                                rewrite!(i, CALL_NATIVE);
+                            }
                             native_call!(func, nargs, wanted);
                         }
                         _ => call!(i, nargs, wanted),
@@ -1400,6 +1407,8 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     if Value::tag_at(func) == Tag::NATIVE {
                         native_call!(func, nargs!(i), i.c() as i16 - 1);
                     } else {
+                        let site: *const CallSite = (*proto).calls.add(i.d() as usize);
+                        (*site).misses.set((*site).misses.get().saturating_add(1));
                         generalise!(i, CALL);
                     }
                 }
