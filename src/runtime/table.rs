@@ -107,6 +107,8 @@ enum Origin {
     Dynamic,
 }
 
+/// A table with so many slots gets no further one for a nil.
+const RESERVED_SLOTS_MAX: u32 = 16;
 /// The most slots and elements a table site learns to allocate.
 const LEARNED_SLOTS_MAX: u32 = 32;
 const LEARNED_ELEMENTS_MAX: u32 = 256;
@@ -546,9 +548,19 @@ impl Runtime {
                 self.store_slot(t, slot, v);
                 Ok(())
             }
-            None if v.is_nil() => Ok(()),
+            None if v.is_nil() && !self.nil_reserves(t, key, origin)? => Ok(()),
             None => self.add_str(t, key, v, origin),
         }
+    }
+
+    /// Whether a store of nil gives a table a slot for a key that it does not have. Objects whose fields begin as
+    /// nil then have the shape of those that are filled at once, for nine bytes a field.
+    fn nil_reserves(&mut self, t: Gc<Table>, key: Gc<Str>, origin: Origin) -> Result<bool, OutOfMemory> {
+        Ok(origin == Origin::Constant
+            && key.event.get() == 0
+            && !t.has_flag(table_flags::OWNED)
+            && self.shapes.slot_count(t.shape.get()) < RESERVED_SLOTS_MAX
+            && self.shape_with(t, key, origin)?.is_some())
     }
 
     fn store_slot(&mut self, t: Gc<Table>, slot: u32, v: Value) {
