@@ -14,7 +14,7 @@
 //! cycle    the phases of a collection           pacing    when to collect, and how much at a time
 //! mark     grey objects, write barrier, roots   trace     what each kind of object refers to
 //! weak     weak tables and ephemerons           finalize  objects with finalizers
-//! owners   objects that own host memory
+//! owners   objects that own host memory         meter     memory of work outside the heap
 //! ```
 
 mod alloc;
@@ -23,6 +23,7 @@ mod cycle;
 mod finalize;
 mod large;
 mod mark;
+mod meter;
 mod owners;
 mod pacing;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use finalize::Finalizers;
 use large::LargeCells;
 use mark::Marking;
 pub use mark::{Marker, Roots};
+pub use meter::Meter;
 use owners::Owners;
 use pacing::Pacing;
 pub use pacing::{COLLECT, Mode};

@@ -11,7 +11,7 @@ use super::mark::cell;
 use super::{Heap, OutOfMemory};
 use crate::bytecode::Instr;
 use crate::bytecode::cache::{CallSite, FieldCache, LoopSite, TableSite};
-use crate::bytecode::proto::Proto;
+use crate::bytecode::proto::{CapturedVar, LocalVar, Proto};
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::{Gc, Header, Kind, Object};
 use crate::runtime::userdata::Userdata;
@@ -70,6 +70,10 @@ impl Heap {
             + info.calls.capacity() * size_of::<CallSite>()
             + info.tables.capacity() * size_of::<TableSite>()
             + info.loops.capacity() * size_of::<LoopSite>()
+            + info.protos.capacity() * size_of::<Gc<Proto>>()
+            + info.captured.capacity() * size_of::<CapturedVar>()
+            + info.locals.capacity() * size_of::<LocalVar>()
+            + size_of_val(info.lines.runs())
             + size_of_val(&**info);
         self.register(proto, bytes)
     }
