@@ -20,6 +20,8 @@
 mod alloc;
 mod block;
 mod cycle;
+#[cfg(test)]
+mod faults;
 mod finalize;
 mod large;
 mod mark;
@@ -49,6 +51,14 @@ pub use pacing::{COLLECT, Mode};
 /// An allocation failed: the limit or the system's memory is exhausted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
+
+/// Makes room for one more entry of a list of the heap's own.
+#[inline]
+fn reserve<T>(list: &mut Vec<T>) -> Result<(), OutOfMemory> {
+    #[cfg(test)]
+    faults::check()?;
+    Ok(list.try_reserve(1)?)
+}
 
 impl From<TryReserveError> for OutOfMemory {
     fn from(_: TryReserveError) -> OutOfMemory {
@@ -86,6 +96,7 @@ struct Class {
 enum Phase {
     Pause,
     Mark,
+    Strings,
     Owners,
     Sweep,
 }
