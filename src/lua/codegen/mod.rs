@@ -57,9 +57,24 @@ pub fn compile(
     chunk_name: &[u8],
     depth: u32,
 ) -> Result<Gc<Proto>, CompileError> {
+    compile_with(rt, source, chunk_name, depth, 0)
+}
+
+/// Compiles library code: its functions pass for host functions.
+pub fn compile_library(rt: &mut Runtime, source: &[u8]) -> Result<Gc<Proto>, CompileError> {
+    compile_with(rt, source, b"=[C]", 0, proto_flags::BUILTIN)
+}
+
+fn compile_with(
+    rt: &mut Runtime,
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+    flags: u8,
+) -> Result<Gc<Proto>, CompileError> {
     let mut chunk = parse(source, chunk_name, depth)?;
     fold::fold(&mut chunk);
-    generate(rt, &chunk, chunk_name).map_err(|e| match e {
+    generate(rt, &chunk, chunk_name, flags).map_err(|e| match e {
         ProtoError::OutOfMemory => CompileError::Memory,
         ProtoError::Limit { what, line } => {
             let mut message = chunk_id(chunk_name);
@@ -69,16 +84,17 @@ pub fn compile(
     })
 }
 
-fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8]) -> Result<Gc<Proto>, ProtoError> {
+fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8], flags: u8) -> Result<Gc<Proto>, ProtoError> {
     let source = rt.new_string(chunk_name)?;
     let mut generator = Generator {
         chunk,
         source,
+        flags,
         strings: table(chunk.strings.len())?,
         registers: table(chunk.var_count())?,
         labels: table(chunk.label_count())?,
         pending: Vec::new(),
-        f: FunctionState::new(head(chunk, FuncId::MAIN, source)),
+        f: FunctionState::new(head(chunk, FuncId::MAIN, source, flags)),
         rt,
     };
     generator.body(FuncId::MAIN);
@@ -94,7 +110,7 @@ fn table<T: Default + Clone>(len: usize) -> Result<Vec<T>, ProtoError> {
     Ok(table)
 }
 
-fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
+fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>, flags: u8) -> FunctionHead {
     let function = &chunk[id];
     FunctionHead {
         source,
@@ -106,9 +122,9 @@ fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
         },
         params: function.param_count,
         flags: if function.is_vararg {
-            proto_flags::VARARG
+            flags | proto_flags::VARARG
         } else {
-            0
+            flags
         },
     }
 }
@@ -173,6 +189,8 @@ struct Generator<'a> {
     rt: &'a mut Runtime,
     chunk: &'a Chunk,
     source: Gc<Str>,
+    /// Flags of all functions.
+    flags: u8,
     /// The chunk's strings as objects, as far as they have been needed.
     strings: Vec<Option<Gc<Str>>>,
     /// The registers of variables.
@@ -188,7 +206,7 @@ impl Generator<'_> {
 
     /// Generates a nested function; returns its index in the current one.
     fn function(&mut self, id: FuncId) -> u32 {
-        let inner = FunctionState::new(head(self.chunk, id, self.source));
+        let inner = FunctionState::new(head(self.chunk, id, self.source, self.flags));
         let outer = replace(&mut self.f, inner);
         self.body(id);
         let inner = replace(&mut self.f, outer);
