@@ -685,26 +685,28 @@ impl Runtime {
         {
             return None;
         }
-        let next_shape = self.shape_with(t, key, Origin::Constant).ok()??;
-        let slot = self.shapes.slot_count(t.shape.get());
-        match self.shapes.slot_location(next_shape, slot) {
-            Location::Inline(offsets) => Some(AddPlan {
-                next_shape,
-                offsets,
-                inline: true,
-            }),
-            Location::Overflow(offsets)
-                if self.shapes.overflow_cap(next_shape)
-                    == self.shapes.overflow_cap(t.shape.get()) =>
-            {
-                Some(AddPlan {
-                    next_shape,
-                    offsets,
-                    inline: false,
-                })
-            }
-            _ => None,
+        self.shape_with(t, key, Origin::Constant).ok()??;
+        self.plan_add_to(t.shape.get(), key)
+    }
+
+    /// How to add an absent constant key to tables of a shape without allocating, if such a key has been added
+    /// to one before.
+    pub fn plan_add_to(&self, shape: ShapeId, key: Gc<Str>) -> Option<AddPlan> {
+        if self.shapes.is_owned(shape) || self.shapes.is_dictionary(shape) {
+            return None;
         }
+        let next_shape = self.shapes.next(shape, key)?;
+        let slot = self.shapes.slot_count(shape);
+        let (offsets, inline) = match self.shapes.slot_location(next_shape, slot) {
+            Location::Inline(offsets) => (offsets, true),
+            Location::Overflow(offsets)
+                if self.shapes.overflow_cap(next_shape) == self.shapes.overflow_cap(shape) =>
+            {
+                (offsets, false)
+            }
+            _ => return None,
+        };
+        Some(AddPlan { next_shape, offsets, inline })
     }
 
     // Holders.
@@ -737,7 +739,6 @@ impl Runtime {
     }
 
     /// A holder's slot and value of a key, if the slot is constant.
-    #[cfg(any(test, feature = "internals"))]
     pub fn constant_slot(&self, t: Gc<Table>, key: Gc<Str>) -> Option<(u32, Value)> {
         let id = t.shape.get();
         let slot = self.shapes.find(id, key)?;

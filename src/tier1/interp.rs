@@ -27,6 +27,7 @@ use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
+use crate::tier2::uop;
 
 /// Despecialisations after which an instruction stays general.
 pub(super) const MISSES_MAX: u32 = 6;
@@ -37,6 +38,11 @@ pub(super) fn execute(st: &mut State) -> Result<Outcome, Raised> {
         // SAFETY: the current record is a bytecode frame whose code has been verified.
         let outcome = if st.recording.active {
             unsafe { dispatch::<true>(st)? }
+        } else if st.recording.complete {
+            st.recorded();
+            continue;
+        } else if let Some(executor) = st.take_entering() {
+            uop::run(st, executor)?
         } else {
             unsafe { dispatch::<false>(st)? }
         };
@@ -226,7 +232,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             (*site).countdown.set(left);
             if left == 0 {
                 (*st.record).pc = pc;
-                if st.hot(&*site) != RECORD {
+                if st.hot(&*site, RECORD) {
                     return Ok(Outcome::Continue);
                 }
             }
@@ -581,7 +587,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 (*site).countdown.set(left);
                 if left == 0 {
                     (*st.record).pc = pc;
-                    if st.hot(&*site) != RECORD {
+                    if st.hot(&*site, RECORD) {
                         return Ok(Outcome::Continue);
                     }
                 }
