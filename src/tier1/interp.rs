@@ -613,8 +613,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     saved!(st.poll_after_call(at + used));
                 }
             } else {
-                let step = st.step_of(n);
-                if st.drive(step)? == Outcome::Exit {
+                if st.settle(n)? == Outcome::Exit {
                     return Ok(Outcome::Exit);
                 }
                 reload!();

@@ -3,12 +3,14 @@
 //! - [`state`]: the VM state, the running coroutine's stack, raising errors;
 //! - [`interp`]: the dispatch loop; [`slow`]: what instructions do when their fast path fails;
 //! - [`ic`]: filling inline caches; [`call`]: calls, returns and continuations; [`unwind`]: errors;
+//! - [`callback`]: host functions across which nobody can yield while they call back;
 //! - [`coroutine`]: resuming and yielding; [`native`]: what host functions see;
 //! - [`collect`]: roots and finalizers; [`poll`]: interrupts and heat; [`recording`]: recorded passes;
 //! - [`message`]: the wording of run-time errors; [`introspect`]: activations and tracebacks;
 //! - [`statistics`]: what the VM has done.
 
 pub mod call;
+mod callback;
 mod collect;
 pub mod coroutine;
 mod ic;
