@@ -94,14 +94,12 @@ impl Assumptions {
     }
 
     /// Whether there is anything to drain.
-    #[cfg(any(test, feature = "internals"))]
     #[inline]
     pub fn any_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
     /// Takes out what has been broken.
-    #[cfg(any(test, feature = "internals"))]
     pub fn drain(&mut self) -> impl Iterator<Item = Assumption> + '_ {
         self.broken.drain(..)
     }

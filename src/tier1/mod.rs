@@ -17,11 +17,14 @@ pub mod introspect;
 pub mod message;
 pub mod native;
 mod poll;
-mod slow;
+pub(crate) mod slow;
 pub mod state;
 pub mod statistics;
 mod unwind;
 
+#[cfg(test)]
+pub(crate) use interp::execute;
+pub(crate) use interp::execute_one;
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
 pub use slow::{Arith, ArithError, arith_numbers, primitive_order};
 pub use state::{Raised, State};

@@ -36,6 +36,8 @@ pub struct RecordedStep {
 #[derive(Default)]
 pub struct Recording {
     pub active: bool,
+    /// The recording dispatch shall run one instruction and note nothing.
+    pub(super) single: bool,
     pub steps: Vec<RecordedStep>,
     /// Where the pass began: it is complete when this instruction comes again at this depth.
     start: Option<(*const Instr, u32)>,
@@ -198,7 +200,7 @@ impl State {
     /// `end`. Finalizers wait: they would overwrite open results.
     #[cold]
     #[inline(never)]
-    pub(super) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
+    pub(crate) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
         if self.rt.heap.should_collect() {
             self.collect_at(end - self.frame().base);
         }

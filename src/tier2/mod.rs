@@ -1,9 +1,15 @@
 //! Tier 2: superblocks, their optimizer, and executors.
 
+pub mod deopt;
 pub mod executor;
+mod exits;
 pub mod superblock;
 pub mod uop;
 
+use smallvec::SmallVec;
+
+use crate::runtime::assumption::Assumption;
+use crate::tier1::State;
 use executor::{Executor, Graph};
 
 /// Tier 2's part of a VM.
@@ -18,6 +24,8 @@ pub struct Tier2 {
     pub active: u32,
     /// Registers of the tier-2 interpreter that no activation uses at the moment.
     pub registers: Vec<u64>,
+    /// How often someone has changed registers of frames from outside (`debug.setlocal`).
+    pub disturbances: u64,
 }
 
 impl Default for Tier2 {
@@ -28,6 +36,23 @@ impl Default for Tier2 {
             previous: std::ptr::null(),
             active: 0,
             registers: Vec::new(),
+            disturbances: 0,
         }
+    }
+}
+
+impl State {
+    /// Invalidates the executors whose assumptions have been broken.
+    #[inline]
+    pub(crate) fn settle_assumptions(&mut self) {
+        if self.rt.assumptions.any_broken() {
+            self.invalidate_broken();
+        }
+    }
+
+    #[cold]
+    fn invalidate_broken(&mut self) {
+        let broken: SmallVec<[Assumption; 4]> = self.rt.assumptions.drain().collect();
+        self.tier2.graph.invalidate(&broken);
     }
 }
