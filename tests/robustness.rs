@@ -215,6 +215,10 @@ fn mutated_sources_get_the_messages_of_the_reference() {
         env::var("PERILUNE_MUTANTS").map_or(MUTANTS, |n| n.parse().expect("a number of mutants"));
     for number in 0..mutants {
         let text = mutant(&mut rng, &sources);
+        if text.first() == Some(&0x1b) {
+            // The reference takes it for a binary chunk and does not look further.
+            continue;
+        }
         let compiled = catch_unwind(AssertUnwindSafe(|| {
             vm.load(&text).name("=m").into_function().map(drop)
         }));
@@ -520,7 +524,7 @@ const BOMBS: &[&str] = &[
     "local s = ('x'):rep(1000) while true do s = s:gsub('x', 'xx') end",
     "local s = ('x'):rep(1000) while true do s = s:gsub('.', function(c) return c .. c end) end",
     "local s = ('x'):rep(1000) while true do s = s:gsub('', s) end",
-    "local s = ('x'):rep(1000) while true do pcall(string.gsub, s, '.', function() s = s .. s return s end) end",
+    "local s = ('x'):rep(1000) while true do string.gsub(s, '.', function() s = s .. 'y' return s end) end",
     "local s = ('x'):rep(100000) (s:gsub('.', function() return s end))",
     "local t, kept = {}, {} for i = 1, 1000 do t[i] = i end \
      while true do table.sort(t, function(a, b) kept[#kept + 1] = {a, b} return a > b end) end",
