@@ -520,6 +520,11 @@ const BOMBS: &[&str] = &[
     "local s = ('x'):rep(1000) while true do s = s:gsub('x', 'xx') end",
     "local s = ('x'):rep(1000) while true do s = s:gsub('.', function(c) return c .. c end) end",
     "local s = ('x'):rep(1000) while true do s = s:gsub('', s) end",
+    "local s = ('x'):rep(1000) while true do pcall(string.gsub, s, '.', function() s = s .. s return s end) end",
+    "local s = ('x'):rep(100000) (s:gsub('.', function() return s end))",
+    "local t, kept = {}, {} for i = 1, 1000 do t[i] = i end \
+     while true do table.sort(t, function(a, b) kept[#kept + 1] = {a, b} return a > b end) end",
+    "local t = {} local function f() t[#t + 1] = ('x'):rep(100000) table.sort({1, 2}, f) end f()",
     "local s = ('x'):rep(1000000) return s:gsub('.+', ('%0'):rep(100000))",
     "local s = ('?'):rep(100000) return package.searchpath(s:gsub('?', 'x'), s)",
     "local s = ('%c'):rep(1000000) return os.date(s)",
@@ -699,6 +704,12 @@ mod injected {
          if not f then error(e, 0) end return #f(1, 2) == 2",
         "local t = {} for i = 1, 50 do t[i] = (i * 7919) % 101 end table.sort(t, function(a, b) return a < b end) \
          for i = 2, 50 do if t[i - 1] > t[i] then return false end end return true",
+        "local t = {} for i = 1, 50 do t[i] = setmetatable({k = i * 7919 % 101}, {__lt = function(a, b) return a.k < b.k end}) end \
+         table.sort(t) for i = 2, 50 do if t[i - 1].k > t[i].k then return false end end return true",
+        "local n = 0 local s = ('ab '):rep(50):gsub('%a+', function(w) n = n + 1 return w .. n .. ('x'):rep(50) end) return #s > 2600",
+        "local n = 0 local f = load(function() n = n + 1 return n < 30 and ' local x = ' .. n or n == 30 and ' return x' or nil end) \
+         return f == nil or f() == 29",
+        "local t = setmetatable({}, {__tostring = function() return ('x'):rep(50) end}) return #tostring(t) == 50",
         "local w = setmetatable({}, {__mode = 'k'}) for i = 1, 20 do w[{}] = {} end collectgarbage() return next(w) == nil",
         "local n = 0 for i = 1, 10 do setmetatable({}, {__gc = function() n = n + 1 end}) end collectgarbage() return n == 10",
         "local log = {} do local a <close> = setmetatable({}, {__close = function() log[#log + 1] = 'a' end}) end return log[1] == 'a'",

@@ -277,7 +277,7 @@ impl Verifier<'_> {
             self.proto.params as usize <= self.registers(),
             "more parameters than registers"
         );
-        let flags = proto_flags::VARARG | proto_flags::BUILTIN | proto_flags::NO_YIELD;
+        let flags = proto_flags::VARARG | proto_flags::BUILTIN;
         ensure!(self.proto.flags & !flags == 0, "unknown flags");
         ensure!(info.live.len() == len, "live counts do not match the code");
         ensure!(

@@ -58,8 +58,23 @@ pub fn compile(
     chunk_name: &[u8],
     depth: u32,
 ) -> Result<Gc<Proto>, CompileError> {
+    compile_with(rt, source, chunk_name, depth, 0)
+}
+
+/// Compiles library code: its functions pass for host functions.
+pub fn compile_library(rt: &mut Runtime, source: &[u8]) -> Result<Gc<Proto>, CompileError> {
+    compile_with(rt, source, b"=[C]", 0, proto_flags::BUILTIN)
+}
+
+fn compile_with(
+    rt: &mut Runtime,
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+    flags: u8,
+) -> Result<Gc<Proto>, CompileError> {
     let meter = Meter::new(&mut rt.heap);
-    let result = compile_metered(rt, source, chunk_name, depth, &meter);
+    let result = compile_metered(rt, source, chunk_name, depth, flags, &meter);
     meter.close(&mut rt.heap);
     result
 }
@@ -69,12 +84,13 @@ fn compile_metered(
     source: &[u8],
     chunk_name: &[u8],
     depth: u32,
+    flags: u8,
     meter: &Meter,
 ) -> Result<Gc<Proto>, CompileError> {
     let mut chunk = parse(source, chunk_name, depth, meter)?;
     meter.settle(&mut rt.heap);
     fold::fold(&mut chunk);
-    generate(rt, &chunk, chunk_name, meter).map_err(|e| match e {
+    generate(rt, &chunk, chunk_name, flags, meter).map_err(|e| match e {
         ProtoError::OutOfMemory => CompileError::Memory,
         ProtoError::Limit { what, line } => {
             let mut message = chunk_id(chunk_name);
@@ -84,17 +100,24 @@ fn compile_metered(
     })
 }
 
-fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8], meter: &Meter) -> Result<Gc<Proto>, ProtoError> {
+fn generate(
+    rt: &mut Runtime,
+    chunk: &Chunk,
+    chunk_name: &[u8],
+    flags: u8,
+    meter: &Meter,
+) -> Result<Gc<Proto>, ProtoError> {
     let source = rt.new_string(chunk_name)?;
     meter.settle(&mut rt.heap);
     let mut generator = Generator {
         chunk,
         source,
+        flags,
         strings: meter.filled(chunk.strings.len())?,
         registers: meter.filled(chunk.var_count())?,
         labels: meter.filled(chunk.label_count())?,
         pending: Vec::new(),
-        f: FunctionState::new(head(chunk, FuncId::MAIN, source), meter),
+        f: FunctionState::new(head(chunk, FuncId::MAIN, source, flags), meter),
         meter,
         rt,
     };
@@ -104,7 +127,7 @@ fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8], meter: &Meter) -
     Ok(proto)
 }
 
-fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
+fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>, flags: u8) -> FunctionHead {
     let function = &chunk[id];
     FunctionHead {
         source,
@@ -116,9 +139,9 @@ fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
         },
         params: function.param_count,
         flags: if function.is_vararg {
-            proto_flags::VARARG
+            flags | proto_flags::VARARG
         } else {
-            0
+            flags
         },
     }
 }
@@ -183,6 +206,8 @@ struct Generator<'a> {
     rt: &'a mut Runtime,
     chunk: &'a Chunk,
     source: Gc<Str>,
+    /// Flags of all functions.
+    flags: u8,
     /// The chunk's strings as objects, as far as they have been needed.
     strings: Vec<Option<Gc<Str>>>,
     /// The registers of variables.
@@ -199,7 +224,7 @@ impl Generator<'_> {
 
     /// Generates a nested function; returns its index in the current one.
     fn function(&mut self, id: FuncId) -> u32 {
-        let inner = FunctionState::new(head(self.chunk, id, self.source), self.meter);
+        let inner = FunctionState::new(head(self.chunk, id, self.source, self.flags), self.meter);
         let outer = replace(&mut self.f, inner);
         self.body(id);
         let inner = replace(&mut self.f, outer);
