@@ -97,7 +97,7 @@ impl State {
         if executor.is_null() {
             return None;
         }
-        self.settle();
+        self.settle_assumptions();
         // SAFETY: executors are reaped below only, and `entering` is set right before.
         let valid = unsafe { (*executor).is_valid() };
         if self.tier2.active == 0 && !self.recording.active {

@@ -107,7 +107,7 @@ impl Default for Tier2 {
 
 impl State {
     /// Carries out what broken assumptions mean: executors that made them never run again.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle_assumptions(&mut self) {
         if self.rt.flush_caches {
             self.flush_caches();
         }
