@@ -640,6 +640,8 @@ fn loading_keeps_to_the_limit() {
         let before = BALANCE.get();
         let vm = Vm::builder().memory_limit(LIMIT).build().expect("the libraries fit");
         vm.globals().set("path", path.to_str()).expect("there is room");
+        // What an idle VM holds beyond what it counts: above all its first reservation, of which it uses little.
+        let idle = BALANCE.get() - before - vm.used_memory().expect("the VM is at rest") as isize;
         let sizes = [1000, 10_000, 20_000, 50_000, 200_000];
         let (mut refused, mut peak) = (0, before);
         for n in sizes {
@@ -672,7 +674,7 @@ fn loading_keeps_to_the_limit() {
         }
         assert!(refused > 0, "{repeated} makes no giant");
         drop(vm);
-        let peak = peak - before;
+        let peak = peak - before - idle;
         assert!(peak <= LIMIT as isize + (1 << 20), "the host needed {peak} bytes for {repeated}");
     }
     std::fs::remove_file(&path).expect("it has been written");
