@@ -277,7 +277,7 @@ impl State {
     }
 
     /// Pushes the frame of a bytecode function.
-    pub(super) fn push_closure(
+    pub(crate) fn push_closure(
         &mut self,
         closure: crate::runtime::object::Gc<crate::runtime::function::Closure>,
         func: u32,

@@ -240,8 +240,11 @@ impl State {
         let variable = frame.variable(n).filter(|variable| variable.settable)?;
         match frame.stack_slot(variable.slot).as_cell() {
             Some(cell) => self.store_cell(cell, v),
-            // SAFETY: the slot of a variable in use. Stacks have no write barrier.
-            None => unsafe { Value::store(frame.co.stack.get().add(variable.slot as usize), v) },
+            None => {
+                self.tier2.disturbances += 1;
+                // SAFETY: the slot of a variable in use. Stacks have no write barrier.
+                unsafe { Value::store(frame.co.stack.get().add(variable.slot as usize), v) }
+            },
         }
         Some(variable.name)
     }

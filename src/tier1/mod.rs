@@ -20,11 +20,14 @@ pub mod message;
 pub mod native;
 mod poll;
 pub mod recording;
-mod slow;
+pub(crate) mod slow;
 pub mod state;
 pub mod statistics;
 mod unwind;
 
+#[cfg(test)]
+pub(crate) use interp::execute;
+pub(crate) use interp::execute_one;
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
 pub use slow::{Arith, ArithError, arith_numbers, is_next, primitive_order};
 pub use state::{Raised, State};

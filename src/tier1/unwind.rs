@@ -289,7 +289,7 @@ impl State {
     }
 
     /// Calls `__close` of the newest variable at or above `from`, if there is one.
-    pub(super) fn close_one(&mut self, from: u32) -> Result<Option<Outcome>, Raised> {
+    pub(crate) fn close_one(&mut self, from: u32) -> Result<Option<Outcome>, Raised> {
         let Some(slot) = self.take_to_close(from) else {
             return Ok(None);
         };

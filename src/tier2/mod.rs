@@ -4,6 +4,7 @@
 //!   that these form; [`uop`] is the interpreter that runs them;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors.
 
+pub mod deopt;
 pub mod executor;
 mod exits;
 mod install;
@@ -65,6 +66,8 @@ pub struct Tier2 {
     pub registers: Vec<u64>,
     pub dump: Dump,
     pub counters: Counters,
+    /// How often someone has changed registers of frames from outside (`debug.setlocal`).
+    pub disturbances: u64,
 }
 
 /// What is printed while a VM runs.
@@ -101,6 +104,7 @@ impl Default for Tier2 {
             registers: Vec::new(),
             dump: Dump::default(),
             counters: Counters::default(),
+            disturbances: 0,
         }
     }
 }

@@ -98,6 +98,8 @@ struct Projector<'a> {
     frame: FrameId,
     slots: Vec<SlotValue>,
     top: Top,
+    /// The end of slots that the instruction uses beyond those that are live.
+    extent: Slot,
     /// The state at the beginning of the instruction, once a node has needed it.
     here: SnapshotId,
     /// Shapes that tables are known to have here.
@@ -149,6 +151,7 @@ impl<'a> Projector<'a> {
             frame: FrameId(0),
             slots: Vec::new(),
             top: Top::None,
+            extent: 0,
             here: SnapshotId::NONE,
             shapes: SmallVec::new(),
             unsettled: false,
@@ -401,7 +404,7 @@ impl<'a> Projector<'a> {
         let proto = unsafe { &*proto };
         let live = proto.info.live[pc as usize] as Slot;
         let live = if pc == 0 { live.max(proto.params as Slot) } else { live };
-        let end = frame.base + live;
+        let end = (frame.base + live).max(self.extent);
         match self.top {
             Top::Slot(top) => end.max(top),
             _ => end,
@@ -584,6 +587,7 @@ impl<'a> Projector<'a> {
     /// One instruction. On return the next step is where control is, or the superblock has ended.
     fn instruction(&mut self) -> Flow {
         self.here = SnapshotId::NONE;
+        self.extent = 0;
         if std::mem::take(&mut self.unsettled) {
             self.emit(MicroOp::GUARD_VALID, &[], &[]);
         }
