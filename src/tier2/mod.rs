@@ -8,6 +8,8 @@ pub mod executor;
 mod exits;
 mod install;
 pub mod projection;
+#[cfg(test)]
+pub mod random;
 pub mod superblock;
 pub mod text;
 pub mod uop;
