@@ -127,6 +127,7 @@ impl Generator<'_> {
             31..33 => self.get_element(),
             33..35 => self.set_element(),
             35 => self.cell(),
+            36 if self.random.one_in(2) => self.traverse(),
             36 => self.object(),
             37 if self.options.inlining => self.call_or_return(),
             38 if self.options.calls => self.call_out(),
@@ -272,8 +273,11 @@ impl Generator<'_> {
         );
     }
 
+    /// What uses a named object: a guard, or a load from a table.
     fn object(&mut self) {
-        if let Some(value) = self.named_object(Type::Object)
+        if self.random.one_in(2) {
+            self.load_holder();
+        } else if let Some(value) = self.named_object(Type::Object)
             && let Some(other) = self.value(Type::Any)
         {
             let id = self.sb.node(value.r).operands[0];
@@ -281,7 +285,49 @@ impl Generator<'_> {
         }
     }
 
+    /// A load from a named table, whose shape is guarded.
+    fn load_holder(&mut self) {
+        let Some(Value { r, content }) = self.named_object(Type::Table) else {
+            return;
+        };
+        let Some(Layout { shape, places, .. }) = content.layout.map(|i| &self.world.layouts[i])
+        else {
+            return;
+        };
+        let Some(place) = self.random.pick(places) else {
+            return;
+        };
+        self.guard(MicroOp::GUARD_SHAPE, &[r], &[*shape as u64]);
+        let operands = [self.sb.node(r).operands[0], slot_operand(place.slot)];
+        self.make(
+            Node::new(MicroOp::LOAD_HOLDER, &[], &operands),
+            Content::tagged(place.likely),
+        );
+    }
+
     // Tables.
+
+    /// The first key and value, and the next ones.
+    fn traverse(&mut self) {
+        let Some(Value { r: table, .. }) = self.value(Type::Table) else {
+            return;
+        };
+        let nil = self.make(Node::nil(), Content::tagged(Type::Tagged));
+        let int = Content::of(Type::Int);
+        let mut position = self.make_or_leave(MicroOp::FIND_NEXT, &[table, nil], &[], int);
+        for _ in 0..self.random.below(3) {
+            position = self.make(
+                Node::new(MicroOp::NEXT_POSITION, &[table, position], &[]),
+                int,
+            );
+        }
+        for op in [MicroOp::LOAD_KEY, MicroOp::LOAD_VALUE] {
+            self.make(
+                Node::new(op, &[table, position], &[]),
+                Content::tagged(Type::Int),
+            );
+        }
+    }
 
     /// A table that has one of the layouts, behind a guard if it is not known.
     fn shaped(&mut self) -> Option<(Ref, usize)> {
@@ -433,9 +479,10 @@ impl Generator<'_> {
     }
 
     fn set_element(&mut self) {
-        if self.random.one_in(3) {
-            self.append();
-            return;
+        match self.random.below(6) {
+            0 | 1 => return self.append(),
+            2 => return self.set_any_key(),
+            _ => {}
         }
         let Some((table, index, likely)) = self.element() else {
             return;
@@ -480,6 +527,20 @@ impl Generator<'_> {
         self.barrier(table.r);
     }
 
+    /// A store that may add a key, and so change the shape.
+    fn set_any_key(&mut self) {
+        let (Some(table), Some(key), Some(v)) = (
+            self.value(Type::Table),
+            self.value(Type::Any),
+            self.value(Type::Any),
+        ) else {
+            return;
+        };
+        self.guard(MicroOp::GUARD_NO_METATABLE, &[table.r], &[]);
+        self.guard(MicroOp::RAW_SET, &[table.r, key.r, v.r], &[]);
+        self.facts = Facts::default();
+    }
+
     // Cells, calls and allocations.
 
     fn cell(&mut self) {
@@ -492,6 +553,9 @@ impl Generator<'_> {
                 Content::tagged(Type::Int),
             );
         } else if let Some(v) = self.value(Type::Any) {
+            if self.random.one_in(3) {
+                return self.guard(MicroOp::SET_CELL, &[cell.r, v.r], &[]);
+            }
             if !self.facts.mutable.contains(&cell.r) {
                 self.guard(MicroOp::GUARD_MUTABLE, &[cell.r], &[]);
                 self.facts.mutable.push(cell.r);
