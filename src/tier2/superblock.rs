@@ -380,6 +380,10 @@ pub struct Rewriter<'a> {
     names: Vec<Ref>,
     /// For each old snapshot the new one, or `NONE`.
     copied: Vec<SnapshotId>,
+    /// For each old `PHI`, and then for each one that was added, the old node that the pass leaves for the next one.
+    pub back: Vec<Ref>,
+    /// For each entry of the old slots whether snapshots keep it; all of them if it is empty.
+    kept: Vec<bool>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -397,6 +401,19 @@ impl<'a> Rewriter<'a> {
             },
             names: vec![Ref::NONE; old.nodes.len()],
             copied: vec![SnapshotId::NONE; old.snapshots.len()],
+            back: old.looping.as_ref().map_or(Vec::new(), |l| l.back.clone()),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Says which slots snapshots keep. To be called before anything is emitted.
+    pub fn keep_slots(&mut self, keep: impl Fn(SnapshotId, Slot, Ref) -> bool) {
+        self.kept = vec![true; self.old.slots.len()];
+        for (i, snapshot) in self.old.snapshots.iter().enumerate() {
+            let range = snapshot.first as usize..(snapshot.first + snapshot.len) as usize;
+            for (kept, &(slot, value)) in self.kept[range.clone()].iter_mut().zip(&self.old.slots[range]) {
+                *kept = keep(SnapshotId(i as u32), slot, value);
+            }
         }
     }
 
@@ -420,7 +437,12 @@ impl<'a> Rewriter<'a> {
             return if old.is_none() { old } else { self.copied[old.0 as usize] };
         }
         let source = *self.old.snapshot_at(old);
-        let slots = self.old.slots_of(old).iter().map(|&(slot, r)| (slot, self.names[r.index()]));
+        let range = source.first as usize..(source.first + source.len) as usize;
+        let (names, kept) = (&self.names, &self.kept);
+        let slots = range.filter(|&i| kept.is_empty() || kept[i]).map(|i| {
+            let (slot, r) = self.old.slots[i];
+            (slot, names[r.index()])
+        });
         let new = self.new.snapshot(source.frame, source.pc, source.top, slots);
         self.copied[old.0 as usize] = new;
         new
@@ -450,15 +472,52 @@ impl<'a> Rewriter<'a> {
         self.names[old.index()] = by;
     }
 
+    /// Adds a `PHI` of this type that is `init`, a new node, on the first pass and becomes what the old node `back` is.
+    /// To be called when the old `PHI`s have been handled and before anything else is emitted.
+    pub fn carry(&mut self, ty: Type, init: Ref, back: Ref) -> Ref {
+        self.back.push(back);
+        self.new.push(Node::new(MicroOp::PHI, &[init], &[]).with_type(ty))
+    }
+
     /// Finishes: renames what the loop, if there is one, carries back. To be called when all nodes have been
-    /// handled; the `LOOP` node and all `PHI`s must have been copied, in order and without anything between.
+    /// handled. The `LOOP` node and the `PHI`s must have been copied in order and without anything between; a `PHI` may
+    /// have been replaced by a node before it, and all of them and the `LOOP` node left out.
     pub fn finish(mut self) -> Superblock {
-        if let Some(old) = &self.old.looping {
-            let entry = self.exit(old.entry);
+        if let Some(old) = &self.old.looping
+            && !self.names[old.head.index()].is_none()
+        {
             let head = self.names[old.head.index()];
-            let back = old.back.iter().map(|r| self.names[r.index()]).collect();
+            let entry = self.exit(old.entry);
+            let mut back = Vec::with_capacity(self.back.len());
+            for (i, &r) in self.back.iter().enumerate() {
+                let next = Ref(head.0 + 1 + back.len() as u32);
+                if i >= old.back.len() || self.names[old.head.index() + 1 + i] == next {
+                    back.push(self.names[r.index()]);
+                }
+            }
             self.new.looping = Some(Loop { head, back, entry });
         }
         self.new
+    }
+
+    /// Finishes with leaving for the old snapshot `exit`: control does not go beyond what has been emitted. If that
+    /// includes the head of the loop, the loop never closes, and what it would carry is what it begins with.
+    pub fn leave(mut self, exit: SnapshotId) -> Superblock {
+        self.add(Node::new(MicroOp::EXIT, &[], &[]).with_exit(exit));
+        let cut = self.new;
+        if !cut.nodes.iter().any(|node| node.op == MicroOp::LOOP) {
+            return cut;
+        }
+        let mut straight = Rewriter::new(&cut);
+        for (r, node) in cut.iter() {
+            match node.op {
+                MicroOp::LOOP => {}
+                MicroOp::PHI => straight.replace(r, straight.name(node.inputs[0])),
+                _ => {
+                    straight.copy(r);
+                }
+            }
+        }
+        straight.finish()
     }
 }

@@ -412,6 +412,8 @@ microops! {
     SHL_I(Int, Int) -> Int;
     /// z = x >> y, with zeros shifted in; a negative y shifts left, 64 and more give 0
     SHR_I(Int, Int) -> Int;
+    /// z = x >> y, with copies of the sign shifted in; y is one of 0, ..., 63
+    SAR_I(Int, Int) -> Int;
     /// z = |x|
     ABS_I(Int) -> Int;
     /// z = the lesser of x and y
