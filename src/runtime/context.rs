@@ -77,9 +77,9 @@ impl Runtime {
             .for_each(|m| mark(m.header()));
     }
 
-    /// Clears the weak references to dead objects. Called in the atomic phase, after everything is marked.
+    /// Clears the weak references to dead objects, but for those to strings. Called in the atomic phase, after everything
+    /// is marked.
     pub fn sweep_weak(&mut self, alive: &dyn Fn(Gc<Header>) -> bool) {
-        self.strings.sweep_weak(alive);
         self.shapes.sweep_weak(alive);
         self.classes.sweep_weak(alive);
         self.assumptions.sweep_weak(alive);

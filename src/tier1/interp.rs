@@ -26,16 +26,22 @@ use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::{Table, table_flags};
 use crate::runtime::value::{Tag, Value};
+use crate::tier2::uop;
 
 /// Despecialisations after which an instruction stays general.
 pub(super) const MISSES_MAX: u32 = 6;
 
 /// Runs the current frame until the activation entered from Rust ends.
-pub(super) fn execute(st: &mut State) -> Result<Outcome, Raised> {
+pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
     loop {
         // SAFETY: the current record is a bytecode frame whose code has been verified.
         let outcome = if st.recording.active {
             unsafe { dispatch::<true>(st)? }
+        } else if st.recording.complete {
+            st.recorded();
+            continue;
+        } else if let Some(executor) = st.take_entering() {
+            uop::run(st, executor)?
         } else {
             unsafe { dispatch::<false>(st)? }
         };
@@ -43,6 +49,13 @@ pub(super) fn execute(st: &mut State) -> Result<Outcome, Raised> {
             return Ok(outcome);
         }
     }
+}
+
+/// Runs the one instruction at which the current frame stands.
+pub(crate) fn execute_one(st: &mut State) -> Result<Outcome, Raised> {
+    st.recording.single = true;
+    // SAFETY: as in `execute`.
+    unsafe { dispatch::<true>(st) }
 }
 
 /// The slot of a cached field: base plus offsets.
@@ -208,6 +221,8 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
     let mut base: *mut Value;
     let mut k: *const Value;
     let mut proto: *const Proto;
+    // Of a call for one instruction: how many are left.
+    let mut left = if RECORD && std::mem::take(&mut st.recording.single) { Some(1u8) } else { None };
 
     macro_rules! reload {
         () => {{
@@ -314,7 +329,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             (*site).countdown.set(left);
             if left == 0 {
                 (*st.record).pc = pc;
-                if st.hot(&*site) != RECORD {
+                if st.hot(&*site, RECORD) {
                     return Ok(Outcome::Continue);
                 }
             }
@@ -673,8 +688,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     saved!(st.poll_after_call(at + used));
                 }
             } else {
-                let step = st.step_of(n);
-                if st.drive(step)? == Outcome::Exit {
+                if st.settle(n)? == Outcome::Exit {
                     return Ok(Outcome::Exit);
                 }
                 reload!();
@@ -694,7 +708,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             (*site).countdown.set(left);
             if left == 0 {
                 (*st.record).pc = pc;
-                if st.hot(&*site) != RECORD {
+                if st.hot(&*site, RECORD) {
                     return Ok(Outcome::Continue);
                 }
             }
@@ -773,9 +787,18 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         loop {
             let i = *pc;
             pc = pc.add(1);
-            if RECORD && !st.note(proto, pc.sub(1), base) {
-                (*st.record).pc = pc.sub(1);
-                return Ok(Outcome::Continue);
+            if RECORD {
+                let goes_on = match &mut left {
+                    None => st.note(proto, pc.sub(1), base),
+                    Some(left) => {
+                        *left = left.wrapping_sub(1);
+                        *left == 0
+                    }
+                };
+                if !goes_on {
+                    (*st.record).pc = pc.sub(1);
+                    return Ok(Outcome::Continue);
+                }
             }
             match i.op_unchecked() {
                 Op::MOVE => set!(i.a(), get!(i.b())),
@@ -1214,14 +1237,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::JEQ | Op::JNE => {
                     let sense = i.op_unchecked() == Op::JEQ;
                     let (x, y) = (get!(i.a()), get!(i.b()));
-                    // Two tables or userdata that are not the same may have an `__eq`.
-                    let plain = x.tag() != y.tag() || !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y);
-                    if plain {
-                        if x.raw_equals(y) == sense {
-                            jump!(i);
+                    match slow::primitive_equality(x, y) {
+                        Some(result) => {
+                            if result == sense {
+                                jump!(i);
+                            }
                         }
-                    } else {
-                        saved!(slow::equals(st, x, y, sense, i.sd()));
+                        None => saved!(slow::equals(st, x, y, sense, i.sd())),
                     }
                 }
                 Op::JEQK | Op::JNEK => {
@@ -1460,21 +1482,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::RETURN0 => leave!(base, 0),
                 Op::RETURN1 => leave!(reg!(i.a()), 1),
                 Op::VARARG => {
-                    let n = (*st.record).extra_args as usize;
-                    let wanted = i.c() as i16 - 1;
-                    let mut count = wanted as usize;
-                    if wanted < 0 {
-                        count = n;
-                        let end = st.index_of(reg!(i.a())) + n as u32;
-                        raising!(st.reserve(end));
-                        base = st.stack.add((*st.record).base as usize);
-                        st.top = reg!(i.a() + n);
-                    }
-                    let extra = base.sub(n + 1);
-                    for j in 0..count {
-                        let v = if j < n { Value::load(extra.add(j)) } else { Value::NIL };
-                        set!(i.a() + j, v);
-                    }
+                    let rec = st.record;
+                    let to = st.index_of(reg!(i.a()));
+                    raising!(slow::spread_extra(st, (*rec).base, (*rec).extra_args, to, i.c() as i16 - 1));
+                    base = st.stack.add((*st.record).base as usize);
                 }
                 Op::CLOSURE => {
                     let closure = raising!(slow::new_closure(st, proto, i.d() as usize, base));
