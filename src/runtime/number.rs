@@ -807,11 +807,29 @@ mod tests {
         let check = |a: f64, b: f64| {
             for (a, b) in [(a, b), (-a, b), (a, -b), (-a, -b)] {
                 let (rest, expected) = (float_remainder(a, b), a % b);
-                assert!(rest.to_bits() == expected.to_bits() || rest.is_nan() && expected.is_nan(), "{a:e} % {b:e}: {rest:e}");
+                assert!(
+                    rest.to_bits() == expected.to_bits() || rest.is_nan() && expected.is_nan(),
+                    "{a:e} % {b:e}: {rest:e}"
+                );
             }
         };
         let bound = (1u64 << 26) as f64;
-        let special = [0.0, 5e-324, 0.5, 1.0, 2.0, 3.0, 360.0, bound - 1.0, bound, bound + 1.0, 1e15, 1e300, f64::INFINITY, f64::NAN];
+        let special = [
+            0.0,
+            5e-324,
+            0.5,
+            1.0,
+            2.0,
+            3.0,
+            360.0,
+            bound - 1.0,
+            bound,
+            bound + 1.0,
+            1e15,
+            1e300,
+            f64::INFINITY,
+            f64::NAN,
+        ];
         for a in special {
             for b in special {
                 check(a, b);
