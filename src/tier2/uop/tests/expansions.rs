@@ -253,7 +253,7 @@ fn in_executors(source: &str, variant: Variant, stress: bool) -> (String, usize,
             }
             Ok(Outcome::Continue) => {}
         }
-        if st.co == co && st.depth() == depth && pc(&st) == at && instr.op() != Op::FORLOOP {
+        if st.co == co && st.depth() == depth && pc(&st) == at {
             interpreted += 1;
             match execute_one(&mut st) {
                 Err(raised) => break Err(raised),
@@ -481,9 +481,9 @@ fn same_in_executors(variant: Variant) {
     for (name, source) in PROGRAMS {
         let (outcome, executed, interpreted) = in_executors(source, variant, false);
         assert_eq!(outcome, in_tier_1(source), "{name}");
-        if variant == Variant::General {
-            // General expansions have hardly any guards.
-            assert!(interpreted * 10 <= executed, "{name}: {interpreted} of {executed} in tier 1");
+        if matches!(variant, Variant::Form | Variant::General) {
+            // The guards hold, but for the first pass of loops and when an instruction takes another form.
+            assert!(interpreted * 4 <= executed + 4, "{name}: {interpreted} of {executed} in tier 1");
         }
     }
 }
