@@ -92,15 +92,14 @@ pub(super) fn call_out(st: &mut State, activation: &mut Activation, at: usize) -
 
 /// Call-outs that do not call.
 fn in_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
-    let extra_args = st.frame().extra_args;
     // For the positions in messages, although nobody sees these.
     activation.materialise(st, site.out.exit, site.pc + 1);
-    let next = in_materialised_frame(st, activation, site, extra_args);
+    let next = in_materialised_frame(st, activation, site);
     activation.drop_inlined(st);
     next
 }
 
-fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Site, extra_args: u32) -> Next {
+fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
     let out = site.out;
     let inlined = site.base != site.origin + 1;
     let registers = activation.registers();
@@ -139,8 +138,7 @@ fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Sit
                 slow::for_prepare(st, first).map(|runs| *output = runs as u64)
             }
             MicroOp::VARARG => {
-                let extra = if inlined { 0 } else { extra_args };
-                slow::spread_extra(st, site.base, extra, site.index(0), out.operands[1] as i16 - 1)
+                slow::spread_extra(st, site.base, st.frame().extra_args, site.index(0), out.operands[1] as i16 - 1)
             }
             // The record of an inlined function would have to remember it.
             MicroOp::MARK_TO_CLOSE if inlined => return Next::Exit(out.exit),

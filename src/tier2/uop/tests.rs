@@ -20,15 +20,16 @@ use crate::tier2::superblock::{
     Frame, FrameId, Loop, NO_CALL_SITE, Node, Object, ObjectId, ObjectKind, Ref, Slot, SnapshotId, Superblock,
 };
 
-/// A VM with the libraries.
-pub(in crate::tier2) fn vm() -> Box<State> {
+/// A VM with the libraries, whose collector leaves alone what a test holds.
+fn vm() -> Box<State> {
     let mut st = State::new().unwrap();
     stdlib::open(&mut st, Libraries::ALL).unwrap();
+    st.rt.heap.stop();
     st
 }
 
 /// The value of a Lua expression.
-pub(in crate::tier2) fn eval(st: &mut State, source: &str) -> Value {
+fn eval(st: &mut State, source: &str) -> Value {
     let source = format!("return {source}");
     let Ok(chunk) = load(st, source.as_bytes(), b"=test", ANY).unwrap() else { panic!("{source}") };
     let (at, n) = st.call_value(Value::closure(chunk), &[]).unwrap();
@@ -37,7 +38,7 @@ pub(in crate::tier2) fn eval(st: &mut State, source: &str) -> Value {
     unsafe { Value::load(st.slot(at)) }
 }
 
-pub(in crate::tier2) fn function(st: &mut State, source: &str) -> Gc<Closure> {
+fn function(st: &mut State, source: &str) -> Gc<Closure> {
     eval(st, source).as_closure().unwrap()
 }
 
@@ -67,9 +68,9 @@ impl Builder {
             wanted: 0,
             continuation: Continuation::Call,
             flags: 0,
+            aux: 0,
             extra_args: 0,
             result: 0,
-            aux: 0,
         });
         Builder { sb }
     }
@@ -91,9 +92,9 @@ impl Builder {
             wanted: call.c() as i16 - 1,
             continuation: Continuation::Call,
             flags: 0,
+            aux: 0,
             extra_args: 0,
             result: outer.base + call.a() as u16,
-            aux: 0,
         });
         FrameId(self.sb.frames.len() as u16 - 1)
     }
@@ -143,7 +144,7 @@ fn proto_object(sb: &mut Superblock, proto: Gc<Proto>) -> ObjectId {
 }
 
 /// Calls `closure` up to its first instruction.
-pub(in crate::tier2) fn call(st: &mut State, closure: Gc<Closure>, args: &[Value]) {
+fn call(st: &mut State, closure: Gc<Closure>, args: &[Value]) {
     let func = st.free_index();
     st.reserve(func + 1 + args.len() as u32).unwrap();
     // SAFETY: there is room.
@@ -157,7 +158,7 @@ pub(in crate::tier2) fn call(st: &mut State, closure: Gc<Closure>, args: &[Value
 }
 
 /// Makes an executor of a superblock.
-pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Superblock) -> *const Executor {
+fn executor(st: &mut State, closure: Gc<Closure>, sb: Superblock) -> *const Executor {
     let code = lower(&sb).unwrap();
     let site = &raw const closure.proto.entry;
     st.tier2.graph.add(Anchor::Site(site), std::ptr::null(), 0, sb, code, [].into(), (0, 0))
@@ -180,7 +181,7 @@ fn register(st: &State, r: u32) -> Value {
 }
 
 /// The instruction at which the current frame stands.
-pub(in crate::tier2) fn pc(st: &State) -> u32 {
+fn pc(st: &State) -> u32 {
     // SAFETY: a bytecode function lies below its base.
     let closure = unsafe { Value::load(st.slot(st.frame().base - 1)) }.as_closure().unwrap();
     // SAFETY: the program counter points into its code.
@@ -430,8 +431,8 @@ fn a_loop_carries_its_values_back() {
     let slots = [(1, phis[0]), (2, phis[1]), (3, phis[2]), (4, phis[4])];
     let more = b.node(MicroOp::LT_I, &[zero, phis[3]], &[]);
     b.guard(MicroOp::GUARD_TRUE, &[more], &[], 1, &slots);
-    let left = b.node(MicroOp::SUB_I, &[phis[3], one], &[]);
     let sum = b.node(MicroOp::ADD_I, &[phis[4], phis[3]], &[]);
+    let left = b.node(MicroOp::SUB_I, &[phis[3], one], &[]);
     let next = b.node(MicroOp::ADD_I, &[phis[0], phis[0]], &[]);
     // Two values change places in each pass, a third follows one of them.
     b.back(&[next, phis[2], phis[1], left, sum]);
@@ -829,3 +830,6 @@ fn what_does_not_belong_into_a_superblock_is_refused() {
     b.exit(0, &[]);
     assert_eq!(lower(&b.sb).unwrap_err(), LowerError::MicroOp(MicroOp::STORE));
 }
+
+mod expansions;
+mod tables;
