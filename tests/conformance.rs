@@ -278,6 +278,7 @@ programs! {
     section_6_7_math => "6_7_math.lua",
     section_6_8_io => "6_8_io.lua",
     section_6_9_os => "6_9_os.lua",
+    section_6_callbacks => "6_callbacks.lua",
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl State {
     pub(crate) fn flush_caches(&mut self) {
         self.rt.flush_caches = false;
         self.tier2.graph.invalidate_all();
+        self.rt.shared_cache.clear();
         for proto in self.rt.heap.protos() {
             proto.info.fields.iter().for_each(FieldCache::clear);
             for i in 0..proto.info.code.len() {

@@ -97,7 +97,7 @@ impl State {
     /// `end`. Finalizers wait: they would overwrite open results.
     #[cold]
     #[inline(never)]
-    pub(super) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
+    pub(crate) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
         if self.rt.heap.should_collect() {
             self.collect_at(end - self.frame().base);
         }

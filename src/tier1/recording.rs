@@ -84,6 +84,8 @@ pub struct Recording {
     pub active: bool,
     /// The pass has ended, and nobody has taken it yet.
     pub complete: bool,
+    /// The recording dispatch shall run one instruction and note nothing.
+    pub(super) single: bool,
     pub steps: Vec<RecordedStep>,
     pub origin: Option<Origin>,
     start: Option<Start>,

@@ -28,7 +28,7 @@ pub const STACK_MAX: u32 = 1_000_000;
 const STACK_RESERVE: u32 = 4096;
 /// Slots that are always free above a frame's registers: the arguments of a metamethod call.
 pub const STACK_SLACK: u32 = 8;
-/// Host functions that may be in progress on the native stack at a time.
+/// The greatest [`State::native_depth`].
 pub const NATIVE_DEPTH_MAX: u32 = 196;
 
 /// Passes through a loop or function before its first recording.
@@ -70,12 +70,14 @@ pub struct State {
     pub error: Value,
     /// What a host function that returned a request wants done.
     pub(super) pending: Option<super::call::Step>,
+    /// States of host functions that wait for what they have called, the innermost last.
+    pub(super) waiting: Vec<super::callback::Waiting>,
     /// Whether the message handler has already been applied to `error`.
     pub error_handled: bool,
     /// The depth of the activation that has raised `error`, as long as nothing has changed the stack since then;
     /// otherwise 0.
     pub(super) raised_depth: u32,
-    /// Native activations of the interpreter on the native stack.
+    /// Activations of the interpreter on the native stack, and what counts like them (see [`super::callback`]).
     pub native_depth: u32,
     pub globals: Gc<Table>,
     /// Values that library and host keep alive by name.
@@ -130,6 +132,7 @@ impl State {
             main,
             error: Value::NIL,
             pending: None,
+            waiting: Vec::new(),
             error_handled: false,
             raised_depth: 0,
             native_depth: 0,

@@ -4,8 +4,7 @@ use std::ptr;
 
 use super::executor::{Anchor, Executor};
 use super::projection::{self, Projection};
-use super::superblock::Superblock;
-use super::{Engine, uop};
+use super::{Engine, optimizer, uop, verify};
 use crate::bytecode::cache::LoopSite;
 use crate::tier1::State;
 use crate::tier1::recording::Origin;
@@ -48,7 +47,15 @@ impl State {
         if self.tier2.dump.superblocks {
             eprintln!("superblock from {origin:?}, {stop:?}\n{superblock}");
         }
-        let optimized = optimize(superblock);
+        if cfg!(debug_assertions)
+            && let Err(error) = verify::verify(&superblock)
+        {
+            panic!("projection breaks a rule: {error}\n{superblock}");
+        }
+        let optimized = optimizer::optimize(superblock);
+        if self.tier2.dump.superblocks {
+            eprintln!("optimized\n{optimized}");
+        }
         self.tier2.counters.micro_ops_after += optimized.nodes.len() as u64;
         let code = uop::lower(&optimized).ok()?;
         assumptions.dedup();
@@ -90,7 +97,7 @@ impl State {
         if executor.is_null() {
             return None;
         }
-        self.settle();
+        self.settle_assumptions();
         // SAFETY: executors are reaped below only, and `entering` is set right before.
         let valid = unsafe { (*executor).is_valid() };
         if self.tier2.active == 0 && !self.recording.active {
@@ -108,9 +115,4 @@ impl State {
 unsafe fn executor_at<'a>(site: *const LoopSite) -> Option<&'a Executor> {
     // SAFETY: the caller's promise; what a place points to is an executor that it counts.
     unsafe { ((*site).executor.get() as *const Executor).as_ref() }
-}
-
-/// Every pass of the optimizer.
-fn optimize(superblock: Superblock) -> Superblock {
-    superblock
 }

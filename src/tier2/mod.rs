@@ -4,11 +4,14 @@
 //!   that these form; [`uop`] is the interpreter that runs them;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors.
 
+pub mod deopt;
 pub mod executor;
 mod exits;
 mod install;
 pub mod optimizer;
 pub mod projection;
+#[cfg(test)]
+pub mod random;
 pub mod superblock;
 pub mod text;
 pub mod uop;
@@ -20,18 +23,27 @@ use executor::{Executor, Graph};
 
 use crate::tier1::State;
 
-/// What runs superblocks.
+/// What runs the hot parts of programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Engine {
-    /// Nothing: tier 1 runs everything.
+    /// Nothing but the interpreter, which runs everything.
     Off,
-    /// The tier-2 interpreter.
+    /// The tier-2 interpreter, which runs optimized micro-ops. Built in with the feature `uop-interp`.
     Uops,
 }
 
 impl Engine {
     /// The engine of a VM that asks for none in particular.
-    pub const DEFAULT: Engine = if cfg!(feature = "uop-interp") { Engine::Uops } else { Engine::Off };
+    pub(crate) const DEFAULT: Engine = if cfg!(feature = "uop-interp") { Engine::Uops } else { Engine::Off };
+
+    /// Whether the build has it.
+    pub fn is_built_in(self) -> bool {
+        match self {
+            Engine::Off => true,
+            Engine::Uops => cfg!(feature = "uop-interp"),
+        }
+    }
 }
 
 /// Times that an exit is taken before it gets an executor of its own.
@@ -56,6 +68,8 @@ pub struct Tier2 {
     pub registers: Vec<u64>,
     pub dump: Dump,
     pub counters: Counters,
+    /// How often someone has changed registers of frames from outside (`debug.setlocal`).
+    pub disturbances: u64,
 }
 
 /// What is printed while a VM runs.
@@ -92,13 +106,14 @@ impl Default for Tier2 {
             registers: Vec::new(),
             dump: Dump::default(),
             counters: Counters::default(),
+            disturbances: 0,
         }
     }
 }
 
 impl State {
     /// Carries out what broken assumptions mean: executors that made them never run again.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle_assumptions(&mut self) {
         if self.rt.flush_caches {
             self.flush_caches();
         }
