@@ -67,6 +67,8 @@ enum Key {
     Place(u64, u32, Place),
     Result(u32, u64),
     Raw(u64, u64, Value),
+    /// What traversing a table finds: the position behind a key or position, the key or the value there.
+    Traversal(MicroOp, u64, u64, Value),
     /// A number that is about an object at some time.
     Fact(Fact, u64, u32),
     /// Whether an exit that depends on nothing else is taken.
@@ -81,7 +83,6 @@ enum Fact {
     ArrayKind,
     Room,
     Mutable,
-    InOverflow,
 }
 
 /// Makes up what superblocks find, and keeps to it.
@@ -153,6 +154,14 @@ impl Oracle {
         let decided = self.value_of(ty);
         self.decided[id as usize] = Some(decided);
         decided
+    }
+
+    /// Some integer, which depends on the value.
+    fn look_as_int(&mut self, v: Value) -> Value {
+        match self.look(v, Type::Int) {
+            Value::Int(i) => Value::Int(i),
+            _ => Value::Int(0),
+        }
     }
 
     /// A value that is known to be of a type.
@@ -340,6 +349,20 @@ impl Run<'_> {
         places.into_iter().map(|(at, v)| (at, Change(self.initial(at.0, at.1), v))).collect()
     }
 
+    /// A number that changes whenever the table does.
+    fn digest(&mut self, table: u64) -> u64 {
+        let mut digest = self.generation(table) as u64;
+        for ((object, place), Change(first, v)) in self.changes() {
+            let (first, v) = (self.oracle.look(first, Type::Int), self.oracle.look(v, Type::Int));
+            if object == table && first != v {
+                let text = format!("{place:?} {v:?}");
+                let add = |h: u64, b: u8| (h ^ b as u64).wrapping_mul(0x100_0000_01B3);
+                digest = text.bytes().fold(digest, add);
+            }
+        }
+        digest
+    }
+
     fn generation(&self, object: u64) -> u32 {
         self.generations.get(&object).copied().unwrap_or(0)
     }
@@ -391,7 +414,7 @@ impl Run<'_> {
                 others[self.oracle.fact(key, likely as u64, 4) as usize].0 as u64
             }
             Fact::Length => self.oracle.fact(key, likely.min(9), 5),
-            Fact::Metatable | Fact::Room | Fact::Mutable | Fact::InOverflow => self.oracle.fact(key, likely, 2),
+            Fact::Metatable | Fact::Room | Fact::Mutable => self.oracle.fact(key, likely, 2),
         }
     }
 
@@ -711,8 +734,8 @@ impl Run<'_> {
             LOAD_OVERFLOW => self.get(self.object(x), Place::Overflow(operand)),
             LOAD_HOLDER => {
                 let table = self.named(node);
-                let in_overflow = self.fact(table, Fact::InOverflow, 0) != 0;
                 let slot = node.operands[1];
+                let in_overflow = slot_offsets(slot).payload < 48;
                 self.get(table, if in_overflow { Place::Overflow(slot) } else { Place::Inline(slot) })
             }
             STORE_INLINE | STORE_OVERFLOW => {
@@ -771,20 +794,25 @@ impl Run<'_> {
                 match key {
                     Int(i) if self.in_array(table, i) => self.get(table, Place::Element(i)),
                     _ => {
-                        // Any change to the table may be one of this key.
-                        let mut digest = self.generation(table) as u64;
-                        for ((object, place), Change(first, v)) in self.changes() {
-                            let (first, v) = (self.oracle.look(first, Type::Int), self.oracle.look(v, Type::Int));
-                            if object == table && first != v {
-                                let text = format!("{place:?} {v:?}");
-                                let add = |h: u64, b: u8| (h ^ b as u64).wrapping_mul(0x100_0000_01B3);
-                                digest = text.bytes().fold(digest, add);
-                            }
-                        }
+                        let digest = self.digest(table);
                         self.oracle.unknown(Key::Raw(table, digest, key))
                     }
                 }
             }
+            FIND_NEXT | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => {
+                let (table, at) = (self.object(x), self.value(y));
+                let at = self.oracle.look(at, Type::Int);
+                let digest = self.digest(table);
+                let found = self.oracle.unknown(Key::Traversal(node.op, table, digest, at));
+                if node.op == FIND_NEXT && self.oracle.look(found, Type::Int) == Nil {
+                    return None;
+                }
+                match node.op {
+                    FIND_NEXT | NEXT_POSITION => self.oracle.look_as_int(found),
+                    _ => found,
+                }
+            }
+            TAG => self.value(x),
             POLL | GUARD_VALID | SAFEPOINT => return holds(!self.leaves(node.op)),
             EXIT => return None,
             op => panic!("{op} is not evaluated"),
