@@ -194,6 +194,7 @@ pub struct Outcome {
     slots: BTreeMap<Slot, Change>,
     places: BTreeMap<(u64, Place), Change>,
     facts: BTreeMap<(u64, u8), u64>,
+    generations: BTreeMap<u64, u32>,
 }
 
 /// What there was at first, and what there is.
@@ -341,6 +342,7 @@ impl Run<'_> {
             slots: slots.collect(),
             places: self.changes(),
             facts: self.heap.facts.clone(),
+            generations: self.generations.clone(),
         }
     }
 
@@ -705,6 +707,12 @@ impl Run<'_> {
                 self.put(self.object(x), Place::Cell, v);
                 Nil
             }
+            SET_CELL => {
+                let (cell, v) = (self.object(x), self.value(y));
+                self.heap.places.insert((cell, Place::Cell), v);
+                self.heap.facts.insert((cell, Fact::Mutable as u8), 1);
+                Nil
+            }
             GUARD_MUTABLE => return holds(self.fact(self.object(x), Fact::Mutable, 1) != 0),
             NEW_CELL => {
                 let (cell, v) = (self.allocate(Kind::Cell), self.value(x));
@@ -798,6 +806,26 @@ impl Run<'_> {
                         self.oracle.unknown(Key::Raw(table, digest, key))
                     }
                 }
+            }
+            RAW_SET => {
+                let (table, key, v) = (self.object(x), self.value(y), self.value(w));
+                match self.oracle.look(key, Type::Int) {
+                    Nil => return None,
+                    Float(bits) if f64::from_bits(bits).is_nan() => return None,
+                    Int(i) if self.in_array(table, i) => {
+                        if !self.accepts(table, v) {
+                            self.heap.facts.insert((table, Fact::ArrayKind as u8), ArrayKind::ANY.0 as u64);
+                        }
+                        self.heap.places.insert((table, Place::Element(i)), v);
+                    }
+                    _ => {
+                        // Any part of the table may be another one now.
+                        self.heap.places.retain(|k, _| k.0 != table);
+                        self.heap.facts.retain(|k, _| k.0 != table);
+                        *self.generations.entry(table).or_insert(0) += 1;
+                    }
+                }
+                Nil
             }
             FIND_NEXT | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => {
                 let (table, at) = (self.object(x), self.value(y));
