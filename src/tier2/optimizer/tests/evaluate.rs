@@ -407,7 +407,9 @@ impl Run<'_> {
         if let Some(&known) = self.heap.facts.get(&(object, fact as u8)) {
             return known;
         }
-        let key = Key::Fact(fact, object, self.generation(object));
+        // A cell stays mutable whatever happens.
+        let generation = if fact == Fact::Mutable { 0 } else { self.generation(object) };
+        let key = Key::Fact(fact, object, generation);
         match fact {
             Fact::Shape => 20 + self.oracle.fact(key, likely.wrapping_sub(20), 4),
             Fact::ArrayKind => {
