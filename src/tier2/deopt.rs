@@ -105,7 +105,7 @@ pub unsafe fn materialise(st: &mut State, sb: &Superblock, origin: u32, id: Snap
                 then: None,
                 base,
                 top: base + frame.registers as u32,
-                extra_args: 0,
+                extra_args: frame.extra_args,
                 wanted: frame.wanted,
                 continuation: frame.continuation,
                 flags: frame.flags,

@@ -2,6 +2,8 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
+use super::super::optimizer::optimize;
+use super::super::uop::lower;
 use super::super::verify::verify;
 use super::*;
 
@@ -114,6 +116,22 @@ proptest! {
         let copy = rewriter.finish();
         prop_assert_eq!(verify(&copy), Ok(()));
         prop_assert_eq!(copy.to_string(), block.to_string());
+    }
+
+    // Every pass is followed by the verifier.
+    #[test]
+    fn random_superblocks_are_optimized(block in any_superblock()) {
+        let optimized = optimize(block.clone());
+        prop_assert_eq!(verify(&optimized), Ok(()), "{}", block);
+        let text = optimized.to_string();
+        prop_assert_eq!(Superblock::parse(&text).map(|back| back.to_string()), Ok(text));
+    }
+
+    #[test]
+    fn random_superblocks_are_lowered(block in any_superblock()) {
+        prop_assert!(lower(&block).is_ok(), "{:?} of {}", lower(&block).err(), block);
+        let optimized = optimize(block);
+        prop_assert!(lower(&optimized).is_ok(), "{:?} of {}", lower(&optimized).err(), optimized);
     }
 
     #[test]
