@@ -18,6 +18,7 @@ use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::Continuation;
 
 mod actions;
+mod execution;
 mod tests;
 
 /// What is known of a value.
@@ -92,7 +93,7 @@ pub struct World {
     /// The address of the running function's prototype, and its number of registers.
     pub proto: u64,
     pub registers: u16,
-    /// Instructions at which control can leave.
+    /// Instructions at which control can leave. The loop begins at the one behind them.
     pub pcs: u32,
     /// What slots hold. Others are not read.
     pub slots: Vec<(Slot, Content)>,
@@ -348,7 +349,7 @@ impl<'w> Generator<'w> {
         let firsts: Vec<Value> = (0..self.random.below(5))
             .filter_map(|_| self.random.pick(&self.values))
             .collect();
-        let entry = self.snapshot();
+        let entry = self.entry();
         let head = self.sb.push(Node::new(MicroOp::LOOP, &[], &[]));
         self.facts = Facts::default();
         self.floor = self.frame;
@@ -362,7 +363,7 @@ impl<'w> Generator<'w> {
         );
         let mut phis = Vec::new();
         for first in firsts {
-            let loose = self.random.one_in(3);
+            let loose = first.content.likely != Type::Cell && self.random.one_in(3);
             let phi = self.phi(first, loose);
             phis.push(self.sb.type_of(phi));
         }
@@ -411,7 +412,8 @@ impl<'w> Generator<'w> {
 
     /// A value for the next pass.
     fn carried(&mut self, ty: Type) -> Ref {
-        let fitting = |v: &&Value| ty == Type::Tagged || v.content.ty == ty;
+        let fitting =
+            |v: &&Value| v.content.ty == ty || ty == Type::Tagged && v.content.likely != Type::Cell;
         let candidates: Vec<Value> = self.values.iter().filter(fitting).copied().collect();
         // The phi itself fits.
         candidates[self.random.below(candidates.len())].r
@@ -458,6 +460,14 @@ impl<'w> Generator<'w> {
         let pc = self.random.below(self.world.pcs as usize) as u32;
         let id = self.sb.snapshot(self.frame, pc, top, slots);
         self.here = Some(id);
+        id
+    }
+
+    /// The snapshot in which the loop begins: no other one has its program counter.
+    fn entry(&mut self) -> SnapshotId {
+        let id = self.snapshot();
+        self.here = None;
+        self.sb.snapshots[id.0 as usize].pc = self.world.pcs;
         id
     }
 

@@ -158,12 +158,11 @@ impl Generator<'_> {
 
     /// A value that an input of type `ty` accepts.
     fn value(&mut self, ty: Type) -> Option<Value> {
-        let accepted: Vec<Value> = self
-            .values
-            .iter()
-            .filter(|v| ty.accepts(v.content.ty))
-            .copied()
-            .collect();
+        // A cell is no value of the language: nothing but what is made for cells takes one.
+        let accepts = |v: &&Value| {
+            ty.accepts(v.content.ty) && (ty == Type::Cell || v.content.likely != Type::Cell)
+        };
+        let accepted: Vec<Value> = self.values.iter().filter(accepts).copied().collect();
         let recent = accepted.len().saturating_sub(6);
         let from = if self.random.one_in(2) { recent } else { 0 };
         if let Some(value) = self.random.pick(&accepted[from..])
