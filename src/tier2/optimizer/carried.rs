@@ -46,7 +46,7 @@ fn find(sb: &Superblock, aliases: &Aliases) -> Vec<(Ref, Ref)> {
     let mut guards = Guards::new(sb);
     for r in aliases.in_loop() {
         let node = sb.node(r);
-        guards.stays(aliases, node);
+        guards.stays(sb, aliases, node);
         if !is_plain_load(node.op)
             || node.inputs().iter().any(|&input| input > looping.head)
             || guards.protect(aliases, node)

@@ -632,7 +632,8 @@ impl Folder<'_> {
             };
             return if z.is_nan() { Keep } else { Become(Node::float(z)) };
         }
-        if matches!(node.op, ADD_F | MUL_F | EQ_F) && self.float(x).is_some() {
+        // Of two NaNs the first one is the result.
+        if matches!(node.op, ADD_F | MUL_F | EQ_F) && self.float(x).is_some_and(|c| !c.is_nan()) {
             return Become(Node::new(node.op, &[y, x], &[]));
         }
         if let Some(comparison) = self.comparison_of_int(node.op, x, y) {
@@ -644,7 +645,6 @@ impl Folder<'_> {
             (SUB_F, Some(c)) if c.to_bits() == 0 => Value(x),
             (MUL_F | DIV_F, Some(1.0)) => Value(x),
             (POW_F, Some(2.0)) => Become(Node::new(MUL_F, &[x, x], &[])),
-            (POW_F, Some(1.0)) => Value(x),
             (DIV_F, Some(c)) if has_exact_reciprocal(c) => {
                 let c = self.make(Node::float(1.0 / c));
                 Become(Node::new(MUL_F, &[x, c], &[]))

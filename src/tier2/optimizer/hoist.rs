@@ -6,7 +6,7 @@
 
 use perilune_uops::{Exit, Memory, MicroOp};
 
-use super::alias::{Aliases, is_plain_load};
+use super::alias::{Aliases, is_constant, is_plain_load};
 use crate::tier2::superblock::{Node, Ref, Rewriter, Superblock};
 
 /// Whether a node without effects has a meaning only behind guards that have held.
@@ -22,19 +22,25 @@ pub(super) fn relies_on_guards(node: &Node) -> bool {
 pub(super) struct Guards {
     /// For each node whether one of them has it as an input.
     guarded: Vec<bool>,
+    /// The objects that superblocks name of which one of them is.
+    objects: Vec<u64>,
     epoch: bool,
 }
 
 impl Guards {
     pub fn new(sb: &Superblock) -> Guards {
-        Guards { guarded: vec![false; sb.nodes.len()], epoch: false }
+        Guards { guarded: vec![false; sb.nodes.len()], objects: Vec::new(), epoch: false }
     }
 
     /// `node` stays.
-    pub fn stays(&mut self, aliases: &Aliases, node: &Node) {
+    pub fn stays(&mut self, sb: &Superblock, aliases: &Aliases, node: &Node) {
         if node.is_guard() {
             for &input in node.inputs() {
-                self.guarded[aliases.origin(input).index()] = true;
+                let origin = aliases.origin(input);
+                self.guarded[origin.index()] = true;
+                if is_constant(sb.node(origin).op) {
+                    self.objects.push(sb.node(origin).operands[0]);
+                }
             }
             self.epoch |= node.op == MicroOp::GUARD_EPOCH;
         }
@@ -44,7 +50,7 @@ impl Guards {
     pub fn protect(&self, aliases: &Aliases, node: &Node) -> bool {
         relies_on_guards(node)
             && (node.inputs().iter().any(|&input| self.guarded[aliases.origin(input).index()])
-                || node.op == MicroOp::LOAD_HOLDER && self.epoch)
+                || node.op == MicroOp::LOAD_HOLDER && (self.epoch || self.objects.contains(&node.operands[0])))
     }
 }
 
@@ -75,7 +81,7 @@ pub fn hoist(old: &Superblock) -> Superblock {
         if moved {
             invariant[r.index()] = true;
         } else {
-            guards.stays(&aliases, node);
+            guards.stays(old, &aliases, node);
         }
     }
     let mut rw = Rewriter::new(old);
