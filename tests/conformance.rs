@@ -269,6 +269,7 @@ programs! {
     section_3_6_runtime_messages => "3_6_runtime_messages.lua",
     section_3_7_syntax_messages => "3_7_syntax_messages.lua",
     section_6_10_debug => "6_10_debug.lua",
+    section_6_10_hooks => "6_10_hooks.lua",
     section_6_1_basic => "6_1_basic.lua",
     section_6_2_coroutine => "6_2_coroutine.lua",
     section_6_3_modules => "6_3_modules.lua",

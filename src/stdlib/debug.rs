@@ -1,14 +1,15 @@
-//! The `debug` library, without hooks.
+//! The `debug` library.
 
 use super::{library, set_field};
 use crate::bytecode::proto::{Proto, proto_flags};
-use crate::runtime::coroutine::Coroutine;
+use crate::runtime::coroutine::{Coroutine, Hook};
 use crate::runtime::function::CellState;
 use crate::runtime::metatable::{Event, basic_type};
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
+use crate::tier1::hook::event;
 use crate::tier1::introspect::{self, Frame};
 use crate::tier1::{Args, NativeResult, Raised, State};
 
@@ -17,12 +18,14 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     library(
         st,
         &[
+            ("gethook", gethook),
             ("getinfo", getinfo),
             ("getlocal", getlocal),
             ("getmetatable", getmetatable),
             ("getregistry", getregistry),
             ("getupvalue", getupvalue),
             ("getuservalue", getuservalue),
+            ("sethook", sethook),
             ("setlocal", setlocal),
             ("setmetatable", setmetatable),
             ("setupvalue", setupvalue),
@@ -134,9 +137,9 @@ fn getinfo(st: &mut State, args: Args) -> NativeResult {
         }
     }
     if what.contains(&b'r') {
-        // Values in transfer are those of call and return hooks.
-        set_field(st, t, "ftransfer", Value::int(0))?;
-        set_field(st, t, "ntransfer", Value::int(0))?;
+        let (first, count) = frame.map_or((0, 0), |frame| frame.transfer(st));
+        set_field(st, t, "ftransfer", Value::int(first as i64))?;
+        set_field(st, t, "ntransfer", Value::int(count as i64))?;
     }
     if what.contains(&b't') {
         let tail = frame.is_some_and(|f| f.is_tail_call());
@@ -226,6 +229,46 @@ fn setlocal(st: &mut State, args: Args) -> NativeResult {
         None => Value::NIL,
     };
     st.ret1(args, v)
+}
+
+// Hooks.
+
+/// The letters of events.
+const EVENTS: [(u8, u8); 3] = [(b'c', event::CALL), (b'r', event::RETURN), (b'l', event::LINE)];
+
+fn sethook(st: &mut State, args: Args) -> NativeResult {
+    let (co, skip) = arg_coroutine(st, args);
+    let mut hook = Hook::NONE;
+    if !st.arg(args, skip).is_nil() {
+        let mask = st.arg_str(args, skip + 1)?;
+        hook.function = st.arg_function(args, skip)?;
+        let period = st.arg_int_or(args, skip + 2, 0)?;
+        for (letter, event) in EVENTS {
+            if mask.as_bytes().contains(&letter) {
+                hook.events |= event;
+            }
+        }
+        // As in Lua, where the number is a C `int`.
+        hook.period = period as i32;
+        if hook.period > 0 {
+            hook.events |= event::COUNT;
+        }
+    }
+    st.set_hook(co, hook);
+    // The return is an event already.
+    st.return_at(args.base, 0)
+}
+
+fn gethook(st: &mut State, args: Args) -> NativeResult {
+    let (co, _) = arg_coroutine(st, args);
+    let hook = co.hook.get();
+    if hook.events == 0 {
+        return st.ret1(args, Value::NIL);
+    }
+    let letters = EVENTS.iter().filter(|(_, event)| hook.events & event != 0);
+    let mask: Vec<u8> = letters.map(|(letter, _)| *letter).collect();
+    let mask = st.string_value(&mask)?;
+    st.ret(args, &[hook.function, mask, Value::int(hook.period as i64)])
 }
 
 // Upvalues.

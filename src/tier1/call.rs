@@ -61,6 +61,8 @@ pub enum Step {
 pub enum Outcome {
     /// In a bytecode frame, the current one.
     Continue,
+    /// The same, and the dispatch loop with hooks must run it.
+    Hooked,
     /// The activation entered from Rust has ended; its results end at [`State::top`].
     Exit,
 }
@@ -93,6 +95,12 @@ impl State {
     pub(super) fn call_finalizer(&mut self, method: Value, object: Value) -> Result<(), Raised> {
         let func = self.push_call(method, &[object])?;
         self.call_flagged(func, 1, record_flags::FINALIZER).map(|_| ())
+    }
+
+    /// Calls a hook.
+    pub(super) fn call_hook(&mut self, hook: Value, args: &[Value]) -> Result<(), Raised> {
+        let func = self.push_call(hook, args)?;
+        self.call_flagged(func, args.len() as u32, record_flags::HOOK).map(|_| ())
     }
 
     fn call_flagged(&mut self, func: u32, nargs: u32, flags: u8) -> Result<u32, Raised> {
@@ -132,7 +140,7 @@ impl State {
         loop {
             outcome = match outcome {
                 Ok(Outcome::Exit) => return Ok(()),
-                Ok(Outcome::Continue) => interp::execute(self),
+                Ok(Outcome::Continue | Outcome::Hooked) => interp::execute(self),
                 // The activation was never entered: the error is its caller's.
                 Err(Raised) if self.co == co && self.depth() == depth => return Err(Raised),
                 Err(Raised) => match self.unwind() {
@@ -180,7 +188,7 @@ impl State {
         loop {
             step = match step {
                 Step::Call { func, nargs, ret } => match self.enter(func, nargs, ret)? {
-                    None => return Ok(Outcome::Continue),
+                    None => return Ok(self.settled()),
                     Some(step) => step,
                 },
                 Step::Return { first, n } => match self.deliver(first, n)? {
@@ -209,11 +217,20 @@ impl State {
             let f = unsafe { Value::load(self.slot(func)) };
             if let Some(closure) = f.as_closure() {
                 self.push_closure(closure, func, nargs, ret)?;
+                if self.hook_events != 0 {
+                    self.hook_call()?;
+                }
                 return Ok(None);
             }
             if let Some(native) = f.as_native() {
                 let args = self.push_native(func, nargs, ret)?;
-                let result = (native.func)(self, args)?;
+                if self.hook_events != 0 {
+                    self.hook_call()?;
+                }
+                let mut result = (native.func)(self, args)?;
+                if self.hook_events != 0 {
+                    result = self.keep_function(f, result)?;
+                }
                 return Ok(Some(self.step_of(result)));
             }
             let handler = self.rt.metamethod(f, Event::Call);
@@ -320,6 +337,9 @@ impl State {
 
     /// Returns from the current activation: `Ok` when control is settled, `Err` with the next step otherwise.
     fn deliver(&mut self, first: u32, n: u32) -> Result<Result<Outcome, Step>, Raised> {
+        if self.hook_events != 0 {
+            self.hook_return(first, n)?;
+        }
         let frame = *self.frame();
         let dest = self.result_slot();
         match frame.continuation {
@@ -338,6 +358,7 @@ impl State {
                 let caller = self.frame_mut();
                 // SAFETY: the program counter lies behind the instruction that made the call.
                 caller.pc = unsafe { caller.pc.sub(1) };
+                self.hook_repeat();
             }
             Continuation::StoreResult => {
                 let v = self.first_result(first, n);
@@ -373,7 +394,7 @@ impl State {
             }
             Continuation::Coroutine => return Ok(Err(self.end_coroutine(first, n)?)),
         }
-        Ok(Ok(Outcome::Continue))
+        Ok(Ok(self.settled()))
     }
 
     fn first_result(&self, first: u32, n: u32) -> Value {

@@ -17,7 +17,7 @@ struct VmRoots<'a> {
     coroutines: [Gc<Coroutine>; 2],
     tables: [Gc<Table>; 2],
     message: Gc<Str>,
-    error: Value,
+    values: [Value; 2],
     handles: &'a [Value],
 }
 
@@ -26,7 +26,7 @@ impl Roots for VmRoots<'_> {
         self.coroutines.iter().for_each(|co| marker.mark(*co));
         self.tables.iter().for_each(|t| marker.mark(*t));
         marker.mark(self.message);
-        marker.mark_value(self.error);
+        self.values.iter().for_each(|v| marker.mark_value(*v));
         self.handles.iter().for_each(|v| marker.mark_value(*v));
     }
 
@@ -46,7 +46,7 @@ impl State {
             coroutines: [self.co, self.main],
             tables: [self.globals, self.registry],
             message: self.memory_message,
-            error: self.error,
+            values: [self.error, self.host_hook.function],
             handles: self.handles.values(),
         };
         let result = run(&mut self.rt, &roots);

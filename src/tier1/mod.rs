@@ -4,13 +4,14 @@
 //! - [`interp`]: the dispatch loop; [`slow`]: what instructions do when their fast path fails;
 //! - [`ic`]: filling inline caches; [`call`]: calls, returns and continuations; [`unwind`]: errors;
 //! - [`coroutine`]: resuming and yielding; [`native`]: what host functions see;
-//! - [`collect`]: roots and finalizers; [`poll`]: interrupts, heat, recording;
+//! - [`hook`]: hooks; [`collect`]: roots and finalizers; [`poll`]: interrupts, heat, recording;
 //! - [`message`]: the wording of run-time errors; [`introspect`]: activations and tracebacks;
 //! - [`statistics`]: what the VM has done.
 
 pub mod call;
 mod collect;
 pub mod coroutine;
+pub mod hook;
 mod ic;
 mod interp;
 pub mod introspect;

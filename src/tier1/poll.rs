@@ -142,7 +142,8 @@ impl State {
         info.history.set(history);
     }
 
-    fn end_recording(&mut self) -> bool {
+    /// Ends a recording, complete or not; false.
+    pub(super) fn end_recording(&mut self) -> bool {
         self.recording.active = false;
         self.recording.start = None;
         self.counters.recorded_steps += self.recording.steps.len() as u64;
@@ -163,7 +164,7 @@ impl State {
     #[inline(never)]
     pub(super) fn poll(&mut self) -> Result<Outcome, Raised> {
         self.check_cancelled()?;
-        let bits = self.interrupt.fetch_and(interrupt::CANCEL, Ordering::Relaxed);
+        let bits = self.interrupt.fetch_and(interrupt::CANCEL | interrupt::HOOK, Ordering::Relaxed);
         if bits & interrupt::COLLECT != 0 {
             let live = self.registers_in_use();
             self.collect_at(live);
@@ -171,7 +172,7 @@ impl State {
         if self.rt.heap.has_finalizers() {
             self.run_finalizers()?;
         }
-        Ok(Outcome::Continue)
+        Ok(self.settled())
     }
 
     /// The registers that the current bytecode function uses where it is stopped, as its prototype says.
@@ -203,7 +204,7 @@ impl State {
             self.collect_at(end - self.frame().base);
         }
         self.check_cancelled()?;
-        Ok(Outcome::Continue)
+        Ok(self.settled())
     }
 
     /// Raises an error if the host has asked the VM to stop. Long-running library functions call this.

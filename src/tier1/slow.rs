@@ -796,7 +796,7 @@ pub fn tail_call(st: &mut State, func: u32, nargs: u32) -> Result<Outcome, Raise
         continuation: frame.continuation,
         then: frame.then,
         aux: frame.aux,
-        flags: frame.flags & record_flags::FINALIZER | record_flags::TAIL,
+        flags: frame.flags & (record_flags::FINALIZER | record_flags::HOOK) | record_flags::TAIL,
     };
     let outcome = st.drive(Step::Call { func: dest, nargs, ret })?;
     // The frame keeps its place, so heat alone would not notice a loop of tail calls.

@@ -174,12 +174,12 @@ impl State {
             return Ok(Step::Call { func, nargs: 2, ret: Return::native(closed_after_error) });
         }
         let base = self.frame().base;
-        // SAFETY: the function's slot and the one above.
+        // SAFETY: above the window there is always the slack.
         unsafe {
-            Value::store(self.slot(base - 1), Value::FALSE);
-            Value::store(self.slot(base), error);
+            Value::store(self.slot(base), Value::FALSE);
+            Value::store(self.slot(base + 1), error);
         }
-        Ok(Step::Return { first: base - 1, n: 2 })
+        Ok(Step::Return { first: base, n: 2 })
     }
 
     /// Takes the newest variable to be closed at or above stack index `from`.
