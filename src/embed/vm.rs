@@ -17,7 +17,6 @@ use super::string::LuaString;
 use super::table::Table;
 use crate::bytecode::{FunctionDescription, LoadError};
 use crate::heap::OutOfMemory;
-use crate::runtime::function::CellState;
 use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
@@ -146,16 +145,8 @@ impl Vm {
                 LoadError::Memory => Error::Memory,
                 LoadError::Invalid(e) => Error::Bytecode(Box::new(e)),
             })?;
-            let mut cells = Vec::new();
-            for i in 0..proto.info.captured.len() {
-                let (v, state) = match i {
-                    0 => (Raw::table(st.globals), CellState::Constant),
-                    _ => (Raw::NIL, CellState::Uninitialised),
-                };
-                cells.push(st.new_cell(v, state).map_err(|Raised| Error::Memory)?);
-            }
-            let closure = Raw::closure(st.rt.new_closure(proto, &cells)?);
-            Ok(Function(Handle::new(st, shared, &self.inner, closure)))
+            let closure = stdlib::load::close_over_globals(st, proto).map_err(|Raised| Error::Memory)?;
+            Ok(Function(Handle::new(st, shared, &self.inner, Raw::closure(closure))))
         })?
     }
 

@@ -178,7 +178,7 @@ fn active_lines(st: &mut State, proto: Gc<Proto>) -> Result<Gc<Table>, Raised> {
     let root = st.rt.shapes.root_for(0);
     let made = st.rt.new_table(root, 0);
     let t = st.check_memory(made)?;
-    for (_, line) in proto.info.lines.runs() {
+    for (_, line) in proto.info.lines.runs().iter().filter(|(_, line)| *line != 0) {
         let stored = st.rt.set_int(t, *line as i64, Value::TRUE);
         st.check_store(stored)?;
     }
