@@ -364,6 +364,7 @@ pub struct VmBuilder {
     output: Option<Box<dyn Write + Send>>,
     warnings: Option<WarningSink>,
     tracebacks: bool,
+    environment: bool,
 }
 
 impl Default for VmBuilder {
@@ -376,6 +377,7 @@ impl Default for VmBuilder {
             output: None,
             warnings: None,
             tracebacks: true,
+            environment: true,
         }
     }
 }
@@ -446,6 +448,13 @@ impl VmBuilder {
         self
     }
 
+    /// Whether the environment variables `LUA_PATH` and `LUA_CPATH` (and those that end in `_5_4`) say where modules are
+    /// searched. Default: yes.
+    pub fn environment(mut self, on: bool) -> VmBuilder {
+        self.environment = on;
+        self
+    }
+
     /// Whether errors that reach the host carry a traceback. Default: yes.
     pub fn tracebacks(mut self, on: bool) -> VmBuilder {
         self.tracebacks = on;
@@ -468,7 +477,12 @@ impl VmBuilder {
             inner: Inner::new(state),
             marker: PhantomData,
         };
-        vm.inner.protect(|st, _| stdlib::open(st, self.libraries))?;
+        vm.inner.protect(|st, _| {
+            if !self.environment {
+                stdlib::ignore_environment(st)?;
+            }
+            stdlib::open(st, self.libraries)
+        })?;
         vm.inner.with(|st, _| {
             st.keep_traceback = self.tracebacks;
             st.rt.heap.set_stress(self.gc_stress);

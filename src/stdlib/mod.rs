@@ -105,6 +105,12 @@ pub fn open(st: &mut State, libraries: Libraries) -> Result<(), Raised> {
     Ok(())
 }
 
+/// Lets the libraries, which are still to be opened, ignore environment variables.
+pub fn ignore_environment(st: &mut State) -> Result<(), Raised> {
+    let registry = st.registry;
+    set_field(st, registry, package::NO_ENVIRONMENT, Value::TRUE)
+}
+
 /// The fields of a table to be, all with different names.
 #[derive(Default)]
 pub struct Fields(SmallVec<[(Gc<Str>, Value); 64]>);
