@@ -612,6 +612,17 @@ fn random_functions_do_no_harm() {
     });
 }
 
+/// Extra arguments may go to a variable below registers that are in use.
+#[test]
+fn extra_arguments_leave_the_registers_above_alone() {
+    let vm = Vm::new();
+    let source = "local function f(t, ...) local a, b a, b = #t + 1, ... return a, b end return f({1, 2}, 5)";
+    assert_eq!(vm.load(source).call::<(i64, i64)>(()).unwrap(), (3, 5));
+    let f = vm.load(source).into_function().unwrap();
+    let again = vm.load_bytecode(&f.description().unwrap().unwrap()).unwrap();
+    assert_eq!(again.call::<(i64, i64)>(()).unwrap(), (3, 5));
+}
+
 /// The binary chunks of the programs, stripped and not.
 fn chunks() -> Vec<Vec<u8>> {
     let vm = Vm::new();

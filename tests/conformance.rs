@@ -261,6 +261,7 @@ programs! {
     section_3_6_runtime_messages => "3_6_runtime_messages.lua",
     section_3_7_syntax_messages => "3_7_syntax_messages.lua",
     section_6_10_debug => "6_10_debug.lua",
+    section_6_10_debug_details => "6_10_debug_details.lua",
     section_6_10_hooks => "6_10_hooks.lua",
     section_6_1_basic => "6_1_basic.lua",
     section_6_2_coroutine => "6_2_coroutine.lua",
@@ -271,6 +272,7 @@ programs! {
     section_6_6_table => "6_6_table.lua",
     section_6_7_math => "6_7_math.lua",
     section_6_8_io => "6_8_io.lua",
+    section_6_8_details => "6_8_io_os_details.lua",
     section_6_9_os => "6_9_os.lua",
 }
 

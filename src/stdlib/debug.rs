@@ -1,5 +1,9 @@
 //! The `debug` library.
 
+use std::io::{self, BufRead, Read, Write};
+
+use super::load::{ANY, load};
+use super::support::tostring_value;
 use super::{library, set_field};
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Coroutine, Hook};
@@ -18,6 +22,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     library(
         st,
         &[
+            ("debug", debug),
             ("gethook", gethook),
             ("getinfo", getinfo),
             ("getlocal", getlocal),
@@ -25,6 +30,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
             ("getregistry", getregistry),
             ("getupvalue", getupvalue),
             ("getuservalue", getuservalue),
+            ("setcstacklimit", setcstacklimit),
             ("sethook", sethook),
             ("setlocal", setlocal),
             ("setmetatable", setmetatable),
@@ -65,6 +71,44 @@ fn traceback(st: &mut State, args: Args) -> NativeResult {
     let v = st.string_value(&text)?;
     st.ret1(args, v)
 }
+
+/// The longest line that [`debug`] reads.
+const LINE_MAX: u64 = 249;
+
+/// Runs what is typed until a line is "cont".
+fn debug(st: &mut State, _: Args) -> NativeResult {
+    loop {
+        let mut errors = io::stderr().lock();
+        // If nobody can see the prompt, there is nobody to tell.
+        let _ = errors.write_all(b"lua_debug> ").and_then(|()| errors.flush());
+        drop(errors);
+        let mut line = Vec::new();
+        let read = io::stdin().lock().take(LINE_MAX).read_until(b'\n', &mut line);
+        if read.is_err() || line.is_empty() || line == b"cont\n" {
+            return st.ret0();
+        }
+        let message = match load(st, &line, b"=(debug command)", ANY)? {
+            Ok(command) => match st.call_value(Value::closure(command), &[]) {
+                Ok(_) => continue,
+                Err(Raised) if st.cancelling => return Err(Raised),
+                Err(Raised) => st.error,
+            },
+            Err(message) => message,
+        };
+        let text = tostring_value(st, message)?;
+        // As above.
+        let _ = io::stderr().lock().write_all(&[text.as_bytes(), b"\n"].concat());
+    }
+}
+
+/// What is left of a function that limited the native stack: the limit that there is.
+fn setcstacklimit(st: &mut State, args: Args) -> NativeResult {
+    st.arg_int(args, 0)?;
+    st.ret1(args, Value::int(C_STACK_LIMIT))
+}
+
+/// Lua's limit of calls on the native stack.
+const C_STACK_LIMIT: i64 = 200;
 
 // Activations and functions.
 
@@ -374,7 +418,7 @@ fn getmetatable(st: &mut State, args: Args) -> NativeResult {
 fn setmetatable(st: &mut State, args: Args) -> NativeResult {
     let v = st.arg(args, 0);
     let m = st.arg(args, 1);
-    if !m.is_nil() && !m.is_table() {
+    if args.count < 2 || !m.is_nil() && !m.is_table() {
         return Err(st.arg_type_error(args, 1, "nil or table"));
     }
     let m = m.as_table();

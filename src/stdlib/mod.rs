@@ -81,6 +81,11 @@ const LIBRARIES: [(Libraries, &str, Open); 8] = [
 /// Opens libraries in a fresh VM: each becomes a global and a loaded module.
 pub fn open(st: &mut State, libraries: Libraries) -> Result<(), Raised> {
     let globals = st.globals;
+    let (registry, main) = (st.registry, st.main);
+    for (i, v) in [(1, Value::coroutine(main)), (2, Value::table(globals))] {
+        let stored = st.rt.set_int(registry, i, v);
+        st.check_store(stored)?;
+    }
     let loaded = package::registry_table(st, package::LOADED)?;
     let (mut fields, mut modules) = (Fields::default(), Fields::default());
     if libraries.contains(Libraries::BASE) {
