@@ -274,6 +274,7 @@ programs! {
     section_6_8_io => "6_8_io.lua",
     section_6_8_details => "6_8_io_os_details.lua",
     section_6_9_os => "6_9_os.lua",
+    section_6_callbacks => "6_callbacks.lua",
 }
 
 #[test]

@@ -820,9 +820,53 @@ fn cancellation() {
         "while true do swallow(function() while true do end end) end",
         "xpcall(function() while true do end end, function() return 1 end)",
         "for i = 1, math.huge do local s = ('x'):rep(100) end",
+        "table.sort(endless, function() return true end)",
+        "table.sort(endless, rawequal)",
+        "table.sort(endless)",
+        "pcall(table.sort, endless, function(a, b) table.sort(endless, function() return true end) end)",
+        "while true do pcall(table.sort, {3, 2, 1, 5}, function() return true end) end",
+        "string.gsub('x', '.', function() while true do end end)",
+        "while true do string.gsub(('x'):rep(1000), '.', function() end) end",
+        "while true do string.gsub(('x'):rep(1000), '.', string.upper) end",
+        "load(function() return ' ' end)",
+        "load(os.time)",
+        "tostring(setmetatable({}, {__tostring = function() while true do end end}))",
     ] {
+        vm.load(
+            "endless = setmetatable({}, {
+                 __len = function() return 1 << 30 end,
+                 __index = function(_, i) return i == 1 << 30 and 0 or i end,
+                 __newindex = function() end,
+             })",
+        )
+        .exec()
+        .unwrap();
         cancelled_after(&vm, source);
     }
+}
+
+#[test]
+fn callbacks_that_fail_leave_no_memory_behind() {
+    let vm = Vm::new();
+    let left = eval::<f64>(
+        &vm,
+        "local function fail(f, ...)
+             collectgarbage() collectgarbage()
+             local before = collectgarbage('count')
+             pcall(f, ...)
+             collectgarbage() collectgarbage()
+             return collectgarbage('count') - before
+         end
+         local s, n, left = ('x'):rep(200000), 0, 0
+         for _, wrap in ipairs { function(f) return f end, coroutine.wrap } do
+             n = 0
+             left = math.max(left, fail(wrap(string.gsub), s, '.', function() n = n + 1 if n == 150000 then error(n) end return 'yz' end))
+             n = 0
+             left = math.max(left, fail(wrap(load), function() n = n + 1 if n == 20 then error(n) end return s end))
+         end
+         return left",
+    );
+    assert!(left < 100.0, "{left} KiB are left");
 }
 
 #[test]
@@ -924,10 +968,18 @@ fn output_and_warnings() {
         .warnings(move |piece, more| kept.lock().unwrap().push((piece.to_vec(), more)))
         .build()
         .unwrap();
-    vm.load("print(1, 'a') io.write('x', 2, '\\n') warn('w', 'v')")
-        .exec()
-        .unwrap();
-    assert_eq!(*sink.0.lock().unwrap(), b"1\ta\nx2\n");
+    vm.load(
+        "local n = 0
+         local o = setmetatable({}, {__tostring = function() n = n + 1 if n > 3 then error('m') end return 'o' .. n end})
+         print(1, 'a') io.write('x', 2, '\\n') warn('w', 'v')
+         print() print(o, nil, o, o) print(pcall(print, true, o))",
+    )
+    .exec()
+    .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&sink.0.lock().unwrap()),
+        "1\ta\nx2\n\no1\tnil\to2\to3\ntruefalse\t[string \"local n = 0...\"]:2: m\n"
+    );
     assert_eq!(
         *warnings.lock().unwrap(),
         [(b"w".to_vec(), true), (b"v".to_vec(), false)]

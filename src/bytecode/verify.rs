@@ -277,7 +277,7 @@ impl Verifier<'_> {
             self.proto.params as usize <= self.registers(),
             "more parameters than registers"
         );
-        let flags = proto_flags::VARARG | proto_flags::BUILTIN | proto_flags::NO_YIELD;
+        let flags = proto_flags::VARARG | proto_flags::BUILTIN;
         ensure!(self.proto.flags & !flags == 0, "unknown flags");
         ensure!(info.live.len() == len, "live counts do not match the code");
         ensure!(
@@ -866,6 +866,7 @@ mod tests {
     use super::*;
     use crate::bytecode::proto::{CapturedVar, LocalVar};
     use crate::bytecode::proto_builder::{FunctionHead, ProtoBuilder, instr};
+    use crate::heap::Meter;
     use crate::runtime::Runtime;
     use crate::runtime::value::Value;
 
@@ -905,12 +906,13 @@ mod tests {
             flags,
         };
         let captured = |source| CapturedVar { name: None, source };
-        let mut inner = ProtoBuilder::new(head(0, 0));
+        let meter = Meter::new(&mut rt.heap);
+        let mut inner = ProtoBuilder::new(head(0, 0), &meter);
         inner.captured(captured(CellSource::Register(2)));
         inner.captured(captured(CellSource::Captured(0)));
         inner.emit(END.0, 0);
         let inner = inner.finish(rt).unwrap();
-        let mut outer = ProtoBuilder::new(head(2, proto_flags::VARARG));
+        let mut outer = ProtoBuilder::new(head(2, proto_flags::VARARG), &meter);
         outer.reserve_registers(10);
         outer.captured(captured(CellSource::Captured(0)));
         outer.constant(Value::int(7));

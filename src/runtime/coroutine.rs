@@ -68,8 +68,17 @@ pub mod record_flags {
     pub const CLOSING: u8 = 32;
     /// The function was called as a finalizer.
     pub const FINALIZER: u8 = 64;
-    /// The function was called as a hook: between two instructions of its caller, all of whose registers are in use then.
-    pub const HOOK: u8 = 128;
+    /// The activation counts among those of its coroutine's [`non_yieldable`](super::Coroutine::non_yieldable) ones.
+    pub const NO_YIELD: u8 = 128;
+
+    // Host functions close no variables of their own; the bits for that say something else in their frames.
+
+    /// Of a host function that catches: errors pass through the message handler in the window's first slot (`xpcall`).
+    pub const HANDLER: u8 = TBC;
+    /// Of a host function that catches: it then returns nil and the error instead of `false` and the error (`load`).
+    pub const NIL_ON_ERROR: u8 = CLOSING;
+    /// Of a host function that resumes: it wants values and errors as if it had called the coroutine's body.
+    pub const WRAPS: u8 = CLOSING;
 }
 
 /// A function that is called at certain events.
@@ -92,6 +101,17 @@ impl Hook {
         period: 0,
         left: 0,
     };
+}
+
+impl CallRecord {
+    /// The [`aux`](CallRecord::aux) of a function that Rust has called as a hook.
+    pub const HOOK: u64 = 1;
+
+    /// Whether the function was called as a hook: between two instructions of its caller, all of whose registers are in use
+    /// then.
+    pub fn is_hook(&self) -> bool {
+        self.continuation == Continuation::Host && self.aux == CallRecord::HOOK
+    }
 }
 
 /// One activation.

@@ -107,6 +107,8 @@ enum Origin {
     Dynamic,
 }
 
+/// A table with so many slots gets no further one for a nil.
+const RESERVED_SLOTS_MAX: u32 = 16;
 /// The most slots and elements a table site learns to allocate.
 const LEARNED_SLOTS_MAX: u32 = 32;
 const LEARNED_ELEMENTS_MAX: u32 = 256;
@@ -272,6 +274,22 @@ impl Runtime {
             t.put_slot(self.shapes.slot_location(shape, slot as u32), v);
         }
         Ok(())
+    }
+
+    /// A table of any shape that is nobody's own, with nil in all slots.
+    pub fn allocate_table(&mut self, shape: ShapeId, array_cap: u32) -> Result<Gc<Table>, OutOfMemory> {
+        let root = self.shapes.root_for(self.shapes.inline_cap(shape));
+        debug_assert!(self.shapes.inline_cap(root) == self.shapes.inline_cap(shape) && !self.shapes.is_owned(shape));
+        let t = self.new_table(root, array_cap)?;
+        let overflow = self.shapes.overflow_cap(shape) as usize;
+        if overflow > 0 {
+            t.overflow.set(self.heap.alloc(9 * overflow)?.as_ptr());
+        }
+        t.shape.set(shape);
+        for slot in 0..self.shapes.slot_count(shape) {
+            t.put_slot(self.shapes.slot_location(shape, slot), Value::NIL);
+        }
+        Ok(t)
     }
 
     /// An empty table with what its site has learned.
@@ -546,9 +564,19 @@ impl Runtime {
                 self.store_slot(t, slot, v);
                 Ok(())
             }
-            None if v.is_nil() => Ok(()),
+            None if v.is_nil() && !self.nil_reserves(t, key, origin)? => Ok(()),
             None => self.add_str(t, key, v, origin),
         }
+    }
+
+    /// Whether a store of nil gives a table a slot for a key that it does not have. Objects whose fields begin as
+    /// nil then have the shape of those that are filled at once, for nine bytes a field.
+    fn nil_reserves(&mut self, t: Gc<Table>, key: Gc<Str>, origin: Origin) -> Result<bool, OutOfMemory> {
+        Ok(origin == Origin::Constant
+            && key.event.get() == 0
+            && !t.has_flag(table_flags::OWNED)
+            && self.shapes.slot_count(t.shape.get()) < RESERVED_SLOTS_MAX
+            && self.shape_with(t, key, origin)?.is_some())
     }
 
     fn store_slot(&mut self, t: Gc<Table>, slot: u32, v: Value) {
@@ -685,26 +713,28 @@ impl Runtime {
         {
             return None;
         }
-        let next_shape = self.shape_with(t, key, Origin::Constant).ok()??;
-        let slot = self.shapes.slot_count(t.shape.get());
-        match self.shapes.slot_location(next_shape, slot) {
-            Location::Inline(offsets) => Some(AddPlan {
-                next_shape,
-                offsets,
-                inline: true,
-            }),
-            Location::Overflow(offsets)
-                if self.shapes.overflow_cap(next_shape)
-                    == self.shapes.overflow_cap(t.shape.get()) =>
-            {
-                Some(AddPlan {
-                    next_shape,
-                    offsets,
-                    inline: false,
-                })
-            }
-            _ => None,
+        self.shape_with(t, key, Origin::Constant).ok()??;
+        self.plan_add_to(t.shape.get(), key)
+    }
+
+    /// How to add an absent constant key to tables of a shape without allocating, if such a key has been added
+    /// to one before.
+    pub fn plan_add_to(&self, shape: ShapeId, key: Gc<Str>) -> Option<AddPlan> {
+        if self.shapes.is_owned(shape) || self.shapes.is_dictionary(shape) {
+            return None;
         }
+        let next_shape = self.shapes.next(shape, key)?;
+        let slot = self.shapes.slot_count(shape);
+        let (offsets, inline) = match self.shapes.slot_location(next_shape, slot) {
+            Location::Inline(offsets) => (offsets, true),
+            Location::Overflow(offsets)
+                if self.shapes.overflow_cap(next_shape) == self.shapes.overflow_cap(shape) =>
+            {
+                (offsets, false)
+            }
+            _ => return None,
+        };
+        Some(AddPlan { next_shape, offsets, inline })
     }
 
     // Holders.
@@ -737,7 +767,6 @@ impl Runtime {
     }
 
     /// A holder's slot and value of a key, if the slot is constant.
-    #[cfg(any(test, feature = "internals"))]
     pub fn constant_slot(&self, t: Gc<Table>, key: Gc<Str>) -> Option<(u32, Value)> {
         let id = t.shape.get();
         let slot = self.shapes.find(id, key)?;
@@ -938,6 +967,43 @@ impl Runtime {
         Ok(NODES + node as u64 + 1)
     }
 
+    /// The position behind the entry that follows `key` (nil: that is the first one), or [`END`].
+    pub fn find_next(&self, t: Gc<Table>, key: Value) -> Result<u64, InvalidKey> {
+        let position = if key.is_nil() { 0 } else { self.position_behind(t, key)? };
+        Ok(self.next_position(t, position))
+    }
+
+    /// The position behind the first entry at or behind a position, or [`END`].
+    #[inline]
+    pub fn next_position(&self, t: Gc<Table>, position: u64) -> u64 {
+        self.next_index(t, position).map_or(END, |(position, ..)| position)
+    }
+
+    /// The key before a position that [`Runtime::next_position`] has given; nil at the end.
+    #[inline]
+    pub fn key_before(&self, t: Gc<Table>, position: u64) -> Value {
+        match position {
+            ..=SLOTS => Value::int(position as i64),
+            ..=NODES => Value::string(self.shapes.keys(t.shape.get())[(position - SLOTS) as usize - 1]),
+            END => Value::NIL,
+            _ => t.hash_part().map_or(Value::NIL, |hash| hash.nodes()[(position - NODES) as usize - 1].key()),
+        }
+    }
+
+    /// The value of that key.
+    #[inline]
+    pub fn value_before(&self, t: Gc<Table>, position: u64) -> Value {
+        match position {
+            ..=SLOTS => t.get_int(position as i64),
+            ..=NODES => {
+                let slot = (position - SLOTS) as u32 - 1;
+                t.slot(self.shapes.slot_location(t.shape.get(), slot))
+            }
+            END => Value::NIL,
+            _ => t.hash_part().map_or(Value::NIL, |hash| hash.nodes()[(position - NODES) as usize - 1].value()),
+        }
+    }
+
     /// The first entry at or behind a position, and the position behind that. Traversals begin at 0; positions
     /// stay good as long as no key is added.
     #[inline]
@@ -979,6 +1045,8 @@ impl Runtime {
 /// Positions of a traversal: elements from 0, slots from here, nodes from there.
 const SLOTS: u64 = 1 << 32;
 const NODES: u64 = 1 << 33;
+/// The position behind all entries.
+pub const END: u64 = u64::MAX;
 
 /// The largest power of two such that more than half of the keys up to it are in use, or 0.
 fn dense_size(bins: &[u32; 33]) -> u32 {

@@ -39,9 +39,12 @@ pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: &[u8]) -> Re
         return load_binary(st, source, chunk_name);
     }
     match compile(&mut st.rt, source, chunk_name, st.native_depth) {
-        Ok(proto) => close_over_globals(st, proto).map(Ok),
+        Ok(proto) => {
+            let closure = close_over_globals(st, proto);
+            Ok(closure.map_err(|Raised| Value::string(st.memory_message)))
+        }
         Err(CompileError::Syntax(message)) => st.string_value(&message).map(Err),
-        Err(CompileError::Memory) => Err(st.raise_memory()),
+        Err(CompileError::Memory) => Ok(Err(Value::string(st.memory_message))),
     }
 }
 
@@ -92,7 +95,7 @@ pub fn load_file(st: &mut State, name: Option<&[u8]>, mode: &[u8]) -> Result<Loa
     };
     let loaded = match read {
         Ok(()) => load(st, skip_shebang(source.as_slice()), &chunk_name, mode),
-        Err((_, e)) if e.kind() == ErrorKind::OutOfMemory => Err(st.raise_memory()),
+        Err((_, e)) if e.kind() == ErrorKind::OutOfMemory => Ok(Err(Value::string(st.memory_message))),
         Err((what, e)) => {
             let mut text = format!("cannot {what} ").into_bytes();
             text.extend_from_slice(&chunk_name[1..]);

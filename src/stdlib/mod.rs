@@ -1,6 +1,7 @@
 //! Lua's standard library: host functions over [`State`].
 
 mod base;
+mod builtin;
 mod coroutine;
 mod date;
 mod debug;

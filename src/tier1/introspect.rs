@@ -53,14 +53,28 @@ impl Frame {
         if index + 1 < depth {
             let callee = Frame::new(co, 0, index + 1);
             frame.end = callee.function_slot();
-            frame.hooked = callee.record.flags & record_flags::HOOK != 0;
+            frame.hooked = callee.record.is_hook();
         }
         frame
     }
 
-    /// The function that runs.
+    /// The function that runs; the host function that library code in bytecode stands in for.
     pub fn function(&self) -> Value {
+        match self.stands_in() {
+            true => self.stack_slot(self.record.base - 1 - self.record.extra_args),
+            false => self.code(),
+        }
+    }
+
+    /// The function whose code runs.
+    fn code(&self) -> Value {
         self.stack_slot(self.record.base - 1)
+    }
+
+    /// Whether this is library code in bytecode, which shows the host function that it stands in for and that one's
+    /// arguments where others have extra arguments.
+    fn stands_in(&self) -> bool {
+        self.bytecode().is_some_and(|proto| proto.flags & proto_flags::BUILTIN != 0)
     }
 
     /// The value of a register (or of a slot of a host function's window), which must be in use. It may be a cell.
@@ -84,7 +98,7 @@ impl Frame {
         if self.record.flags & record_flags::NATIVE != 0 {
             return None;
         }
-        self.function().as_closure().map(|closure| closure.proto)
+        self.code().as_closure().map(|closure| closure.proto)
     }
 
     /// The instruction that is being executed.
@@ -105,7 +119,7 @@ impl Frame {
 
     /// Whether this record, which had been popped, still belongs to the contents of the stack.
     pub(super) fn is_intact(&self) -> bool {
-        let function = self.function();
+        let function = self.code();
         if self.record.flags & record_flags::NATIVE != 0 {
             return function.tag() == Tag::NATIVE;
         }
@@ -149,7 +163,7 @@ impl Frame {
                 name: b"__gc".to_vec(),
             });
         }
-        if self.record.flags & record_flags::HOOK != 0 && !self.is_tail_call() {
+        if self.record.is_hook() && !self.is_tail_call() {
             return Some(Name {
                 kind: "hook",
                 name: b"?".to_vec(),
@@ -177,8 +191,12 @@ impl Frame {
     /// downwards the extra arguments.
     pub fn variable(&self, n: i32) -> Option<Variable> {
         let base = self.record.base;
+        let extra = self.record.extra_args;
+        if self.stands_in() {
+            let n = u32::try_from(n).ok().filter(|&n| n >= 1 && n < extra)?;
+            return Some(self.variable_at(b"(C temporary)", base - 1 - extra + n, true));
+        }
         if n < 0 {
-            let extra = self.record.extra_args;
             let i = n.unsigned_abs();
             let slot = (base - 1).checked_sub(extra)? + (i - 1);
             return (i <= extra).then(|| self.variable_at(b"(vararg)", slot, true));
@@ -241,8 +259,11 @@ impl State {
         let variable = frame.variable(n).filter(|variable| variable.settable)?;
         match frame.stack_slot(variable.slot).as_cell() {
             Some(cell) => self.store_cell(cell, v),
-            // SAFETY: the slot of a variable in use. Stacks have no write barrier.
-            None => unsafe { Value::store(frame.co.stack.get().add(variable.slot as usize), v) },
+            None => {
+                self.tier2.disturbances += 1;
+                // SAFETY: the slot of a variable in use. Stacks have no write barrier.
+                unsafe { Value::store(frame.co.stack.get().add(variable.slot as usize), v) }
+            },
         }
         Some(variable.name)
     }

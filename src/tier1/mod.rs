@@ -3,12 +3,14 @@
 //! - [`state`]: the VM state, the running coroutine's stack, raising errors;
 //! - [`interp`]: the dispatch loop; [`slow`]: what instructions do when their fast path fails;
 //! - [`ic`]: filling inline caches; [`call`]: calls, returns and continuations; [`unwind`]: errors;
+//! - [`callback`]: host functions across which nobody can yield while they call back;
 //! - [`coroutine`]: resuming and yielding; [`native`]: what host functions see;
-//! - [`hook`]: hooks; [`collect`]: roots and finalizers; [`poll`]: interrupts, heat, recording;
+//! - [`hook`]: hooks; [`collect`]: roots and finalizers; [`poll`]: interrupts and heat; [`recording`]: recorded passes;
 //! - [`message`]: the wording of run-time errors; [`introspect`]: activations and tracebacks;
 //! - [`statistics`]: what the VM has done.
 
 pub mod call;
+mod callback;
 mod collect;
 pub mod coroutine;
 pub mod hook;
@@ -18,11 +20,15 @@ pub mod introspect;
 pub mod message;
 pub mod native;
 mod poll;
-mod slow;
+pub mod recording;
+pub(crate) mod slow;
 pub mod state;
 pub mod statistics;
 mod unwind;
 
+#[cfg(test)]
+pub(crate) use interp::execute;
+pub(crate) use interp::execute_one;
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
-pub use slow::{Arith, ArithError, arith_numbers, primitive_order};
+pub use slow::{Arith, ArithError, arith_numbers, is_next, primitive_order};
 pub use state::{Raised, State};

@@ -28,7 +28,7 @@ pub const STACK_MAX: u32 = 1_000_000;
 const STACK_RESERVE: u32 = 4096;
 /// Slots that are always free above a frame's registers: the arguments of a metamethod call.
 pub const STACK_SLACK: u32 = 8;
-/// Host functions that may be in progress on the native stack at a time.
+/// The greatest [`State::native_depth`].
 pub const NATIVE_DEPTH_MAX: u32 = 196;
 
 /// Passes through a loop or function before its first recording.
@@ -71,12 +71,14 @@ pub struct State {
     pub error: Value,
     /// What a host function that returned a request wants done.
     pub(super) pending: Option<super::call::Step>,
+    /// States of host functions that wait for what they have called, the innermost last.
+    pub(super) waiting: Vec<super::callback::Waiting>,
     /// Whether the message handler has already been applied to `error`.
     pub error_handled: bool,
     /// The depth of the activation that has raised `error`, as long as nothing has changed the stack since then;
     /// otherwise 0.
     pub(super) raised_depth: u32,
-    /// Native activations of the interpreter on the native stack.
+    /// Activations of the interpreter on the native stack, and what counts like them (see [`super::callback`]).
     pub native_depth: u32,
     pub globals: Gc<Table>,
     /// Values that library and host keep alive by name.
@@ -88,7 +90,7 @@ pub struct State {
     /// Heat at which a loop or function is recorded.
     pub hot_threshold: u32,
     /// What the recording dispatch noted last.
-    pub recording: crate::tier1::poll::Recording,
+    pub recording: crate::tier1::recording::Recording,
     pub counters: Counters,
     /// Whether finalizers are running: they do not nest.
     pub finalizing: bool,
@@ -110,6 +112,7 @@ pub struct State {
     pub hook_events: u8,
     /// The values that the hooked call or return passes.
     pub(super) transfer: super::hook::Transfer,
+    pub tier2: crate::tier2::Tier2,
 }
 
 // SAFETY: all raw pointers point into memory that this state owns; nothing is shared with another VM, and
@@ -136,6 +139,7 @@ impl State {
             main,
             error: Value::NIL,
             pending: None,
+            waiting: Vec::new(),
             error_handled: false,
             raised_depth: 0,
             native_depth: 0,
@@ -156,6 +160,7 @@ impl State {
             host_hook: Hook::NONE,
             hook_events: 0,
             transfer: Default::default(),
+            tier2: Default::default(),
         });
         st.enter_coroutine(main);
         let word: *const AtomicU32 = &st.interrupt;

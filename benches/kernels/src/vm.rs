@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::mem::offset_of;
-use std::sync::atomic::Ordering;
 
 use dynasmrt::{AssemblyOffset, DynasmApi, DynasmLabelApi, ExecutableBuffer, dynasm};
 use perilune::bytecode::lines::LineTable;
@@ -81,9 +80,6 @@ const _: () = {
     assert!(RECORD_TOP == RECORD_BASE + 4 && RECORD_WANTED == RECORD_EXTRA + 4);
 };
 
-/// The bit of the interrupt word by which the allocator's slow path asks for the collector.
-pub const COLLECT: u32 = 1 << 8;
-
 /// `wanted`, `continuation` and `flags` of the record of a call that wants one result.
 pub const ONE_RESULT: i32 = 1 | (Continuation::Call as i32) << 16;
 
@@ -105,6 +101,8 @@ impl Vm {
         for _ in 0..9 {
             st.grow_records().expect("memory for call records");
         }
+        // Only kernels that allocate expect the collector's requests.
+        st.rt.heap.stop();
         Vm { st }
     }
 
@@ -275,6 +273,12 @@ impl Vm {
         unsafe { Value::store(slot, Value::closure(function)) };
     }
 
+    /// The record of the function that the host has entered.
+    pub fn bottom(&self) -> *mut CallRecord {
+        // SAFETY: the coroutine's own record is the first.
+        unsafe { self.st.co.records.get().add(1) }
+    }
+
     /// The address of a slot of the running function.
     pub fn register(&self, i: u32) -> *mut Value {
         self.st.slot(self.st.frame().base + i)
@@ -283,9 +287,9 @@ impl Vm {
 
 /// What machine code returns: a payload, and whether it has left by an exit that no benchmark should take.
 #[repr(C)]
-struct Out {
-    payload: u64,
-    exited: u64,
+pub struct Out {
+    pub payload: u64,
+    pub exited: u64,
 }
 
 /// Finished machine code.
@@ -326,18 +330,29 @@ impl Code {
         self
     }
 
+    /// The number of the site that a record returns through.
+    pub fn site_of(&self, record: &CallRecord) -> usize {
+        let site = self.sites.iter().position(|s| std::ptr::eq(&s.return_site, record.return_site));
+        site.expect("a record pushed by this code")
+    }
+
     /// Runs the code on the running function's frame.
     pub fn run(&self, vm: &mut Vm, argument: i64) -> u64 {
+        let out = self.enter(vm, argument);
+        assert!(out.exited == 0, "the kernel has left by an exit");
+        out.payload
+    }
+
+    /// Runs the code on the running function's frame, until it is done or leaves by an exit.
+    pub fn enter(&self, vm: &mut Vm, argument: i64) -> Out {
         let base = vm.register(0);
         // SAFETY: the code begins with `prologue`, which takes these arguments, and obeys the invariants of the
         // objects that it touches.
-        let out = unsafe {
+        unsafe {
             let f: extern "C" fn(*mut State, *mut Value, i64) -> Out =
                 std::mem::transmute(self.buffer.ptr(self.entry));
             f(&mut *vm.st, base, argument)
-        };
-        assert!(out.exited == 0, "the kernel has left by an exit");
-        out.payload
+        }
     }
 }
 
@@ -393,26 +408,17 @@ pub fn bump(size: usize) -> (i32, i32, i32) {
     (cursor, cursor + 8, cell as i32)
 }
 
-/// The slow path of allocation. Null if there is no memory.
+/// The slow path of allocation. Null if there is no memory. When the collector is due, the heap says so in the
+/// interrupt word.
 pub extern "C" fn alloc_slow(st: &mut State, size: usize) -> *mut u8 {
-    let cell = st
-        .rt
-        .heap
-        .alloc(size)
-        .map_or(std::ptr::null_mut(), |p| p.as_ptr());
-    if st.rt.heap.should_collect() {
-        st.request(COLLECT);
-    }
-    cell
+    let cell = st.rt.heap.alloc(size);
+    cell.map_or(std::ptr::null_mut(), |p| p.as_ptr())
 }
 
-/// The slow path of a poll: a step of the collector.
+/// The slow path of a poll: a step of the collector, which withdraws its request.
 pub extern "C" fn collect(st: &mut State) {
-    st.interrupt.fetch_and(!COLLECT, Ordering::Relaxed);
-    if st.rt.heap.should_collect() {
-        st.top = st.slot(st.frame().top);
-        st.with_collector(|rt, roots| rt.gc_step(roots));
-    }
+    st.top = st.slot(st.frame().top);
+    st.with_collector(|rt, roots| rt.gc_step(roots));
 }
 
 /// The slow path of the write barrier.

@@ -26,6 +26,7 @@ use crate::bytecode::proto_builder::{ProtoError, ProtoBuilder, FunctionHead, Jum
 use crate::bytecode::Op;
 use crate::bytecode::verify::verify;
 use crate::bytecode::proto::{CapturedVar, CellSource, Proto, proto_flags};
+use crate::heap::Meter;
 use crate::runtime::Runtime;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
@@ -50,16 +51,46 @@ impl From<SyntaxError> for CompileError {
 /// Compiles Lua source. `chunk_name` is what `load` takes: `@file`, `=name` or the source itself.
 ///
 /// The result is the main function's prototype, which takes `...` and has one captured variable, `_ENV`. Time and
-/// space are linear in the source.
+/// space are linear in the source; all memory counts against the heap's limit.
 pub fn compile(
     rt: &mut Runtime,
     source: &[u8],
     chunk_name: &[u8],
     depth: u32,
 ) -> Result<Gc<Proto>, CompileError> {
-    let mut chunk = parse(source, chunk_name, depth)?;
+    compile_with(rt, source, chunk_name, depth, 0)
+}
+
+/// Compiles library code: its functions pass for host functions.
+pub fn compile_library(rt: &mut Runtime, source: &[u8]) -> Result<Gc<Proto>, CompileError> {
+    compile_with(rt, source, b"=[C]", 0, proto_flags::BUILTIN)
+}
+
+fn compile_with(
+    rt: &mut Runtime,
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+    flags: u8,
+) -> Result<Gc<Proto>, CompileError> {
+    let meter = Meter::new(&mut rt.heap);
+    let result = compile_metered(rt, source, chunk_name, depth, flags, &meter);
+    meter.close(&mut rt.heap);
+    result
+}
+
+fn compile_metered(
+    rt: &mut Runtime,
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+    flags: u8,
+    meter: &Meter,
+) -> Result<Gc<Proto>, CompileError> {
+    let mut chunk = parse(source, chunk_name, depth, meter)?;
+    meter.settle(&mut rt.heap);
     fold::fold(&mut chunk);
-    generate(rt, &chunk, chunk_name).map_err(|e| match e {
+    generate(rt, &chunk, chunk_name, flags, meter).map_err(|e| match e {
         ProtoError::OutOfMemory => CompileError::Memory,
         ProtoError::Limit { what, line } => {
             let mut message = chunk_id(chunk_name);
@@ -69,16 +100,25 @@ pub fn compile(
     })
 }
 
-fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8]) -> Result<Gc<Proto>, ProtoError> {
+fn generate(
+    rt: &mut Runtime,
+    chunk: &Chunk,
+    chunk_name: &[u8],
+    flags: u8,
+    meter: &Meter,
+) -> Result<Gc<Proto>, ProtoError> {
     let source = rt.new_string(chunk_name)?;
+    meter.settle(&mut rt.heap);
     let mut generator = Generator {
         chunk,
         source,
-        strings: table(chunk.strings.len())?,
-        registers: table(chunk.var_count())?,
-        labels: table(chunk.label_count())?,
+        flags,
+        strings: meter.filled(chunk.strings.len())?,
+        registers: meter.filled(chunk.var_count())?,
+        labels: meter.filled(chunk.label_count())?,
         pending: Vec::new(),
-        f: FunctionState::new(head(chunk, FuncId::MAIN, source)),
+        f: FunctionState::new(head(chunk, FuncId::MAIN, source, flags), meter),
+        meter,
         rt,
     };
     generator.body(FuncId::MAIN);
@@ -87,14 +127,7 @@ fn generate(rt: &mut Runtime, chunk: &Chunk, chunk_name: &[u8]) -> Result<Gc<Pro
     Ok(proto)
 }
 
-fn table<T: Default + Clone>(len: usize) -> Result<Vec<T>, ProtoError> {
-    let mut table = Vec::new();
-    table.try_reserve_exact(len)?;
-    table.resize(len, T::default());
-    Ok(table)
-}
-
-fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
+fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>, flags: u8) -> FunctionHead {
     let function = &chunk[id];
     FunctionHead {
         source,
@@ -106,9 +139,9 @@ fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
         },
         params: function.param_count,
         flags: if function.is_vararg {
-            proto_flags::VARARG
+            flags | proto_flags::VARARG
         } else {
-            0
+            flags
         },
     }
 }
@@ -139,8 +172,8 @@ struct Scope {
 }
 
 /// The state of a function under generation.
-struct FunctionState {
-    builder: ProtoBuilder,
+struct FunctionState<'a> {
+    builder: ProtoBuilder<'a>,
     /// The first free register.
     free: usize,
     /// For each named variable in scope the first register that a jump out of its scope gives up.
@@ -154,10 +187,10 @@ struct FunctionState {
     loops: Vec<Loop>,
 }
 
-impl FunctionState {
-    fn new(head: FunctionHead) -> FunctionState {
+impl<'a> FunctionState<'a> {
+    fn new(head: FunctionHead, meter: &'a Meter) -> FunctionState<'a> {
         FunctionState {
-            builder: ProtoBuilder::new(head),
+            builder: ProtoBuilder::new(head, meter),
             free: 0,
             named: Vec::new(),
             open: Vec::new(),
@@ -173,6 +206,8 @@ struct Generator<'a> {
     rt: &'a mut Runtime,
     chunk: &'a Chunk,
     source: Gc<Str>,
+    /// Flags of all functions.
+    flags: u8,
     /// The chunk's strings as objects, as far as they have been needed.
     strings: Vec<Option<Gc<Str>>>,
     /// The registers of variables.
@@ -180,7 +215,8 @@ struct Generator<'a> {
     labels: Vec<LabelState>,
     /// Expressions put off while their left operands are generated.
     pending: Vec<ExprId>,
-    f: FunctionState,
+    f: FunctionState<'a>,
+    meter: &'a Meter,
 }
 
 impl Generator<'_> {
@@ -188,7 +224,7 @@ impl Generator<'_> {
 
     /// Generates a nested function; returns its index in the current one.
     fn function(&mut self, id: FuncId) -> u32 {
-        let inner = FunctionState::new(head(self.chunk, id, self.source));
+        let inner = FunctionState::new(head(self.chunk, id, self.source, self.flags), self.meter);
         let outer = replace(&mut self.f, inner);
         self.body(id);
         let inner = replace(&mut self.f, outer);
@@ -280,6 +316,7 @@ impl Generator<'_> {
         if let Some(s) = self.strings[id.index()] {
             return s;
         }
+        self.meter.settle(&mut self.rt.heap);
         let s = self
             .rt
             .new_string(self.chunk.strings.get(id))
@@ -287,6 +324,7 @@ impl Generator<'_> {
                 self.f.builder.fail(e.into());
                 self.source
             });
+        self.meter.settle(&mut self.rt.heap);
         self.strings[id.index()] = Some(s);
         s
     }

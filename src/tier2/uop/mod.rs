@@ -1,0 +1,15 @@
+//! The tier-2 interpreter: executors as micro-ops over an array of untagged 64-bit registers.
+//!
+//! [`lower()`] makes [`Code`] of a superblock, [`run()`] enters an executor that has such code. What instructions do is in
+//! [`run`](mod@run), what leaves to the runtime in [`callout`].
+
+mod callout;
+mod code;
+mod lower;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use code::Code;
+pub use lower::{LowerError, lower};
+pub use run::run;
