@@ -695,6 +695,8 @@ microops! {
     LOOP();
     /// z = x on the first pass of the loop, afterwards what the pass before has left for it
     PHI(Any) -> Tagged;
+    /// z = x, tagged
+    TAG(Any) -> Tagged;
     /// goes back to the head of the loop
     BACK() exit Transfer;
     /// leaves

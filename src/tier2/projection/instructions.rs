@@ -218,6 +218,7 @@ impl Projector<'_> {
         for (i, v) in [iterator, state, control].into_iter().enumerate() {
             self.write(self.register(a + 4 + i), v);
         }
+        self.extent = self.register(a + 7);
         self.call_at(instr, a + 4, Some(2), instr.c() as i16)
     }
 

@@ -15,7 +15,7 @@ mod fields;
 mod index;
 mod instructions;
 
-use perilune_uops::{MicroOp, Type};
+use perilune_uops::{MicroOp, Role, Type};
 use smallvec::SmallVec;
 
 use super::executor::Executor;
@@ -98,6 +98,8 @@ struct Projector<'a> {
     frame: FrameId,
     slots: Vec<SlotValue>,
     top: Top,
+    /// The end of slots that the instruction uses beyond those that are live.
+    extent: Slot,
     /// The state at the beginning of the instruction, once a node has needed it.
     here: SnapshotId,
     /// Shapes that tables are known to have here.
@@ -149,6 +151,7 @@ impl<'a> Projector<'a> {
             frame: FrameId(0),
             slots: Vec::new(),
             top: Top::None,
+            extent: 0,
             here: SnapshotId::NONE,
             shapes: SmallVec::new(),
             unsettled: false,
@@ -394,14 +397,12 @@ impl<'a> Projector<'a> {
         self.sb.snapshot(self.frame, pc, top, entries)
     }
 
-    /// The end of the slots in use in the running frame at `pc`.
+    /// The end of the slots in use in the running frame when it is about to execute `pc`.
     fn live_end(&self, frame: &Frame, pc: u32) -> Slot {
         let proto = self.sb.object(frame.proto).addr as *const Proto;
-        // SAFETY: the prototypes of frames are alive; there is a count for each instruction.
+        // SAFETY: the prototypes of frames are alive.
         let proto = unsafe { &*proto };
-        let live = proto.info.live[pc as usize] as Slot;
-        let live = if pc == 0 { live.max(proto.params as Slot) } else { live };
-        let end = frame.base + live;
+        let end = (frame.base + registers_before(proto, pc as usize) as Slot).max(self.extent);
         match self.top {
             Top::Slot(top) => end.max(top),
             _ => end,
@@ -584,6 +585,7 @@ impl<'a> Projector<'a> {
     /// One instruction. On return the next step is where control is, or the superblock has ended.
     fn instruction(&mut self) -> Flow {
         self.here = SnapshotId::NONE;
+        self.extent = 0;
         if std::mem::take(&mut self.unsettled) {
             self.emit(MicroOp::GUARD_VALID, &[], &[]);
         }
@@ -620,6 +622,27 @@ impl<'a> Projector<'a> {
     fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
         Err(Ended(self.leave(self.pc() + 1, stop)))
     }
+}
+
+/// The end of the registers in use before an instruction: those that it reads, and those in use behind it.
+fn registers_before(proto: &Proto, pc: usize) -> usize {
+    let instr = proto.info.code[pc];
+    let format = instr.op().format();
+    let operands = [(format.a, instr.a()), (format.b, instr.b()), (format.c, instr.c())];
+    let read = operands.into_iter().filter(|o| matches!(o.0, Role::Use | Role::Cell)).map(|o| o.1 + 1);
+    let a = instr.a();
+    let group = match instr.op().general() {
+        Op::CELL => a + 1,
+        Op::SETLIST => a + 1 + instr.b(),
+        Op::CONCAT | Op::CALL | Op::TAILCALL => a + instr.b().max(1),
+        Op::FORPREP | Op::FORLOOP | Op::TFORCALL => a + 3,
+        Op::TFORPREP => a + 4,
+        Op::TFORLOOP => a + 5,
+        Op::RETURN => a + instr.b().saturating_sub(1),
+        _ => 0,
+    };
+    let params = if pc == 0 { proto.params as usize } else { 0 };
+    read.max().unwrap_or(0).max(group).max(proto.info.live[pc] as usize).max(params)
 }
 
 /// The target of a jump.

@@ -166,6 +166,7 @@ pub enum Opcode {
     ShlI,
     ShrI,
     SarI,
+    Tag,
     AbsI,
     MinI,
     MaxI,

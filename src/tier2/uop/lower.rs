@@ -941,6 +941,11 @@ impl<'a> Lowering<'a> {
             | MicroOp::CLOSE
             | MicroOp::INTERPRET => self.call_out(node, a),
 
+            MicroOp::TAG => {
+                let (b, f) = (input(0), form(0));
+                self.emit(O::Tag, a, b, 0, immediate(0, 0, f, none))
+            }
+
             // Handled before.
             MicroOp::PARAM | MicroOp::LOOP | MicroOp::PHI => return nothing(),
 

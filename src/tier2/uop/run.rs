@@ -441,6 +441,7 @@ impl Activation {
                     Opcode::NotI => put!(i.a, !get!(i.b)),
                     Opcode::ShlI => ints!(i, |x, y| number::shift_left(x, y)),
                     Opcode::ShrI => ints!(i, |x, y| number::shift_right(x, y)),
+                    Opcode::Tag => put_value!(i.a, any!(i.b, i.form())),
                     Opcode::SarI => ints!(i, |x, y| x >> (y & 63)),
                     Opcode::AbsI => put!(i.a, int!(i.b).wrapping_abs() as u64),
                     Opcode::MinI => ints!(i, |x, y| x.min(y)),
