@@ -417,7 +417,14 @@ impl State {
                 self.place_results(dest, first, n, -1);
                 let then = then.expect("a native continuation has a function");
                 self.frame_mut().top = dest + n;
-                return then(self, Args { base: dest, count: n }).map(Delivery::Host);
+                let function = self.slot(self.frame().base - 1);
+                // SAFETY: the slot of the host function that goes on.
+                let function = unsafe { Value::load(function) };
+                let result = then(self, Args { base: dest, count: n })?;
+                if self.hook_events != 0 {
+                    return self.keep_function(function, result).map(Delivery::Host);
+                }
+                return Ok(Delivery::Host(result));
             }
             Continuation::Coroutine => return self.end_coroutine(first, n).map(Delivery::Host),
         }

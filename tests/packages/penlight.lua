@@ -26,7 +26,7 @@ local text = require "pl.text" print(text.wrap("the quick brown fox jumps over t
 local sip = require "pl.sip" local r = {} print(sip.match("$v{name} = $i{n} ($f{x})", "abc = 12 (3.5)", r), r.name, r.n, r.x)
 local perm = require "pl.permute" for p in perm.order_iter { 1, 2, 3 } do io.write(table.concat(p), " ") end print()
 local comp = require "pl.comprehension".new() print(#comp "x^2 for x=1,5 if x % 2 == 1" (), comp "sum(x*y for x for y)" ({ 1, 2 }, { 3, 4 }))
-local xml = require "pl.xml" local doc = xml.parse "<a x='1'><b>text &amp; more</b><c/><!-- no --><b k=\"v\">2</b></a>" print(doc, doc:child_with_name "b":get_text(), #doc:get_elements_with_name "b", doc.attr.x, xml.tostring(doc, "", "  "))
+local xml = require "pl.xml" local doc = xml.parse("<a x='1'><b>text &amp; more</b><c/><!-- no --><b k=\"v\">2</b></a>", false, true) print(doc, doc:child_with_name "b":get_text(), #doc:get_elements_with_name "b", doc.attr.x, xml.tostring(doc, "", "  "))
 local lapp = require "pl.lapp" local args = lapp("test\n -o,--out (default 'x') output\n -n,--num (default 5)\n -v verbose\n <file> (string) in\n", { "-n", "7", "-v", "in.txt" }) print(args.out, args.num, args.v, args.file)
 local array2d = require "pl.array2d" local a = { { 1, 2, 3 }, { 4, 5, 6 } } print(List(array2d.column(a, 2)), array2d.reduce_rows("+", a)[2], array2d.size(a), List(array2d.flatten(array2d.map("*", a, 2))), List(array2d.product("..", { "a", "b" }, { "c" })[1]))
 local func = require "pl.func" local _1, _2 = func._1, func._2 print(func.I(_1 + _2 * 2)(3, 4), tostring(_1 + 5), func.bind(math.max, 10, _1)(7), func.compose(tostring, math.abs)(-3))
