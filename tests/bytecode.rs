@@ -619,7 +619,9 @@ fn extra_arguments_leave_the_registers_above_alone() {
     let source = "local function f(t, ...) local a, b a, b = #t + 1, ... return a, b end return f({1, 2}, 5)";
     assert_eq!(vm.load(source).call::<(i64, i64)>(()).unwrap(), (3, 5));
     let f = vm.load(source).into_function().unwrap();
-    let again = vm.load_bytecode(&f.description().unwrap().unwrap()).unwrap();
+    let again = vm
+        .load_bytecode(&f.description().unwrap().unwrap())
+        .unwrap();
     assert_eq!(again.call::<(i64, i64)>(()).unwrap(), (3, 5));
 }
 
@@ -643,7 +645,14 @@ fn a_chunk_is_what_was_dumped() {
         assert_eq!(again.description().unwrap(), f.description().unwrap());
         assert_eq!(again.dump(false).unwrap().unwrap(), chunk);
     }
-    assert!(vm.load("return print").eval::<Function>().unwrap().dump(true).unwrap().is_none());
+    assert!(
+        vm.load("return print")
+            .eval::<Function>()
+            .unwrap()
+            .dump(true)
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -668,7 +677,10 @@ fn changed_chunks_do_no_harm() {
                 Err(Error::Memory) => {}
                 Err(Error::Syntax { message, .. }) => {
                     let is_source = chunk[0] != 0x1b;
-                    assert!(is_source || message.starts_with("chunk: bad binary format ("), "{message}");
+                    assert!(
+                        is_source || message.starts_with("chunk: bad binary format ("),
+                        "{message}"
+                    );
                 }
                 Err(e) => panic!("{e}"),
             }

@@ -1017,11 +1017,9 @@ fn hooked(triggers: HookTriggers, source: &str) -> Vec<(HookEvent, Option<u32>, 
     let f = vm.load(source).name("=hooked").into_function().unwrap();
     vm.set_hook(triggers, move |_, context| {
         if context.source().as_deref() == Some("hooked") {
-            log.lock().unwrap().push((
-                context.event(),
-                context.line(),
-                context.function_name(),
-            ));
+            log.lock()
+                .unwrap()
+                .push((context.event(), context.line(), context.function_name()));
         }
         Ok(())
     })
@@ -1035,7 +1033,8 @@ fn hooked(triggers: HookTriggers, source: &str) -> Vec<(HookEvent, Option<u32>, 
 
 #[test]
 fn hooks_of_the_host_see_all_coroutines() {
-    let source = "local function f()\n  return 1\nend\ncoroutine.wrap(function()\n  local x = f()\nend)()";
+    let source =
+        "local function f()\n  return 1\nend\ncoroutine.wrap(function()\n  local x = f()\nend)()";
     let lines: Vec<u32> = hooked(HookTriggers::EVERY_LINE, source)
         .iter()
         .map(|(event, line, _)| {

@@ -94,7 +94,11 @@ pub fn is_writable(proto: &Proto) -> bool {
 }
 
 /// Writes the function of a prototype, as it was before it ran, without names and lines if `strip`.
-pub fn write<E>(proto: &Proto, strip: bool, put: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+pub fn write<E>(
+    proto: &Proto,
+    strip: bool,
+    put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut writer = Writer { put, strip };
     writer.bytes(SIGNATURE)?;
     writer.bytes(&[LAYOUT])?;
@@ -153,7 +157,11 @@ impl<E> Writer<'_, E> {
             self.bytes(&unlearned(instr).to_bits().to_le_bytes())?;
             self.bytes(&[live])?;
         }
-        let runs = if self.strip { &[][..] } else { info.lines.runs() };
+        let runs = if self.strip {
+            &[][..]
+        } else {
+            info.lines.runs()
+        };
         self.size(runs.len())?;
         for &(pc, line) in runs {
             self.size(pc as usize)?;
@@ -183,7 +191,11 @@ impl<E> Writer<'_, E> {
             self.bytes(&[kind, index])?;
             self.name(if self.strip { None } else { var.name })?;
         }
-        let locals = if self.strip { &[][..] } else { &info.locals[..] };
+        let locals = if self.strip {
+            &[][..]
+        } else {
+            &info.locals[..]
+        };
         self.size(locals.len())?;
         for local in locals {
             self.string(local.name.as_bytes())?;
@@ -321,7 +333,10 @@ impl Reader<'_> {
         Ok(list)
     }
 
-    fn list<T>(&mut self, mut element: impl FnMut(&mut Self) -> Result<T, ReadError>) -> Result<Vec<T>, ReadError> {
+    fn list<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<T, ReadError>,
+    ) -> Result<Vec<T>, ReadError> {
         let n = self.size()?;
         let mut list = self.room(n)?;
         for _ in 0..n {
@@ -334,7 +349,8 @@ impl Reader<'_> {
         self.heap.charge(bytes.len())?;
         self.charged += bytes.len();
         let mut copy = Vec::new();
-        copy.try_reserve_exact(bytes.len()).map_err(|_| OutOfMemory)?;
+        copy.try_reserve_exact(bytes.len())
+            .map_err(|_| OutOfMemory)?;
         copy.extend_from_slice(bytes);
         Ok(copy)
     }
@@ -367,7 +383,11 @@ impl Reader<'_> {
         let mut code = self.list(|this| {
             let instr = Instr::from_bits(u64::from_le_bytes(this.array()?)).ok_or(CORRUPTED)?;
             let live = this.byte()?;
-            Ok(Instruction { instr, live, line: 0 })
+            Ok(Instruction {
+                instr,
+                live,
+                line: 0,
+            })
         })?;
         self.lines(&mut code)?;
         Ok(FunctionDescription {

@@ -104,7 +104,9 @@ impl Chunk<'_> {
             if self.is_binary() {
                 let loaded = load(st, source, name, ANY).map_err(|Raised| Error::Memory)?;
                 let f = loaded.map_err(|message| Error::Syntax {
-                    message: message.as_string().map_or_else(String::new, |s| String::from_utf8_lossy(s.as_bytes()).into_owned()),
+                    message: message.as_string().map_or_else(String::new, |s| {
+                        String::from_utf8_lossy(s.as_bytes()).into_owned()
+                    }),
                     incomplete_input: false,
                 })?;
                 if f.cell_count > 0 {

@@ -129,7 +129,10 @@ impl HookContext<'_> {
 
     fn frame<R>(&self, look: impl FnOnce(Frame) -> Option<R>) -> Option<R> {
         // The hook itself is at level 0.
-        let found = self.vm.inner.with(|st, _| st.frame_at(st.co, 1).and_then(look));
+        let found = self
+            .vm
+            .inner
+            .with(|st, _| st.frame_at(st.co, 1).and_then(look));
         found.ok().flatten()
     }
 }
@@ -162,16 +165,17 @@ impl Vm {
     where
         F: Fn(&Vm, HookContext<'_>) -> Result<()> + Send + 'static,
     {
-        let function = self.create_function(move |vm, (name, _line): (LuaString, Variadic<Value>)| {
-            let event = match &*name.as_bytes()? {
-                b"call" => HookEvent::Call,
-                b"tail call" => HookEvent::TailCall,
-                b"return" => HookEvent::Return,
-                b"line" => HookEvent::Line,
-                _ => HookEvent::Count,
-            };
-            hook(vm, HookContext { vm, event })
-        })?;
+        let function =
+            self.create_function(move |vm, (name, _line): (LuaString, Variadic<Value>)| {
+                let event = match &*name.as_bytes()? {
+                    b"call" => HookEvent::Call,
+                    b"tail call" => HookEvent::TailCall,
+                    b"return" => HookEvent::Return,
+                    b"line" => HookEvent::Line,
+                    _ => HookEvent::Count,
+                };
+                hook(vm, HookContext { vm, event })
+            })?;
         self.inner.with(|st, _| {
             let period = triggers.every_nth_instruction.unwrap_or(0).max(1);
             let hook = Hook {

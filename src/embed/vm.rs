@@ -146,8 +146,14 @@ impl Vm {
                 LoadError::Memory => Error::Memory,
                 LoadError::Invalid(e) => Error::Bytecode(Box::new(e)),
             })?;
-            let closure = stdlib::load::close_over_globals(st, proto).map_err(|Raised| Error::Memory)?;
-            Ok(Function(Handle::new(st, shared, &self.inner, Raw::closure(closure))))
+            let closure =
+                stdlib::load::close_over_globals(st, proto).map_err(|Raised| Error::Memory)?;
+            Ok(Function(Handle::new(
+                st,
+                shared,
+                &self.inner,
+                Raw::closure(closure),
+            )))
         })?
     }
 

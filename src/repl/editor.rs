@@ -17,8 +17,8 @@ use rustyline::{CompletionType, Config, Context, Helper};
 use super::Reader;
 
 const KEYWORDS: [&str; 22] = [
-    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local", "nil",
-    "not", "or", "repeat", "return", "then", "true", "until", "while",
+    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in",
+    "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while",
 ];
 
 /// The longest chain of `__index` tables that is followed.
@@ -98,7 +98,12 @@ impl Validator for Names<'_> {}
 impl Completer for Names<'_> {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let (start, names) = self.candidates(&line[..at]);
         let pairs = names.into_iter().map(|name| Pair {
             display: name.clone(),
@@ -116,7 +121,11 @@ fn is_name(byte: u8) -> bool {
 impl Names<'_> {
     /// Where the name that ends `text` begins, and what it may become.
     fn candidates(&self, text: &str) -> (usize, BTreeSet<String>) {
-        let path = text.bytes().rev().take_while(|&b| is_name(b) || b == b'.' || b == b':').count();
+        let path = text
+            .bytes()
+            .rev()
+            .take_while(|&b| is_name(b) || b == b'.' || b == b':')
+            .count();
         let path = &text[text.len() - path..];
         let base = path.rfind(['.', ':']);
         let prefix = &path[base.map_or(0, |at| at + 1)..];
@@ -169,7 +178,13 @@ impl Names<'_> {
     }
 
     /// Collects the names of fields, those along `__index` tables included.
-    fn collect(&self, table: Option<Table>, prefix: &str, methods_only: bool, names: &mut BTreeSet<String>) {
+    fn collect(
+        &self,
+        table: Option<Table>,
+        prefix: &str,
+        methods_only: bool,
+        names: &mut BTreeSet<String>,
+    ) {
         let mut table = table;
         for _ in 0..CHAIN_MAX {
             let Some(t) = table else {
@@ -186,7 +201,8 @@ impl Names<'_> {
                     continue;
                 };
                 let wanted = !methods_only || matches!(value, Value::Function(_));
-                let usable = key.bytes().all(is_name) && !key.starts_with(|c: char| c.is_ascii_digit());
+                let usable =
+                    key.bytes().all(is_name) && !key.starts_with(|c: char| c.is_ascii_digit());
                 if wanted && usable && key.starts_with(prefix) {
                     names.insert(key);
                 }

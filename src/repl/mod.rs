@@ -47,7 +47,9 @@ impl Reader for Plain {
 pub fn run(vm: &Vm) -> Result<()> {
     let mut reader = new_reader(vm);
     // What has been written is to be seen before the next prompt.
-    let flush: Function = vm.load("local out = io.stdout return function() out:flush() end").eval()?;
+    let flush: Function = vm
+        .load("local out = io.stdout return function() out:flush() end")
+        .eval()?;
     // Programs run below a host function, as scripts do. Errors are shown there, where their tracebacks are whole.
     let evaluate = vm.create_function(|vm, f: Function| {
         match f.call::<MultiValue>(()) {
@@ -103,7 +105,13 @@ fn read_chunk(vm: &Vm, reader: &mut dyn Reader) -> Result<Option<(Vec<u8>, Resul
     }
     loop {
         let chunk = compile(vm, &input);
-        let incomplete = matches!(&chunk, Err(Error::Syntax { incomplete_input: true, .. }));
+        let incomplete = matches!(
+            &chunk,
+            Err(Error::Syntax {
+                incomplete_input: true,
+                ..
+            })
+        );
         if !incomplete {
             return Ok(Some((input, chunk)));
         }
@@ -125,7 +133,9 @@ fn prompt(vm: &Vm, name: &str, usual: &str) -> Result<String> {
     if prompt.is_nil() {
         return Ok(usual.to_owned());
     }
-    let tostring = vm.load("local prompt = ... return tostring(prompt)").name("=prompt");
+    let tostring = vm
+        .load("local prompt = ... return tostring(prompt)")
+        .name("=prompt");
     let text: perilune::Bytes = tostring.call(prompt)?;
     Ok(String::from_utf8_lossy(&text.0).into_owned())
 }
@@ -138,7 +148,10 @@ fn print_results(vm: &Vm, results: MultiValue) -> Result<()> {
     let print: Value = vm.globals().get("print")?;
     let printed = match &print {
         Value::Function(print) => print.call::<()>(results),
-        other => Err(Error::message(format!("attempt to call a {} value", other.type_name()))),
+        other => Err(Error::message(format!(
+            "attempt to call a {} value",
+            other.type_name()
+        ))),
     };
     match printed {
         Err(Error::Cancelled) => Err(Error::Cancelled),

@@ -89,7 +89,8 @@ impl State {
         self.hook_events = events;
         let requested = self.interrupt.load(Ordering::Relaxed) & interrupt::HOOK != 0;
         if requested && events == 0 {
-            self.interrupt.fetch_and(!interrupt::HOOK, Ordering::Relaxed);
+            self.interrupt
+                .fetch_and(!interrupt::HOOK, Ordering::Relaxed);
         } else if !requested && events != 0 {
             self.request(interrupt::HOOK);
         }
@@ -98,7 +99,11 @@ impl State {
     /// Where control is in a bytecode frame.
     #[inline(always)]
     pub(super) fn settled(&self) -> Outcome {
-        if self.hook_events == 0 { Outcome::Continue } else { Outcome::Hooked }
+        if self.hook_events == 0 {
+            Outcome::Continue
+        } else {
+            Outcome::Hooked
+        }
     }
 
     /// The next instruction to be executed has had its hooks.
@@ -109,13 +114,18 @@ impl State {
     /// Notes where the bytecode function at `depth` or nearest below it is, so that it does not seem to begin a line.
     fn note_position(&mut self, depth: u32) {
         let frames = (1..=depth).rev().map(|depth| self.record_at(depth));
-        let Some(record) = frames.into_iter().find(|record| record.flags & record_flags::NATIVE == 0) else {
+        let Some(record) = frames
+            .into_iter()
+            .find(|record| record.flags & record_flags::NATIVE == 0)
+        else {
             return;
         };
         // SAFETY: a bytecode function lies below its base, and the program counter points into its code.
         let next = unsafe {
             let function = Value::load(self.slot(record.base - 1)).as_closure();
-            let proto = function.expect("a frame of bytecode has a closure below its base").proto;
+            let proto = function
+                .expect("a frame of bytecode has a closure below its base")
+                .proto;
             record.pc.offset_from(proto.code)
         };
         self.co.hook_pc.set((next - 1).max(0) as u32);
@@ -141,14 +151,22 @@ impl State {
             self.count_instruction()?;
         }
         if events & event::LINE != 0 && proto.flags & proto_flags::BUILTIN == 0 {
-            let last = if (last as usize) < proto.info.code.len() { last } else { 0 };
+            let last = if (last as usize) < proto.info.code.len() {
+                last
+            } else {
+                0
+            };
             if is_passed_through(&proto.info.code, last, pc) {
                 self.co.hook_pc.set(last);
                 return Ok(self.hook_events != 0);
             }
             let line = proto.info.lines.line(pc);
             if pc <= last || line != proto.info.lines.line(last) {
-                let line = if line == 0 { Value::NIL } else { Value::int(line as i64) };
+                let line = if line == 0 {
+                    Value::NIL
+                } else {
+                    Value::int(line as i64)
+                };
                 self.run_hooks(event::LINE, b"line", line, (0, 0))?;
             }
         }
@@ -180,7 +198,9 @@ impl State {
         if frame.flags & record_flags::NATIVE == 0 {
             // SAFETY: a bytecode function lies below its base.
             let function = unsafe { Value::load(self.slot(frame.base - 1)) };
-            count = function.as_closure().map_or(0, |closure| closure.proto.params as u32);
+            count = function
+                .as_closure()
+                .map_or(0, |closure| closure.proto.params as u32);
         }
         let tail = frame.flags & record_flags::TAIL != 0;
         let name: &[u8] = if tail { b"tail call" } else { b"call" };
@@ -199,7 +219,12 @@ impl State {
                 self.top = self.slot(first + n);
             }
             let top = self.index_of(top);
-            self.run_hooks(event::RETURN, b"return", Value::NIL, (first + 1 - frame.base, n))?;
+            self.run_hooks(
+                event::RETURN,
+                b"return",
+                Value::NIL,
+                (first + 1 - frame.base, n),
+            )?;
             self.frame_mut().top = frame.top;
             self.top = self.slot(top);
         }
@@ -228,7 +253,13 @@ impl State {
         Ok(REQUEST)
     }
 
-    fn run_hooks(&mut self, event: u8, name: &[u8], line: Value, transfer: (u32, u32)) -> Result<(), Raised> {
+    fn run_hooks(
+        &mut self,
+        event: u8,
+        name: &[u8],
+        line: Value,
+        transfer: (u32, u32),
+    ) -> Result<(), Raised> {
         if self.hook_events & event != 0 && self.host_hook.events & event != 0 {
             self.run_host_hook(name, line, transfer)?;
         }
@@ -238,11 +269,21 @@ impl State {
         Ok(())
     }
 
-    fn run_host_hook(&mut self, name: &[u8], line: Value, transfer: (u32, u32)) -> Result<(), Raised> {
+    fn run_host_hook(
+        &mut self,
+        name: &[u8],
+        line: Value,
+        transfer: (u32, u32),
+    ) -> Result<(), Raised> {
         self.run_hook(self.host_hook.function, running::HOST, name, line, transfer)
     }
 
-    fn run_script_hook(&mut self, name: &[u8], line: Value, transfer: (u32, u32)) -> Result<(), Raised> {
+    fn run_script_hook(
+        &mut self,
+        name: &[u8],
+        line: Value,
+        transfer: (u32, u32),
+    ) -> Result<(), Raised> {
         let function = self.co.hook.get().function;
         if function.is_nil() {
             return Ok(());
@@ -262,7 +303,12 @@ impl State {
         let co = self.co;
         let before = co.hooks_running.replace(co.hooks_running.get() | who);
         self.update_hook_events();
-        let transfer = Transfer { co: Some(co), depth: self.depth(), first, count };
+        let transfer = Transfer {
+            co: Some(co),
+            depth: self.depth(),
+            first,
+            count,
+        };
         let outer = std::mem::replace(&mut self.transfer, transfer);
         let (top, pc) = (self.index_of(self.top), co.hook_pc.get());
         let called = self.call_hook(hook, &[name, line]);
@@ -292,7 +338,14 @@ impl Hook {
 
 /// The hook as it is set: none without events, and counting from the start.
 fn enabled(hook: Hook) -> Hook {
-    if hook.events == 0 { Hook::NONE } else { Hook { left: hook.period, ..hook } }
+    if hook.events == 0 {
+        Hook::NONE
+    } else {
+        Hook {
+            left: hook.period,
+            ..hook
+        }
+    }
 }
 
 /// Whether control has jumped from `last` to a jump, instead of where that leads. Lua has no such chains.
@@ -302,5 +355,8 @@ fn is_passed_through(code: &[Instr], last: u32, pc: u32) -> bool {
         && pc != last
         && pc != last + 1
         && from.format().d == Wide::Jump
-        && !matches!(from, Op::FORPREP | Op::FORLOOP | Op::TFORPREP | Op::TFORLOOP)
+        && !matches!(
+            from,
+            Op::FORPREP | Op::FORLOOP | Op::TFORPREP | Op::TFORLOOP
+        )
 }

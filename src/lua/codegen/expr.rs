@@ -156,7 +156,9 @@ impl Generator<'_> {
     fn is_step(&self, e: ExprId) -> bool {
         match self.kind(e) {
             ExprKind::Binary(BinaryOp::And | BinaryOp::Or, ..) => false,
-            ExprKind::Binary(op, left, _) => !(op.is_comparison() && self.is_literal(left)) && !self.is_on_numeral(e),
+            ExprKind::Binary(op, left, _) => {
+                !(op.is_comparison() && self.is_literal(left)) && !self.is_on_numeral(e)
+            }
             _ => self.chunk.left(e).is_some(),
         }
     }
@@ -387,7 +389,14 @@ impl Generator<'_> {
     }
 
     /// An operation with a numeral on its left, which is loaded after the right operand has been evaluated.
-    fn arithmetic_of_numeral(&mut self, op: BinaryOp, left: ExprId, right: ExprId, dest: usize, line: u32) {
+    fn arithmetic_of_numeral(
+        &mut self,
+        op: BinaryOp,
+        left: ExprId,
+        right: ExprId,
+        dest: usize,
+        line: u32,
+    ) {
         let start = self.f.free;
         let right = self.operand(right);
         if let Some(v) = self.literal(left) {

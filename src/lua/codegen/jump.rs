@@ -74,7 +74,12 @@ impl Generator<'_> {
 
     /// Calls `each` for the operands of a chain of `op` (`and` or `or`), from left to right, with the line of the operator
     /// behind it, unless it is the last one.
-    fn operands(&mut self, op: BinaryOp, e: ExprId, mut each: impl FnMut(&mut Self, ExprId, Option<u32>)) {
+    fn operands(
+        &mut self,
+        op: BinaryOp,
+        e: ExprId,
+        mut each: impl FnMut(&mut Self, ExprId, Option<u32>),
+    ) {
         let base = self.pending.len();
         let mut operand = e;
         while let ExprKind::Binary(same, left, _) = self.kind(operand)
@@ -299,7 +304,9 @@ impl Generator<'_> {
                 let mut falls = false;
                 self.operands(op, e, |this, operand, operator| match operator {
                     None => falls = this.logical_value(operand, dest, exits),
-                    Some(line) => this.leave_if(operand, op == BinaryOp::Or, Some(line), dest, exits),
+                    Some(line) => {
+                        this.leave_if(operand, op == BinaryOp::Or, Some(line), dest, exits)
+                    }
                 });
                 falls
             }
@@ -315,7 +322,14 @@ impl Generator<'_> {
     }
 
     /// Leaves with the value of `e` if its truth is `sense`.
-    fn leave_if(&mut self, e: ExprId, sense: bool, line: Option<u32>, dest: usize, exits: &mut Exits) {
+    fn leave_if(
+        &mut self,
+        e: ExprId,
+        sense: bool,
+        line: Option<u32>,
+        dest: usize,
+        exits: &mut Exits,
+    ) {
         match self.kind(e) {
             ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), ..) => {
                 let decisive = op == BinaryOp::Or;
