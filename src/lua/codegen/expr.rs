@@ -157,7 +157,7 @@ impl Generator<'_> {
         match self.kind(e) {
             ExprKind::Binary(BinaryOp::And | BinaryOp::Or, ..) => false,
             ExprKind::Binary(op, left, _) => {
-                !(op.is_comparison() && self.is_literal(left)) && !self.is_on_numeral(e)
+                !(self.is_on_numeral(e) || op.is_comparison() && self.is_literal(left))
             }
             _ => self.chunk.left(e).is_some(),
         }
