@@ -219,7 +219,7 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
             let nargs = site.count(st, 1, func + 1);
             let wanted = out.operands[2] as i16 - 1;
             let outcome = slow::call(st, func, nargs, wanted)?;
-            let returned = outcome == Outcome::Continue && st.co == activation.co && st.depth() == depth;
+            let returned = outcome != Outcome::Exit && st.co == activation.co && st.depth() == depth;
             if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
                 let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
                 st.poll_after_call(end)?;
@@ -254,7 +254,7 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
     let behind = unsafe { site.instruction().add(1) };
     let same_frame = st.co == activation.co && st.depth() == depth && std::ptr::eq(st.frame().pc, behind);
     // SAFETY: the running executor is alive.
-    let goes_on = same_frame && st.tier2.disturbances == disturbances && unsafe { (*activation.executor).is_valid() };
+    let goes_on = same_frame && st.hook_events == 0 && st.tier2.disturbances == disturbances && unsafe { (*activation.executor).is_valid() };
     if goes_on && activation.resume(st) { Ok(Next::On) } else { Ok(Next::Left(Outcome::Continue)) }
 }
 
