@@ -259,6 +259,7 @@ programs! {
     section_2_1_values_types => "2_1_values_types.lua",
     section_2_2_environments => "2_2_environments.lua",
     section_2_3_errors => "2_3_errors.lua",
+    section_2_4_field_caches => "2_4_field_caches.lua",
     section_2_4_metatables => "2_4_metatables.lua",
     section_2_5_gc => "2_5_gc.lua",
     section_2_6_coroutines => "2_6_coroutines.lua",

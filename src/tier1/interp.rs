@@ -91,6 +91,21 @@ fn mod_int(a: i64, b: i64) -> i64 {
     number::int_modulo(a, b).unwrap_or_default()
 }
 
+/// The value that a cache has found in its holder.
+///
+/// # Safety
+/// The cache has a holder, and its epoch has been checked.
+#[inline(always)]
+unsafe fn holder_value(cache: &FieldCache) -> Value {
+    // SAFETY: the epoch guarantees that the holder still has the shape for which the offsets were computed.
+    unsafe {
+        let holder = cache.holder.get().unwrap_unchecked();
+        let base = if cache.in_overflow.get() { holder.overflow.get() as *const u8 } else { holder.as_ptr() as *const u8 };
+        let slot = cache.slot.get();
+        read_slot(base, slot.payload, slot.tag)
+    }
+}
+
 /// What an entry for the shape of `t` says; `None` if that takes a closer look.
 ///
 /// # Safety
@@ -121,6 +136,28 @@ fn poly_get(st: &State, cache: &FieldCache, t: Gc<Table>) -> Option<Value> {
     let e = more.entries[..more.len].iter().find(|e| e.shape == shape)?;
     // SAFETY: the shape has been compared.
     unsafe { entry_value(st, e, t) }
+}
+
+/// Stores through a polymorphic site; false if it does not know the shape.
+#[inline]
+fn poly_set(st: &mut State, cache: &FieldCache, t: Gc<Table>, v: Value) -> bool {
+    let shape = t.shape.get();
+    // SAFETY: null, or a live box owned by the cache; offsets belong to the shape that is compared.
+    unsafe {
+        let Some(more) = cache.more.get().as_ref() else {
+            return false;
+        };
+        let Some(e) = more.entries[..more.len].iter().find(|e| e.shape == shape) else {
+            return false;
+        };
+        let base = if e.kind == SlotKind::Inline { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+        if !e.nil_is_final && *base.add(e.slot.tag as usize) == 0 {
+            return false;
+        }
+        write_slot(base, e.slot.payload, e.slot.tag, v);
+        st.rt.heap.write_barrier(t);
+        true
+    }
 }
 
 /// A get in a megamorphic site: puts the value at `dest`, or returns false if the shared cache does not have it.
@@ -243,7 +280,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             }
         };
     }
-    // For instructions with a constant, which leave `c` free.
+    // For instructions with a constant or a jump, which leave `c` free.
     macro_rules! specialise_k {
         ($i:expr, $op:ident) => {
             if ($i.c() as u32) < MISSES_MAX {
@@ -424,10 +461,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     jump!($i);
                 }
             } else {
-                let misses = ($i.c() as u8).saturating_add(1);
-                *(pc.sub(1) as *mut Instr) = Instr::new(Op::$general, $i.a() as u8, $i.b() as u8, misses, $i.d());
-                st.counters.despecialised.count(Op::$general);
-                pc = pc.sub(1);
+                despecialise_k!($i, $general);
             }
         }};
     }
@@ -439,10 +473,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     jump!($i);
                 }
             } else {
-                let misses = ($i.c() as u8).saturating_add(1);
-                *(pc.sub(1) as *mut Instr) = Instr::new(Op::$general, $i.a() as u8, $i.b() as u8, misses, $i.d());
-                st.counters.despecialised.count(Op::$general);
-                pc = pc.sub(1);
+                despecialise_k!($i, $general);
             }
         }};
     }
@@ -541,18 +572,53 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             st.rt.heap.write_barrier($t);
         }};
     }
+    // With the table `t` at `p`, if it has the cached shape.
+    macro_rules! of_shape {
+        ($p:expr, $cache:expr, |$t:ident| $hit:expr, $miss:expr) => {
+            if Value::tag_at($p) == Tag::TABLE && table_at!($p).shape.get() == $cache.shape.get() {
+                let $t = table_at!($p);
+                $hit
+            } else {
+                $miss
+            }
+        };
+    }
+    // Replaces the value of a cached slot of `t`; a nil that may have a `__newindex` goes the slow way.
+    macro_rules! cached_replace {
+        ($t:expr, $cache:expr, $base:expr, $v:expr, $miss:expr) => {{
+            let to = $base as *mut u8;
+            if $cache.nil_is_final.get() || *to.add($cache.slot.get().tag as usize) != 0 {
+                cached_set!($t, $cache, to, $v);
+            } else {
+                $miss;
+            }
+        }};
+    }
     // Adds the key to a table of the cached shape; a nil reserves the slot.
     macro_rules! cached_add {
-        ($i:expr, $p:expr, $cache:expr, $v:expr) => {{
-            if Value::tag_at($p) == Tag::TABLE
-                && table_at!($p).shape.get() == $cache.shape.get()
-                && ($cache.nil_is_final.get() || !table_at!($p).has_flag(table_flags::IS_METATABLE))
-            {
-                let t = table_at!($p);
-                cached_set!(t, $cache, t.as_ptr(), $v);
-                t.shape.set($cache.next_shape.get());
+        ($i:expr, $p:expr, $cache:expr, $v:expr) => {
+            of_shape!(
+                $p,
+                $cache,
+                |t| if $cache.nil_is_final.get() || !t.has_flag(table_flags::IS_METATABLE) {
+                    cached_set!(t, $cache, t.as_ptr(), $v);
+                    t.shape.set($cache.next_shape.get());
+                } else {
+                    miss_set!($i, $v)
+                },
+                miss_set!($i, $v)
+            )
+        };
+    }
+    // The method `v` of the value at `p`, unless it is nil.
+    macro_rules! method {
+        ($i:expr, $p:expr, $v:expr) => {{
+            let (receiver, v): (Value, Value) = (Value::load($p), $v);
+            if v.is_nil() {
+                miss_self!($i);
             } else {
-                miss_set!($i, $v);
+                set!($i.a() + 1, receiver);
+                set!($i.a(), v);
             }
         }};
     }
@@ -796,11 +862,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let t: Gc<Table> = Gc::from_addr(env.payload.get());
                     if env.tag.get() == Tag::TABLE.byte() && t.shape.get() == cache.shape.get() {
                         let to = if i.op_unchecked() == Op::SETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
-                        if cache.nil_is_final.get() || *to.add(cache.slot.get().tag as usize) != 0 {
-                            cached_set!(t, cache, to, get!(i.a()));
-                        } else {
-                            saved!(slow::set_field(st, pc.sub(1) as *mut Instr, env.get(), cache, get!(i.a())));
-                        }
+                        cached_replace!(t, cache, to, get!(i.a()), {
+                            saved!(slow::set_field(st, pc.sub(1) as *mut Instr, env.get(), cache, get!(i.a())))
+                        });
                     } else {
                         generalise!(i, SETENV);
                     }
@@ -811,31 +875,20 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::GETFIELD_INLINE => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        cached_get!(cache, table_at!(p).as_ptr(), i.a(), miss_get!(i));
-                    } else {
-                        miss_get!(i);
-                    }
+                    let (p, cache) = (reg!(i.b()), field!(i));
+                    of_shape!(p, cache, |t| cached_get!(cache, t.as_ptr(), i.a(), miss_get!(i)), miss_get!(i));
                 }
                 Op::GETFIELD_OVERFLOW => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        cached_get!(cache, table_at!(p).overflow.get(), i.a(), miss_get!(i));
-                    } else {
-                        miss_get!(i);
-                    }
+                    let (p, cache) = (reg!(i.b()), field!(i));
+                    of_shape!(p, cache, |t| cached_get!(cache, t.overflow.get(), i.a(), miss_get!(i)), miss_get!(i));
                 }
                 Op::GETFIELD_HOLDER => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
+                    let (p, cache) = (reg!(i.b()), field!(i));
                     if Value::tag_at(p) == Tag::TABLE
                         && table_at!(p).shape.get() == cache.shape.get()
                         && cache.epoch.get() == st.rt.holder_epoch
                     {
-                        let v = slow::holder_value(cache);
+                        let v = holder_value(cache);
                         if v.is_nil() {
                             miss_get!(i);
                         } else {
@@ -861,31 +914,26 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::SETFIELD_INLINE | Op::SETFIELD_OVERFLOW => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        let t = table_at!(p);
-                        let to = if i.op_unchecked() == Op::SETFIELD_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
-                        let slot = cache.slot.get();
-                        if cache.nil_is_final.get() || *to.add(slot.tag as usize) != 0 {
-                            cached_set!(t, cache, to, get!(i.b()));
-                        } else {
-                            miss_set!(i, get!(i.b()));
-                        }
-                    } else {
-                        miss_set!(i, get!(i.b()));
-                    }
+                    let (p, cache) = (reg!(i.a()), field!(i));
+                    of_shape!(
+                        p,
+                        cache,
+                        |t| {
+                            let inline = i.op_unchecked() == Op::SETFIELD_INLINE;
+                            let to = if inline { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                            cached_replace!(t, cache, to, get!(i.b()), miss_set!(i, get!(i.b())));
+                        },
+                        miss_set!(i, get!(i.b()))
+                    );
                 }
                 Op::SETFIELD_ADD => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    let v = get!(i.b());
+                    let (p, cache, v) = (reg!(i.a()), field!(i), get!(i.b()));
                     cached_add!(i, p, cache, v);
                 }
                 Op::SETFIELD_POLY => {
                     let p = reg!(i.a());
                     let v = get!(i.b());
-                    if Value::tag_at(p) != Tag::TABLE || !slow::poly_set(st, field!(i), table_at!(p), v) {
+                    if Value::tag_at(p) != Tag::TABLE || !poly_set(st, field!(i), table_at!(p), v) {
                         miss_set!(i, v);
                     }
                 }
@@ -896,25 +944,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::SETFIELDK_INLINE => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    let v = Value::load(k.add(i.bc() as usize));
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        let t = table_at!(p);
-                        let slot = cache.slot.get();
-                        if cache.nil_is_final.get() || *(t.as_ptr() as *const u8).add(slot.tag as usize) != 0 {
-                            cached_set!(t, cache, t.as_ptr(), v);
-                        } else {
-                            miss_set!(i, v);
-                        }
-                    } else {
-                        miss_set!(i, v);
-                    }
+                    let (p, cache, v) = (reg!(i.a()), field!(i), Value::load(k.add(i.bc() as usize)));
+                    of_shape!(p, cache, |t| cached_replace!(t, cache, t.as_ptr(), v, miss_set!(i, v)), miss_set!(i, v));
                 }
                 Op::SETFIELDK_ADD => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    let v = Value::load(k.add(i.bc() as usize));
+                    let (p, cache, v) = (reg!(i.a()), field!(i), Value::load(k.add(i.bc() as usize)));
                     cached_add!(i, p, cache, v);
                 }
                 Op::SELF => {
@@ -927,66 +961,38 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::SELF_INLINE => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        let receiver = Value::load(p);
-                        let slot = cache.slot.get();
-                        let v = read_slot(table_at!(p).as_ptr() as *const u8, slot.payload, slot.tag);
-                        if v.is_nil() {
-                            miss_self!(i);
-                        } else {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
-                    } else {
-                        miss_self!(i);
-                    }
+                    let (p, cache) = (reg!(i.b()), field!(i));
+                    of_shape!(
+                        p,
+                        cache,
+                        |t| {
+                            let slot = cache.slot.get();
+                            method!(i, p, read_slot(t.as_ptr() as *const u8, slot.payload, slot.tag));
+                        },
+                        miss_self!(i)
+                    );
                 }
                 Op::SELF_HOLDER => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
+                    let (p, cache) = (reg!(i.b()), field!(i));
                     if Value::tag_at(p) == Tag::TABLE
                         && table_at!(p).shape.get() == cache.shape.get()
                         && cache.epoch.get() == st.rt.holder_epoch
                     {
-                        let receiver = Value::load(p);
-                        let v = slow::holder_value(cache);
-                        if v.is_nil() {
-                            miss_self!(i);
-                        } else {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
+                        method!(i, p, holder_value(cache));
                     } else {
                         miss_self!(i);
                     }
                 }
                 Op::SELF_POLY => {
                     let p = reg!(i.b());
-                    let receiver = Value::load(p);
                     let found =
                         if Value::tag_at(p) == Tag::TABLE { poly_get(st, field!(i), table_at!(p)) } else { None };
-                    match found {
-                        Some(v) => {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
-                        None => miss_self!(i),
-                    }
+                    method!(i, p, found.unwrap_or(Value::NIL));
                 }
                 Op::SELF_STRING => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
+                    let (p, cache) = (reg!(i.b()), field!(i));
                     if Value::tag_at(p) == Tag::STRING && cache.epoch.get() == st.rt.holder_epoch {
-                        let receiver = Value::load(p);
-                        let v = slow::holder_value(cache);
-                        if v.is_nil() {
-                            miss_self!(i);
-                        } else {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
+                        method!(i, p, holder_value(cache));
                     } else {
                         miss_self!(i);
                     }

@@ -9,7 +9,7 @@ use super::call::{Outcome, Return, Step};
 use super::native::{Builtin, to_integer, to_number};
 use super::state::{Raised, State};
 use super::{ic, message};
-use crate::bytecode::cache::{FieldCache, SlotKind};
+use crate::bytecode::cache::FieldCache;
 use crate::bytecode::Instr;
 use crate::bytecode::proto::{CellSource, Proto};
 use crate::runtime::coroutine::{Continuation, record_flags};
@@ -386,50 +386,6 @@ pub fn set_field(
         }
     }
     set_index(st, receiver, Value::string(cache.key), v)
-}
-
-/// The value that a cache has found in its holder.
-///
-/// # Safety
-/// The cache's holder is alive and the epoch has been checked.
-#[inline(always)]
-pub unsafe fn holder_value(cache: &FieldCache) -> Value {
-    // SAFETY: the epoch guarantees that the holder still has the shape for which the offsets were computed.
-    unsafe {
-        let holder = cache.holder.get().unwrap_unchecked();
-        let base = if cache.in_overflow.get() { holder.overflow.get() as *const u8 } else { holder.as_ptr() as *const u8 };
-        let slot = cache.slot.get();
-        Value::new(
-            (base.add(slot.payload as usize) as *const u64).read(),
-            Tag::from_byte(base.add(slot.tag as usize).read()),
-        )
-    }
-}
-
-/// Stores through a polymorphic site; false if it does not know the shape.
-#[inline]
-pub fn poly_set(st: &mut State, cache: &FieldCache, t: Gc<Table>, v: Value) -> bool {
-    let more = cache.more.get();
-    if more.is_null() {
-        return false;
-    }
-    // SAFETY: a live box owned by the cache; offsets belong to the shape that is checked.
-    unsafe {
-        let more = &*more;
-        for e in &more.entries[..more.len] {
-            if e.shape == t.shape.get() {
-                let base = if e.kind == SlotKind::Inline { t.as_ptr() as *mut u8 } else { t.overflow.get() };
-                if !e.nil_is_final && *base.add(e.slot.tag as usize) == 0 {
-                    return false;
-                }
-                (base.add(e.slot.payload as usize) as *mut u64).write(v.payload());
-                base.add(e.slot.tag as usize).write(v.tag().byte());
-                st.rt.heap.write_barrier(t);
-                return true;
-            }
-        }
-    }
-    false
 }
 
 /// Registers in use after the instruction before `pc`, which has just written `dest`.

@@ -10,6 +10,8 @@ mod exits;
 mod install;
 pub mod optimizer;
 pub mod projection;
+#[cfg(test)]
+pub mod random;
 pub mod superblock;
 pub mod text;
 pub mod uop;

@@ -1,10 +1,9 @@
 //! Method calls on objects with a fresh metatable each.
 //!
 //! One compare of the shape proves the fields' places, the metatable's class and thereby the method, which is inlined.
-//! The fields' tags are checked, since shapes do not know types; integers are stored without a barrier.
+//! The array's kind says that its elements are tables. The fields' tags are checked, since shapes do not know types; integers are stored without a barrier.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
-use perilune::runtime::array::ArrayKind;
 use perilune::runtime::value::Value;
 
 use crate::Kernel;
@@ -42,7 +41,7 @@ pub fn kernels() -> Vec<Kernel> {
         ; .arch x64
         // rbx: the array's base, rbp: its length, rdx: n.
         ; mov rax, QWORD array.addr() as i64
-        ; cmp BYTE [rax + ARRAY_KIND], ArrayKind::PACKED.0 as i8
+        ; cmp BYTE [rax + ARRAY_KIND], TABLE
         ; jne ->exit
         ; mov rbx, [rax + ARRAY]
         ; mov ebp, [rax + ARRAY_LEN]
@@ -52,8 +51,6 @@ pub fn kernels() -> Vec<Kernel> {
         ; lea rsi, [rbx - 8]
         ; reset:
         ; cmp DWORD [r14 + INTERRUPT], 0
-        ; jne ->exit
-        ; cmp BYTE [rbx + rcx - 1], TABLE
         ; jne ->exit
         ; mov rdi, [rsi]
         ; cmp DWORD [rdi + SHAPE], shape
@@ -75,8 +72,6 @@ pub fn kernels() -> Vec<Kernel> {
         ; lea rsi, [rbx - 8]
         ; inner:
         ; cmp DWORD [r14 + INTERRUPT], 0
-        ; jne ->exit
-        ; cmp BYTE [rbx + rcx - 1], TABLE
         ; jne ->exit
         ; mov rdi, [rsi]
         ; cmp DWORD [rdi + SHAPE], shape

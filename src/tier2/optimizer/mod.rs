@@ -21,7 +21,7 @@ mod fold;
 mod hoist;
 mod memory;
 mod phis;
-mod tag;
+pub mod tag;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ mod code;
 mod lower;
 mod run;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use code::Code;
 pub use lower::{LowerError, lower};

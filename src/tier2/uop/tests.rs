@@ -21,7 +21,7 @@ use crate::tier2::superblock::{
 };
 
 /// A VM with the libraries, whose collector leaves alone what a test holds.
-fn vm() -> Box<State> {
+pub(in crate::tier2) fn vm() -> Box<State> {
     let mut st = State::new().unwrap();
     stdlib::open(&mut st, Libraries::ALL).unwrap();
     st.rt.heap.stop();
@@ -29,7 +29,7 @@ fn vm() -> Box<State> {
 }
 
 /// The value of a Lua expression.
-fn eval(st: &mut State, source: &str) -> Value {
+pub(in crate::tier2) fn eval(st: &mut State, source: &str) -> Value {
     let source = format!("return {source}");
     let Ok(chunk) = load(st, source.as_bytes(), b"=test", ANY).unwrap() else { panic!("{source}") };
     let (at, n) = st.call_value(Value::closure(chunk), &[]).unwrap();
@@ -38,7 +38,7 @@ fn eval(st: &mut State, source: &str) -> Value {
     unsafe { Value::load(st.slot(at)) }
 }
 
-fn function(st: &mut State, source: &str) -> Gc<Closure> {
+pub(in crate::tier2) fn function(st: &mut State, source: &str) -> Gc<Closure> {
     eval(st, source).as_closure().unwrap()
 }
 
@@ -68,9 +68,9 @@ impl Builder {
             wanted: 0,
             continuation: Continuation::Call,
             flags: 0,
-            aux: 0,
             extra_args: 0,
             result: 0,
+            aux: 0,
         });
         Builder { sb }
     }
@@ -92,9 +92,9 @@ impl Builder {
             wanted: call.c() as i16 - 1,
             continuation: Continuation::Call,
             flags: 0,
-            aux: 0,
             extra_args: 0,
             result: outer.base + call.a() as u16,
+            aux: 0,
         });
         FrameId(self.sb.frames.len() as u16 - 1)
     }
@@ -144,7 +144,7 @@ fn proto_object(sb: &mut Superblock, proto: Gc<Proto>) -> ObjectId {
 }
 
 /// Calls `closure` up to its first instruction.
-fn call(st: &mut State, closure: Gc<Closure>, args: &[Value]) {
+pub(in crate::tier2) fn call(st: &mut State, closure: Gc<Closure>, args: &[Value]) {
     let func = st.free_index();
     st.reserve(func + 1 + args.len() as u32).unwrap();
     // SAFETY: there is room.
@@ -158,7 +158,7 @@ fn call(st: &mut State, closure: Gc<Closure>, args: &[Value]) {
 }
 
 /// Makes an executor of a superblock.
-fn executor(st: &mut State, closure: Gc<Closure>, sb: Superblock) -> *const Executor {
+pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Superblock) -> *const Executor {
     let code = lower(&sb).unwrap();
     let site = &raw const closure.proto.entry;
     st.tier2.graph.add(Anchor::Site(site), std::ptr::null(), 0, sb, code, [].into(), (0, 0))
@@ -181,7 +181,7 @@ fn register(st: &State, r: u32) -> Value {
 }
 
 /// The instruction at which the current frame stands.
-fn pc(st: &State) -> u32 {
+pub(in crate::tier2) fn pc(st: &State) -> u32 {
     // SAFETY: a bytecode function lies below its base.
     let closure = unsafe { Value::load(st.slot(st.frame().base - 1)) }.as_closure().unwrap();
     // SAFETY: the program counter points into its code.
