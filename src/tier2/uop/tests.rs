@@ -69,8 +69,6 @@ impl Builder {
             continuation: Continuation::Call,
             flags: 0,
             aux: 0,
-            extra_args: 0,
-            result: 0,
         });
         Builder { sb }
     }
@@ -93,8 +91,6 @@ impl Builder {
             continuation: Continuation::Call,
             flags: 0,
             aux: 0,
-            extra_args: 0,
-            result: outer.base + call.a() as u16,
         });
         FrameId(self.sb.frames.len() as u16 - 1)
     }
@@ -233,7 +229,7 @@ fn floats() -> impl Strategy<Value = f64> {
         Just(-0.0),
         Just(f64::NAN),
         Just(f64::INFINITY),
-        Just(-9.223372036854775808e18),
+        Just(i64::MIN as f64),
     ]
 }
 
