@@ -85,7 +85,7 @@ impl Activation {
     fn enter_in_memory(&mut self, st: &mut State, executor: *const Executor) -> bool {
         // SAFETY: as in `begin`.
         let e = unsafe { &*executor };
-        if !deopt::make_room(st, &e.superblock) || !self.prepare(&e.code) {
+        if !deopt::make_room(st, e.room) || !self.prepare(&e.code) {
             return false;
         }
         self.origin = st.frame().base - 1;
@@ -154,7 +154,7 @@ impl Activation {
                 self.enter_in_memory(st, target)
             }
             Anchor::Exit(..) => {
-                if deopt::make_room(st, &target.superblock) && self.pass_parameters(e, target, id) {
+                if deopt::make_room(st, target.room) && self.pass_parameters(e, target, id) {
                     self.switch_to(st, target);
                     return true;
                 }
@@ -221,8 +221,8 @@ impl Activation {
         let depth = st.depth();
         self.drop_inlined(st);
         // SAFETY: the running executor.
-        let superblock = unsafe { &(*self.executor).superblock };
-        if deopt::make_room(st, superblock) {
+        let room = unsafe { (*self.executor).room };
+        if deopt::make_room(st, room) {
             return true;
         }
         // SAFETY: nothing has been pushed, and growing moves all records.
