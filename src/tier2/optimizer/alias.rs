@@ -39,6 +39,8 @@ pub struct Aliases<'a> {
     epoch: Vec<u32>,
     /// The `SET_SHAPE`s.
     changes: Vec<Ref>,
+    /// The nodes of the loop that may change memory.
+    writers: Vec<Ref>,
 }
 
 /// Whether two accesses are of the same place.
@@ -150,7 +152,10 @@ impl<'a> Aliases<'a> {
             shape: vec![UNKNOWN; n],
             epoch: vec![0; n],
             changes: Vec::new(),
+            writers: Vec::new(),
         };
+        let writes = |node: &Node| !node.effects().writes.is_empty() || node.is_call_out();
+        aliases.writers = aliases.in_loop().filter(|&r| writes(sb.node(r))).collect();
         for (r, node) in sb.iter() {
             if is_type_guard(node.op) {
                 aliases.origin[r.index()] = aliases.origin[node.inputs[0].index()];
@@ -164,6 +169,16 @@ impl<'a> Aliases<'a> {
     /// The node that made the value.
     pub fn origin(&self, r: Ref) -> Ref {
         self.origin[r.index()]
+    }
+
+    /// Whether anything in the loop may change what `reader` does; see [`Aliases::clobbers`].
+    pub fn clobbered_in_loop(&self, reader: Ref) -> bool {
+        self.writers.iter().any(|&writer| self.clobbers(writer, reader))
+    }
+
+    /// The nodes of the loop that may change memory.
+    pub fn writers_in_loop(&self) -> &[Ref] {
+        &self.writers
     }
 
     /// The nodes of the loop.
@@ -235,11 +250,11 @@ impl<'a> Aliases<'a> {
             let changes = header_writes(node) & header::SHAPE != 0;
             match (node.op, subject) {
                 (MicroOp::LOOP, _) => {
-                    let mut changes = self.in_loop().filter(|&w| header_writes(sb.node(w)) & header::SHAPE != 0);
+                    let mut changes = self.writers.iter().filter(|&&w| header_writes(sb.node(w)) & header::SHAPE != 0);
                     if let Some(first) = changes.next() {
                         known.clear();
-                        epoch += (sb.node(first).op != MicroOp::SET_SHAPE
-                            || changes.any(|w| sb.node(w).op != MicroOp::SET_SHAPE)) as u32;
+                        epoch += (sb.node(*first).op != MicroOp::SET_SHAPE
+                            || changes.any(|&w| sb.node(w).op != MicroOp::SET_SHAPE)) as u32;
                     }
                 }
                 (MicroOp::ALLOCATE_TABLE, _) => known.push((r, node.operands[0] as u32)),
@@ -441,8 +456,11 @@ impl<'a> Aliases<'a> {
             };
         }
         let classes = w.effects().writes;
+        if !classes.intersects(reads) {
+            return false;
+        }
         if at.is_some() && place(w.op).is_some() {
-            return classes.intersects(reads) && self.meet(writer, reader) != Meet::Never;
+            return self.meet(writer, reader) != Meet::Never;
         }
         // Of tables, what is done to one does not matter to others.
         let first = |op: MicroOp| op.declaration().inputs.first().copied();
@@ -456,12 +474,12 @@ impl<'a> Aliases<'a> {
         if at.is_none() && header_writes(w) & header_reads(r.op) != 0 {
             return true;
         }
-        Memory::ALL.iter().any(|&c| c != Memory::Header && classes.contains(c) && reads.contains(c))
+        classes.intersects(reads.without(Memory::Header))
     }
 
     /// Whether a table that a node accesses may change its shape in the loop.
     pub fn reshaped_in_loop(&self, reader: Ref) -> bool {
-        self.in_loop().any(|w| {
+        self.writers.iter().any(|&w| {
             let writer = self.sb.node(w);
             header_writes(writer) & header::SHAPE != 0
                 && (writer.op != MicroOp::SET_SHAPE

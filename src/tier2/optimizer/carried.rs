@@ -56,7 +56,7 @@ fn find(sb: &Superblock, aliases: &Aliases) -> Vec<(Ref, Ref)> {
             continue;
         }
         let mut last = None;
-        let only = aliases.in_loop().filter(|&w| aliases.clobbers(w, r)).all(|w| {
+        let only = aliases.writers_in_loop().iter().filter(|&&w| aliases.clobbers(w, r)).all(|&w| {
             last = stored(sb.node(w));
             w > r && last.is_some() && aliases.meet(w, r) == Meet::Always
         });

@@ -59,11 +59,7 @@ pub fn hoist(old: &Superblock) -> Superblock {
     let Some(looping) = &old.looping else { return old.clone() };
     let head = looping.head;
     let aliases = Aliases::new(old);
-    let writers: Vec<Ref> = aliases
-        .in_loop()
-        .filter(|&r| !old.node(r).effects().writes.is_empty() || old.node(r).is_call_out())
-        .collect();
-    let calls = writers.iter().any(|&w| old.node(w).effects().calls);
+    let calls = aliases.writers_in_loop().iter().any(|&w| old.node(w).effects().calls);
     let mut guards = Guards::new(old);
     let mut invariant: Vec<bool> = (0..old.nodes.len()).map(|i| i < head.index()).collect();
     for r in aliases.in_loop().skip(1 + looping.back.len()) {
@@ -77,7 +73,7 @@ pub fn hoist(old: &Superblock) -> Superblock {
             && node.inputs().iter().all(|input| invariant[input.index()])
             && !guards.protect(&aliases, node)
             && !(is_plain_load(node.op) && !node.inputs().is_empty() && aliases.reshaped_in_loop(r))
-            && (node.op == MicroOp::BARRIER || !writers.iter().any(|&w| aliases.clobbers(w, r)));
+            && (node.op == MicroOp::BARRIER || !aliases.clobbered_in_loop(r));
         if moved {
             invariant[r.index()] = true;
         } else {

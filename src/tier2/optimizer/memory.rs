@@ -115,8 +115,8 @@ impl Forwarder<'_> {
     fn enter_loop(&mut self) {
         let aliases = &self.aliases;
         self.unseen.clear();
-        self.known.retain(|entry| !aliases.in_loop().any(|w| aliases.clobbers(w, entry.access)));
-        if aliases.in_loop().any(|w| self.sb.node(w).effects().calls) {
+        self.known.retain(|entry| !aliases.clobbered_in_loop(entry.access));
+        if aliases.writers_in_loop().iter().any(|&w| self.sb.node(w).effects().calls) {
             self.heard.clear();
         }
     }

@@ -124,7 +124,7 @@ impl Phis<'_> {
                 numeric[i] = true;
             }
         }
-        for i in 0..self.ty.len() {
+        for (i, numeric) in numeric.into_iter().enumerate() {
             if self.ty[i] != Type::Tagged || self.same[i] != self.phi(i) {
                 continue;
             }
@@ -135,7 +135,7 @@ impl Phis<'_> {
                 self.ty[i] = self.sb.type_of(guard);
             } else if init != Type::Tagged {
                 self.ty[i] = init;
-            } else if numeric[i] && matches!(back, Type::Int | Type::Float) {
+            } else if numeric && matches!(back, Type::Int | Type::Float) {
                 self.ty[i] = back;
             }
         }
