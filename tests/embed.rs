@@ -1008,3 +1008,86 @@ fn scripts_cannot_reach_the_closure_of_a_host_function() {
         .unwrap();
     assert_eq!(eval::<i64>(&vm, "f()"), 1);
 }
+
+/// The events that a hook of the host sees in a run of `source`, with line and name.
+fn hooked(triggers: HookTriggers, source: &str) -> Vec<(HookEvent, Option<u32>, Option<String>)> {
+    let vm = Vm::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let f = vm.load(source).name("=hooked").into_function().unwrap();
+    vm.set_hook(triggers, move |_, context| {
+        if context.source().as_deref() == Some("hooked") {
+            log.lock()
+                .unwrap()
+                .push((context.event(), context.line(), context.function_name()));
+        }
+        Ok(())
+    })
+    .unwrap();
+    f.call::<()>(()).unwrap();
+    vm.remove_hook().unwrap();
+    vm.load("local a = 1").name("=hooked").exec().unwrap();
+    drop(vm);
+    Arc::into_inner(seen).unwrap().into_inner().unwrap()
+}
+
+#[test]
+fn hooks_of_the_host_see_all_coroutines() {
+    let source =
+        "local function f()\n  return 1\nend\ncoroutine.wrap(function()\n  local x = f()\nend)()";
+    let lines: Vec<u32> = hooked(HookTriggers::EVERY_LINE, source)
+        .iter()
+        .map(|(event, line, _)| {
+            assert_eq!(*event, HookEvent::Line);
+            line.unwrap()
+        })
+        .collect();
+    assert_eq!(lines, [3, 4, 6, 4, 6, 5, 2, 6]);
+    let calls = hooked(HookTriggers::ON_CALLS | HookTriggers::ON_RETURNS, source);
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|(event, _, name)| (*event, name.as_deref()))
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            (HookEvent::Call, None),
+            (HookEvent::Call, None),
+            (HookEvent::Call, Some("f")),
+            (HookEvent::Return, Some("f")),
+            (HookEvent::Return, None),
+            (HookEvent::Return, None),
+        ]
+    );
+}
+
+#[test]
+fn a_hook_of_the_host_limits_what_script_hooks_do() {
+    let vm = Vm::new();
+    let source = "coroutine.wrap(function()\n\
+        debug.sethook(function() while true do end end, 'l')\n\
+        local a = 1\n\
+        end)()";
+    vm.set_hook(HookTriggers::every_nth_instruction(10_000), |_, context| {
+        assert_eq!(context.event(), HookEvent::Count);
+        Err(Error::Cancelled)
+    })
+    .unwrap();
+    assert!(matches!(vm.load(source).exec(), Err(Error::Cancelled)));
+    // A hook that is set while code runs takes effect at once, and its errors can be caught unless they end the run.
+    vm.remove_hook().unwrap();
+    let set = vm
+        .create_function(|vm, ()| {
+            vm.set_hook(HookTriggers::EVERY_LINE, |vm, _| {
+                vm.remove_hook()?;
+                Err(Error::message("a line"))
+            })
+        })
+        .unwrap();
+    vm.globals().set("set", set).unwrap();
+    let caught: String = vm
+        .load("local _, e = pcall(function()\nset()\nlocal a = 1\nend) return tostring(e)")
+        .eval()
+        .unwrap();
+    assert!(caught.contains("a line"), "{caught}");
+}

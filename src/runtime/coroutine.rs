@@ -81,6 +81,39 @@ pub mod record_flags {
     pub const WRAPS: u8 = CLOSING;
 }
 
+/// A function that is called at certain events.
+#[derive(Clone, Copy)]
+pub struct Hook {
+    /// Nil if there is none.
+    pub function: Value,
+    /// The events; see [`tier1::hook`](crate::tier1::hook).
+    pub events: u8,
+    /// The number of instructions between two events of their kind.
+    pub period: i32,
+    /// Instructions left until the next of these events.
+    pub left: i32,
+}
+
+impl Hook {
+    pub const NONE: Hook = Hook {
+        function: Value::NIL,
+        events: 0,
+        period: 0,
+        left: 0,
+    };
+}
+
+impl CallRecord {
+    /// The [`aux`](CallRecord::aux) of a function that Rust has called as a hook.
+    pub const HOOK: u64 = 1;
+
+    /// Whether the function was called as a hook: between two instructions of its caller, all of whose registers are in use
+    /// then.
+    pub fn is_hook(&self) -> bool {
+        self.continuation == Continuation::Host && self.aux == CallRecord::HOOK
+    }
+}
+
 /// One activation.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -117,7 +150,8 @@ pub struct Coroutine {
     pub barrier: Cell<u8>,
     pub kind: Kind,
     pub status: Cell<Status>,
-    pub spare: u8,
+    /// Which hooks are running; see [`tier1::hook`](crate::tier1::hook).
+    pub hooks_running: Cell<u8>,
     /// Calls in progress across which it cannot yield.
     pub non_yieldable: Cell<u32>,
     pub stack: Cell<*mut Value>,
@@ -133,6 +167,10 @@ pub struct Coroutine {
     pub resumer: Cell<Option<Gc<Coroutine>>>,
     /// Stack indices of pending to-be-closed variables, oldest first.
     pub to_close: Cell<Vec<u32>>,
+    /// The hook that scripts have set.
+    pub hook: Cell<Hook>,
+    /// The instruction before which hooks were due last, in the current function.
+    pub hook_pc: Cell<u32>,
 }
 
 // SAFETY: `#[repr(C)]`, barrier and kind first.

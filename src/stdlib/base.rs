@@ -565,7 +565,8 @@ fn collectgarbage(st: &mut State, args: Args) -> NativeResult {
         b"step" => {
             let done = st.collect_in_native(|rt, roots| rt.gc_step_kb(roots, numbers[0]));
             st.run_finalizers()?;
-            Value::bool(done)
+            // Young collections are no whole cycles.
+            Value::bool(done && st.rt.heap.mode() == Mode::Incremental)
         }
         b"stop" => {
             st.rt.heap.stop();
@@ -579,15 +580,20 @@ fn collectgarbage(st: &mut State, args: Args) -> NativeResult {
         b"isrunning" => Value::bool(st.rt.heap.is_running()),
         b"setpause" => {
             let pause = &mut st.rt.heap.parameters_mut().pause;
-            Value::int(std::mem::replace(pause, numbers[0]) as i64)
+            Value::int(std::mem::replace(pause, kept(numbers[0])) as i64)
         }
         b"setstepmul" => {
             let multiplier = &mut st.rt.heap.parameters_mut().step_multiplier;
-            Value::int(std::mem::replace(multiplier, numbers[0]) as i64)
+            Value::int(std::mem::replace(multiplier, kept(numbers[0])) as i64)
         }
         mode => set_mode(st, mode == b"generational", numbers)?,
     };
     st.ret1(args, result)
+}
+
+/// What Lua keeps of a parameter of the collector: a byte, in fours.
+fn kept(n: usize) -> usize {
+    (n / 4 & 0xff) * 4
 }
 
 /// Changes the mode, and the parameters that are given (not 0); the name of the mode before.

@@ -14,6 +14,7 @@ use super::pack::{self, Blame, Kind, Options, PackError, Unpacked};
 use super::pattern::{self, Capture, Match, Matcher, PatternError, Workspace};
 use super::support::{Bytes, index, tostring_value};
 use super::{library, running};
+use crate::bytecode::binary;
 use crate::runtime::metatable::{Event, basic_type};
 use crate::runtime::number::{self, NumberBuffer};
 use crate::runtime::object::Gc;
@@ -30,6 +31,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         &[
             ("byte", byte),
             ("char", char),
+            ("dump", dump),
             ("find", find),
             ("format", format),
             ("gmatch", gmatch),
@@ -149,6 +151,20 @@ fn ret_each(
         unsafe { Value::store(st.slot(args.base - 1 + i as u32), v) };
     }
     Ok(n as i32)
+}
+
+fn dump(st: &mut State, args: Args) -> NativeResult {
+    let function = st.arg_function(args, 0)?;
+    let strip = !st.arg(args, 1).is_falsy();
+    let proto = function.as_closure().map(|closure| closure.proto);
+    let Some(proto) = proto.filter(|proto| binary::is_writable(proto)) else {
+        return Err(st.raise_text("unable to dump given function"));
+    };
+    let mut chunk = Bytes::default();
+    let written = binary::write(&proto, strip, &mut |piece| chunk.push(st, piece));
+    let v = written.and_then(|()| st.string_value(chunk.as_slice()));
+    chunk.release(st);
+    st.ret1(args, v?)
 }
 
 fn len(st: &mut State, args: Args) -> NativeResult {

@@ -63,6 +63,8 @@ pub enum Step {
 pub enum Outcome {
     /// In a bytecode frame, the current one.
     Continue,
+    /// The same, and the dispatch loop with hooks must run it.
+    Hooked,
     /// The activation entered from Rust has ended; its results end at [`State::top`].
     Exit,
 }
@@ -96,16 +98,22 @@ impl State {
     /// Calls the value at stack index `func` with the `nargs` values above it and runs it to its end. The results
     /// replace the function and end at [`State::top`]; their number is returned. Nothing can yield across this.
     pub fn call(&mut self, func: u32, nargs: u32) -> Result<u32, Raised> {
-        self.call_flagged(func, nargs, 0)
+        self.call_flagged(func, nargs, 0, 0)
     }
 
     /// Calls a finalizer with its object. What it raises is no business of any message handler.
     pub(super) fn call_finalizer(&mut self, method: Value, object: Value) -> Result<(), Raised> {
         let func = self.push_call(method, &[object])?;
-        self.call_flagged(func, 1, record_flags::FINALIZER).map(|_| ())
+        self.call_flagged(func, 1, record_flags::FINALIZER, 0).map(|_| ())
     }
 
-    fn call_flagged(&mut self, func: u32, nargs: u32, flags: u8) -> Result<u32, Raised> {
+    /// Calls a hook.
+    pub(super) fn call_hook(&mut self, hook: Value, args: &[Value]) -> Result<(), Raised> {
+        let func = self.push_call(hook, args)?;
+        self.call_flagged(func, args.len() as u32, 0, CallRecord::HOOK).map(|_| ())
+    }
+
+    fn call_flagged(&mut self, func: u32, nargs: u32, flags: u8, aux: u64) -> Result<u32, Raised> {
         if self.native_depth >= NATIVE_DEPTH_MAX {
             return Err(self.stack_overflow_in_native());
         }
@@ -113,7 +121,7 @@ impl State {
         self.raised_depth = 0;
         let co = self.co;
         co.non_yieldable.set(co.non_yieldable.get() + 1);
-        let outcome = self.call_to_end(func, nargs, flags);
+        let outcome = self.call_to_end(func, nargs, flags, aux);
         co.non_yieldable.set(co.non_yieldable.get() - 1);
         self.native_depth -= 1;
         outcome?;
@@ -132,14 +140,14 @@ impl State {
         raised
     }
 
-    fn call_to_end(&mut self, func: u32, nargs: u32, flags: u8) -> Result<(), Raised> {
+    fn call_to_end(&mut self, func: u32, nargs: u32, flags: u8, aux: u64) -> Result<(), Raised> {
         let (co, depth) = (self.co, self.depth());
-        let ret = Return { flags, ..Return::to(Continuation::Host, 0) };
+        let ret = Return { flags, ..Return::to(Continuation::Host, aux) };
         let mut outcome = self.drive(Step::Call { func, nargs, ret });
         loop {
             outcome = match outcome {
                 Ok(Outcome::Exit) => return Ok(()),
-                Ok(Outcome::Continue) => interp::execute(self),
+                Ok(Outcome::Continue | Outcome::Hooked) => interp::execute(self),
                 // The activation was never entered: the error is its caller's.
                 Err(Raised) if self.co == co && self.depth() == depth => return Err(Raised),
                 Err(Raised) => match self.unwind() {
@@ -186,11 +194,11 @@ impl State {
     pub fn drive(&mut self, step: Step) -> Result<Outcome, Raised> {
         match step {
             Step::Call { func, nargs, ret } => match self.enter(func, nargs, ret)? {
-                None => Ok(Outcome::Continue),
+                None => Ok(self.settled()),
                 Some(result) => self.settle(result),
             },
             Step::Return { first, n } => self.return_values(first, n),
-            Step::Run => Ok(Outcome::Continue),
+            Step::Run => Ok(self.settled()),
         }
     }
 
@@ -211,11 +219,11 @@ impl State {
             } else {
                 match self.pending.take().expect("a host function that returns a request has made one") {
                     Step::Call { func, nargs, ret } => match self.enter(func, nargs, ret)? {
-                        None => return Ok(Outcome::Continue),
+                        None => return Ok(self.settled()),
                         Some(result) => Delivery::Host(result),
                     },
                     Step::Return { first, n } => self.deliver(first, n)?,
-                    Step::Run => return Ok(Outcome::Continue),
+                    Step::Run => return Ok(self.settled()),
                 }
             };
             match delivery {
@@ -233,11 +241,21 @@ impl State {
             let f = unsafe { Value::load(self.slot(func)) };
             if let Some(closure) = f.as_closure() {
                 self.push_closure(closure, func, nargs, ret)?;
+                if self.hook_events != 0 {
+                    self.hook_call()?;
+                }
                 return Ok(None);
             }
             if let Some(native) = f.as_native() {
                 let args = self.push_native(func, nargs, ret)?;
-                return (native.func)(self, args).map(Some);
+                if self.hook_events != 0 {
+                    self.hook_call()?;
+                }
+                let result = (native.func)(self, args)?;
+                if self.hook_events != 0 {
+                    return self.keep_function(f, result).map(Some);
+                }
+                return Ok(Some(result));
             }
             let handler = self.rt.metamethod(f, Event::Call);
             if handler.is_nil() {
@@ -343,6 +361,9 @@ impl State {
 
     /// Returns from the current activation.
     fn deliver(&mut self, first: u32, n: u32) -> Result<Delivery, Raised> {
+        if self.hook_events != 0 {
+            self.hook_return(first, n)?;
+        }
         // Only what is needed: copying the whole record has to wait for the stores that have just written its fields.
         let CallRecord { continuation, flags, wanted, aux, then, .. } = *self.frame();
         let dest = self.result_slot();
@@ -365,6 +386,7 @@ impl State {
                 let caller = self.frame_mut();
                 // SAFETY: the program counter lies behind the instruction that made the call.
                 caller.pc = unsafe { caller.pc.sub(1) };
+                self.hook_repeat();
             }
             Continuation::StoreResult => {
                 let v = self.first_result(first, n);
@@ -395,11 +417,18 @@ impl State {
                 self.place_results(dest, first, n, -1);
                 let then = then.expect("a native continuation has a function");
                 self.frame_mut().top = dest + n;
-                return then(self, Args { base: dest, count: n }).map(Delivery::Host);
+                let function = self.slot(self.frame().base - 1);
+                // SAFETY: the slot of the host function that goes on.
+                let function = unsafe { Value::load(function) };
+                let result = then(self, Args { base: dest, count: n })?;
+                if self.hook_events != 0 {
+                    return self.keep_function(function, result).map(Delivery::Host);
+                }
+                return Ok(Delivery::Host(result));
             }
             Continuation::Coroutine => return self.end_coroutine(first, n).map(Delivery::Host),
         }
-        Ok(Delivery::Settled(Outcome::Continue))
+        Ok(Delivery::Settled(self.settled()))
     }
 
     fn first_result(&self, first: u32, n: u32) -> Value {

@@ -162,12 +162,12 @@ impl State {
             return Err(self.raise(error));
         }
         let base = self.frame().base;
-        // SAFETY: the function's slot and the one above.
+        // SAFETY: above the window there is always the slack.
         unsafe {
-            Value::store(self.slot(base - 1), Value::FALSE);
-            Value::store(self.slot(base), error);
+            Value::store(self.slot(base), Value::FALSE);
+            Value::store(self.slot(base + 1), error);
         }
-        Ok(Step::Return { first: base - 1, n: 2 })
+        Ok(Step::Return { first: base, n: 2 })
     }
 
     /// Closes the pending variables of a suspended or failed coroutine and makes it dead. `Err` is the error of a

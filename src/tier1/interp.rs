@@ -10,7 +10,8 @@
 //! [`MISSES_MAX`] of them.
 //!
 //! The same function, instantiated with `RECORD`, is the recording dispatch: it notes each instruction with
-//! what it sees before executing it ([`State::note`]).
+//! what it sees before executing it ([`State::note`]). Instantiated with `HOOK` it is the dispatch with hooks
+//! ([`State::before_instruction`]): calls and returns take the slow path, which runs their hooks, and nothing gets hot.
 
 use super::call::{Outcome, Return};
 use super::native::Args;
@@ -35,15 +36,18 @@ pub(super) const MISSES_MAX: u32 = 6;
 pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
     loop {
         // SAFETY: the current record is a bytecode frame whose code has been verified.
-        let outcome = if st.recording.active {
-            unsafe { dispatch::<true>(st)? }
+        let outcome = if st.hook_events != 0 {
+            st.stop_recording();
+            unsafe { dispatch::<false, true>(st)? }
+        } else if st.recording.active {
+            unsafe { dispatch::<true, false>(st)? }
         } else if st.recording.complete {
             st.recorded();
             continue;
         } else if let Some(executor) = st.take_entering() {
             uop::run(st, executor)?
         } else {
-            unsafe { dispatch::<false>(st)? }
+            unsafe { dispatch::<false, false>(st)? }
         };
         if outcome == Outcome::Exit {
             return Ok(outcome);
@@ -55,7 +59,7 @@ pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
 pub(crate) fn execute_one(st: &mut State) -> Result<Outcome, Raised> {
     st.recording.single = true;
     // SAFETY: as in `execute`.
-    unsafe { dispatch::<true>(st) }
+    unsafe { dispatch::<true, false>(st) }
 }
 
 /// The slot of a cached field: base plus offsets.
@@ -216,7 +220,7 @@ unsafe fn shared_set(st: &mut State, cache: &FieldCache, receiver: *const Value,
 
 /// # Safety
 /// The current record must be that of a bytecode function whose prototype has been verified.
-unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised> {
+unsafe fn dispatch<const RECORD: bool, const HOOK: bool>(st: &mut State) -> Result<Outcome, Raised> {
     let mut pc: *const Instr;
     let mut base: *mut Value;
     let mut k: *const Value;
@@ -254,10 +258,26 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($e:expr) => {{
             (*st.record).pc = pc;
             let outcome: Outcome = $e?;
-            if outcome == Outcome::Exit {
+            settle!(outcome);
+        }};
+    }
+    // Goes on in the current frame, if this loop may.
+    macro_rules! settle {
+        ($outcome:expr) => {{
+            let outcome: Outcome = $outcome;
+            if outcome != Outcome::Continue && !(HOOK && outcome == Outcome::Hooked) {
                 return Ok(outcome);
             }
             reload!();
+        }};
+    }
+    // Executes the running instruction again, in another form.
+    macro_rules! again {
+        () => {{
+            pc = pc.sub(1);
+            if HOOK {
+                st.hook_repeat();
+            }
         }};
     }
     // Like `saved`, for what neither moves the frame nor gives up control.
@@ -293,7 +313,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($i:expr, $op:ident) => {{
             *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op).with_d($i.d() + 1);
             st.counters.despecialised.count(Op::$op);
-            pc = pc.sub(1);
+            again!();
         }};
     }
     macro_rules! despecialise_k {
@@ -301,7 +321,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             let misses = ($i.c() as u8).saturating_add(1);
             *(pc.sub(1) as *mut Instr) = Instr::new(Op::$op, $i.a() as u8, $i.b() as u8, misses, $i.d());
             st.counters.despecialised.count(Op::$op);
-            pc = pc.sub(1);
+            again!();
         }};
     }
     // The same without counting, for forms that are tried again cheaply.
@@ -309,7 +329,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($i:expr, $op:ident) => {{
             *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op);
             st.counters.despecialised.count(Op::$op);
-            pc = pc.sub(1);
+            again!();
         }};
     }
     macro_rules! jump {
@@ -324,13 +344,15 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 saved!(st.poll());
             }
             jump!($i);
-            let site: *const LoopSite = (*proto).loops.add($i.bc() as usize);
-            let left = (*site).countdown.get().wrapping_sub(1);
-            (*site).countdown.set(left);
-            if left == 0 {
-                (*st.record).pc = pc;
-                if st.hot(&*site, RECORD) {
-                    return Ok(Outcome::Continue);
+            if !HOOK {
+                let site: *const LoopSite = (*proto).loops.add($i.bc() as usize);
+                let left = (*site).countdown.get().wrapping_sub(1);
+                (*site).countdown.set(left);
+                if left == 0 {
+                    (*st.record).pc = pc;
+                    if st.hot(&*site, RECORD) {
+                        return Ok(Outcome::Continue);
+                    }
                 }
             }
         }};
@@ -665,6 +687,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             let native: Gc<crate::runtime::function::Native> = Gc::from_addr(Value::payload_at(func));
             (*st.record).pc = pc;
             let at = st.index_of(func);
+            if HOOK {
+                saved!(slow::call(st, at, nargs, $wanted));
+                continue;
+            }
             let args: Args = st.push_native(at, nargs, Return::call($wanted))?;
             let n = (native.func)(st, args)?;
             if n >= 0 {
@@ -688,10 +714,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     saved!(st.poll_after_call(at + used));
                 }
             } else {
-                if st.settle(n)? == Outcome::Exit {
-                    return Ok(Outcome::Exit);
-                }
-                reload!();
+                settle!(st.settle(n)?);
             }
         }};
     }
@@ -726,7 +749,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             (*st.record).pc = pc;
             let end = new_base.add((*callee).registers as usize);
             let next = st.record.add(1);
-            if end <= st.stack_limit && next != st.records_end {
+            if !HOOK && end <= st.stack_limit && next != st.records_end {
                 let index = st.index_of(new_base);
                 *next = CallRecord {
                     pc: (*callee).code,
@@ -754,7 +777,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             let first: *mut Value = $first;
             let n: usize = $n;
             let rec = st.record;
-            if (*rec).continuation as u8 | (*rec).flags & !record_flags::TAIL == 0 {
+            if !HOOK && (*rec).continuation as u8 | (*rec).flags & !record_flags::TAIL == 0 {
                 let dest = base.sub(1);
                 let wanted = (*rec).wanted;
                 st.record = rec.sub(1);
@@ -785,6 +808,15 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
     unsafe {
         reload!();
         loop {
+            if HOOK {
+                (*st.record).pc = pc.add(1);
+                if !st.before_instruction()? {
+                    (*st.record).pc = (*st.record).pc.sub(1);
+                    return Ok(Outcome::Continue);
+                }
+                reload!();
+                pc = pc.sub(1);
+            }
             let i = *pc;
             pc = pc.add(1);
             if RECORD {
@@ -1300,7 +1332,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     if Value::tag_at(p) == Tag::INT {
                         rewrite!(i, FORLOOP_INT);
-                        pc = pc.sub(1);
+                        again!();
                     } else {
                         let step = f64::from_bits(Value::payload_at(p.add(2)));
                         let limit = f64::from_bits(Value::payload_at(p.add(1)));
@@ -1335,9 +1367,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 }
                 Op::TFORCALL => {
                     let p = reg!(i.a());
-                    if slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
+                    if !HOOK && slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
                         rewrite!(i, TFORCALL_NEXT);
-                        pc = pc.sub(1);
+                        again!();
                     } else {
                         for j in 0..3 {
                             Value::store(p.add(4 + j), Value::load(p.add(j)));
@@ -1352,7 +1384,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 }
                 Op::TFORCALL_NEXT => {
                     let p = reg!(i.a());
-                    if slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
+                    if !HOOK && slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
                         let t = table_at!(p.add(1));
                         let (key, v) = raising!(slow::next_in_loop(st, t, p));
                         set!(i.a() + 4, key);
@@ -1444,7 +1476,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let func = reg!(i.a());
                     let nargs = nargs!(i);
                     let rec = st.record;
-                    let plain = (*rec).flags & !(record_flags::TAIL | record_flags::FINALIZER) == 0;
+                    let plain = !HOOK && (*rec).flags & !(record_flags::TAIL | record_flags::FINALIZER) == 0;
                     if plain && Value::tag_at(func) == Tag::CLOSURE {
                         let callee: Gc<Closure> = Gc::from_addr(Value::payload_at(func));
                         let callee = callee.proto;
@@ -1499,8 +1531,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     (*st.record).pc = pc;
                     match st.close_one(from)? {
                         None => {}
-                        Some(Outcome::Exit) => return Ok(Outcome::Exit),
-                        Some(_) => reload!(),
+                        Some(outcome) => settle!(outcome),
                     }
                 }
 

@@ -3,6 +3,7 @@
 //! Level 0 is the current activation. A coroutine's first record belongs to the host and is no level. Nothing here
 //! runs code or allocates on the VM's heap.
 
+use super::hook::Transfer;
 use super::state::State;
 use crate::bytecode::names::Name;
 use crate::bytecode::source::chunk_id;
@@ -26,6 +27,8 @@ pub struct Frame {
     record: CallRecord,
     /// The first slot of the next activation, or the end of the window of the last one.
     end: u32,
+    /// A hook runs between two instructions of this activation.
+    hooked: bool,
 }
 
 /// A variable of an activation.
@@ -45,9 +48,12 @@ impl Frame {
             index,
             record,
             end: record.top,
+            hooked: false,
         };
         if index + 1 < depth {
-            frame.end = Frame::new(co, 0, index + 1).function_slot();
+            let callee = Frame::new(co, 0, index + 1);
+            frame.end = callee.function_slot();
+            frame.hooked = callee.record.is_hook();
         }
         frame
     }
@@ -137,6 +143,13 @@ impl Frame {
         })
     }
 
+    /// The values that the call or return passes for which a hook runs: the number of the first among the
+    /// [variables](Frame::variable), and how many there are.
+    pub fn transfer(&self, st: &State) -> (u32, u32) {
+        let Transfer { co, depth, first, count } = st.transfer;
+        if co == Some(self.co) && depth == self.index + 1 { (first, count) } else { (0, 0) }
+    }
+
     /// Whether the activations between this one and its caller are gone.
     pub fn is_tail_call(&self) -> bool {
         self.record.flags & record_flags::TAIL != 0
@@ -148,6 +161,12 @@ impl Frame {
             return Some(Name {
                 kind: "metamethod",
                 name: b"__gc".to_vec(),
+            });
+        }
+        if self.record.is_hook() && !self.is_tail_call() {
+            return Some(Name {
+                kind: "hook",
+                name: b"?".to_vec(),
             });
         }
         if self.is_tail_call() || self.index <= 1 {
@@ -189,8 +208,8 @@ impl Frame {
         };
         let pc = self.pc(proto);
         // Registers above are not in use, and not what they seem.
-        let live = proto.info.live[pc] as u32;
-        let live = live.min(self.end.saturating_sub(base));
+        let in_use = self.end.saturating_sub(base);
+        let live = if self.hooked { in_use } else { in_use.min(proto.info.live[pc] as u32) };
         if let Some(local) = proto.info.locals_at(pc).nth(register as usize) {
             if (local.register as u32) < live {
                 let slot = base + local.register as u32;

@@ -5,7 +5,7 @@
 //! - [`ic`]: filling inline caches; [`call`]: calls, returns and continuations; [`unwind`]: errors;
 //! - [`callback`]: host functions across which nobody can yield while they call back;
 //! - [`coroutine`]: resuming and yielding; [`native`]: what host functions see;
-//! - [`collect`]: roots and finalizers; [`poll`]: interrupts and heat; [`recording`]: recorded passes;
+//! - [`hook`]: hooks; [`collect`]: roots and finalizers; [`poll`]: interrupts and heat; [`recording`]: recorded passes;
 //! - [`message`]: the wording of run-time errors; [`introspect`]: activations and tracebacks;
 //! - [`statistics`]: what the VM has done.
 
@@ -13,6 +13,7 @@ pub mod call;
 mod callback;
 mod collect;
 pub mod coroutine;
+pub mod hook;
 mod ic;
 mod interp;
 pub mod introspect;

@@ -62,7 +62,7 @@ impl State {
     #[inline(never)]
     pub(super) fn poll(&mut self) -> Result<Outcome, Raised> {
         self.check_cancelled()?;
-        let bits = self.interrupt.fetch_and(interrupt::CANCEL, Ordering::Relaxed);
+        let bits = self.interrupt.fetch_and(interrupt::CANCEL | interrupt::HOOK, Ordering::Relaxed);
         if bits & interrupt::COLLECT != 0 {
             let live = self.registers_in_use();
             self.collect_at(live);
@@ -70,7 +70,7 @@ impl State {
         if self.rt.heap.has_finalizers() {
             self.run_finalizers()?;
         }
-        Ok(Outcome::Continue)
+        Ok(self.settled())
     }
 
     /// The registers that the current bytecode function uses where it is stopped, as its prototype says.
@@ -102,7 +102,7 @@ impl State {
             self.collect_at(end - self.frame().base);
         }
         self.check_cancelled()?;
-        Ok(Outcome::Continue)
+        Ok(self.settled())
     }
 
     /// Raises an error if the host has asked the VM to stop. Long-running library functions call this.

@@ -238,6 +238,16 @@ impl State {
         info.history.set(history);
     }
 
+    /// Gives up a recording and what was to come of it: the dispatch loop with hooks does not record.
+    pub(super) fn stop_recording(&mut self) {
+        if self.recording.active || self.recording.complete {
+            self.end_recording(false);
+            self.recording.steps.clear();
+        }
+        // Nothing is entered either.
+        self.take_entering();
+    }
+
     /// Ends the recording; false, for `note`.
     fn end_recording(&mut self, complete: bool) -> bool {
         self.recording.active = false;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::statistics::Counters;
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
-use crate::runtime::coroutine::{CallRecord, Coroutine, Status};
+use crate::runtime::coroutine::{CallRecord, Coroutine, Hook, Status};
 use crate::runtime::object::{Gc, Kind};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
@@ -44,7 +44,8 @@ pub mod interrupt {
     pub const FINALIZE: u32 = 2;
     /// The collector wants to run.
     pub use crate::heap::COLLECT;
-
+    /// Hooks are due in the running coroutine: set as long as [`State::hook_events`](super::State::hook_events) is not 0.
+    pub const HOOK: u32 = 1 << 16;
 }
 
 /// Takes a piece of a warning, and whether more of it follows.
@@ -105,6 +106,12 @@ pub struct State {
     pub extensions: crate::tier1::native::Extensions,
     /// The embedding's part of the VM, for host functions; null without one.
     pub host: *const (),
+    /// The hook of the host, for all coroutines.
+    pub(super) host_hook: Hook,
+    /// The events that hooks want from the running coroutine; not 0 selects the dispatch loop with hooks.
+    pub hook_events: u8,
+    /// The values that the hooked call or return passes.
+    pub(super) transfer: super::hook::Transfer,
     pub tier2: crate::tier2::Tier2,
 }
 
@@ -150,6 +157,9 @@ impl State {
             warnings: None,
             extensions: Default::default(),
             host: ptr::null(),
+            host_hook: Hook::NONE,
+            hook_events: 0,
+            transfer: Default::default(),
             tier2: Default::default(),
         });
         st.enter_coroutine(main);
@@ -268,7 +278,7 @@ impl State {
                 barrier: Default::default(),
                 kind: Kind::Coroutine,
                 status: Status::Suspended.into(),
-                spare: 0,
+                hooks_running: 0.into(),
                 non_yieldable: 0.into(),
                 stack: stack.into(),
                 stack_size: FIRST_STACK.into(),
@@ -278,6 +288,8 @@ impl State {
                 depth: 1.into(),
                 resumer: None.into(),
                 to_close: Vec::new().into(),
+                hook: Hook::NONE.into(),
+                hook_pc: 0.into(),
             });
             Gc::from_ptr(p)
         };
@@ -305,6 +317,9 @@ impl State {
             self.top = self.stack.add(co.top.get() as usize);
         }
         co.status.set(Status::Running);
+        if self.hook_events | self.host_hook.events | co.hook.get().events != 0 {
+            self.update_hook_events();
+        }
     }
 
     /// Makes room for slots up to index `end` of the running coroutine (and the slack behind). Moves the stack:

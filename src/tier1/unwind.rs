@@ -181,12 +181,12 @@ impl State {
         }
         let (base, flags) = (self.frame().base, self.frame().flags);
         let status = if flags & record_flags::NIL_ON_ERROR != 0 { Value::NIL } else { Value::FALSE };
-        // SAFETY: the function's slot and the one above.
+        // SAFETY: above the window there is always the slack.
         unsafe {
-            Value::store(self.slot(base - 1), status);
-            Value::store(self.slot(base), error);
+            Value::store(self.slot(base), status);
+            Value::store(self.slot(base + 1), error);
         }
-        Ok(Step::Return { first: base - 1, n: 2 })
+        Ok(Step::Return { first: base, n: 2 })
     }
 
     /// Takes the newest variable to be closed at or above stack index `from`.

@@ -290,8 +290,11 @@ impl Generator<'_> {
             .emit_back(instr(op, a, site & 0xff, site >> 8, 0), target, self.f.free);
     }
 
-    fn here(&self) -> u32 {
-        self.f.builder.here()
+    /// The next instruction, as the target of jumps back.
+    fn here(&mut self) -> u32 {
+        let here = self.f.builder.here();
+        self.f.builder.target(here);
+        here
     }
 
     fn patch_here(&mut self, list: JumpList) {
@@ -331,6 +334,8 @@ impl Generator<'_> {
         for i in 0..count {
             let var = VarId(first.0 + i as u32);
             if self.chunk[var].captured {
+                // No line begins with it.
+                self.f.builder.without_line();
                 self.emit(Op::CELL, register + i, 0, 0, 0);
             }
             self.activate(var, register + i);

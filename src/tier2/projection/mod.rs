@@ -307,7 +307,7 @@ impl<'a> Projector<'a> {
             return known.value;
         }
         let mut node = Node::new(MicroOp::LOAD, &[], &[slot as u64]);
-        if self.sb.frames.iter().any(|f| f.base == slot + 1) {
+        if self.sb.chain(self.frame).any(|id| self.sb.frame(id).base == slot + 1) {
             // Below its registers there always is the function itself.
             node = node.with_type(Type::Closure);
         }

@@ -92,15 +92,14 @@ pub(super) fn call_out(st: &mut State, activation: &mut Activation, at: usize) -
 
 /// Call-outs that do not call.
 fn in_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
-    let extra_args = st.frame().extra_args;
     // For the positions in messages, although nobody sees these.
     activation.materialise(st, site.out.exit, site.pc + 1);
-    let next = in_materialised_frame(st, activation, site, extra_args);
+    let next = in_materialised_frame(st, activation, site);
     activation.drop_inlined(st);
     next
 }
 
-fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Site, extra_args: u32) -> Next {
+fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
     let out = site.out;
     let inlined = site.base != site.origin + 1;
     let registers = activation.registers();
@@ -139,8 +138,7 @@ fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Sit
                 slow::for_prepare(st, first).map(|runs| *output = runs as u64)
             }
             MicroOp::VARARG => {
-                let extra = if inlined { 0 } else { extra_args };
-                slow::spread_extra(st, site.base, extra, site.index(0), out.operands[1] as i16 - 1)
+                slow::spread_extra(st, site.base, st.frame().extra_args, site.index(0), out.operands[1] as i16 - 1)
             }
             // The record of an inlined function would have to remember it.
             MicroOp::MARK_TO_CLOSE if inlined => return Next::Exit(out.exit),
@@ -221,7 +219,7 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
             let nargs = site.count(st, 1, func + 1);
             let wanted = out.operands[2] as i16 - 1;
             let outcome = slow::call(st, func, nargs, wanted)?;
-            let returned = outcome == Outcome::Continue && st.co == activation.co && st.depth() == depth;
+            let returned = outcome != Outcome::Exit && st.co == activation.co && st.depth() == depth;
             if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
                 let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
                 st.poll_after_call(end)?;
@@ -256,7 +254,7 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
     let behind = unsafe { site.instruction().add(1) };
     let same_frame = st.co == activation.co && st.depth() == depth && std::ptr::eq(st.frame().pc, behind);
     // SAFETY: the running executor is alive.
-    let goes_on = same_frame && st.tier2.disturbances == disturbances && unsafe { (*activation.executor).is_valid() };
+    let goes_on = same_frame && st.hook_events == 0 && st.tier2.disturbances == disturbances && unsafe { (*activation.executor).is_valid() };
     if goes_on && activation.resume(st) { Ok(Next::On) } else { Ok(Next::Left(Outcome::Continue)) }
 }
 

@@ -292,11 +292,12 @@ impl Activation {
                 }};
             }
             macro_rules! guard {
-                ($i:expr, $condition:expr) => {
-                    if !$condition {
+                ($i:expr, $condition:expr) => {{
+                    let holds: bool = $condition;
+                    if !holds {
                         leave!($i.exit());
                     }
-                };
+                }};
             }
             // What has failed is tried again, and raised, by tier 1.
             macro_rules! made {
