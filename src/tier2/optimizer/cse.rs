@@ -60,11 +60,18 @@ pub fn cse(old: &Superblock) -> Superblock {
         let new = rw.renamed(r);
         let h = hash(&new);
         if !node.effects().reads.is_empty() {
-            match reads.iter().find(|read| read.hash == h && equal(rw.new.node(read.new), &new)) {
+            match reads
+                .iter()
+                .find(|read| read.hash == h && equal(rw.new.node(read.new), &new))
+            {
                 Some(read) => rw.replace(r, read.new),
                 None => {
                     let new = rw.emit(r, new);
-                    reads.push(Read { hash: h, old: r, new });
+                    reads.push(Read {
+                        hash: h,
+                        old: r,
+                        new,
+                    });
                 }
             }
             continue;
