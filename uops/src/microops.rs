@@ -699,6 +699,8 @@ microops! {
     BACK() exit Transfer;
     /// leaves
     EXIT() exit Transfer;
+    /// leaves for a loop head that has an executor
+    LINK() exit Transfer;
     /// leaves if this executor may not go on
     GUARD_VALID() {reads State} exit Here;
     /// executes the instruction as tier 1 does

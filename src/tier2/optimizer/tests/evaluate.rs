@@ -951,7 +951,7 @@ impl Run<'_> {
             }
             TAG => self.value(x),
             POLL | GUARD_VALID | SAFEPOINT => return holds(!self.leaves(node.op)),
-            EXIT => return None,
+            EXIT | LINK => return None,
             op => panic!("{op} is not evaluated"),
         })
     }
