@@ -170,6 +170,11 @@ impl MemorySet {
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// The set without this class.
+    pub const fn without(self, class: Memory) -> MemorySet {
+        MemorySet(self.0 & !(1 << class as u16))
+    }
 }
 
 /// What a micro-op does besides making a value.
