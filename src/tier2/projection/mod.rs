@@ -209,6 +209,11 @@ impl<'a> Projector<'a> {
             }
         p.frame = FrameId(chain.len() as u16 - 1);
         p.grow_slots();
+        // An open list may end above the registers.
+        let end = from.slots_of(exit).last().map_or(0, |s| s.0).max(snapshot.top.unwrap_or(0)) as usize + 1;
+        if end > p.slots.len() {
+            p.slots.resize(end, UNKNOWN);
+        }
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         for (i, &(slot, r)) in from.slots_of(exit).iter().enumerate() {
             let node = Node::new(MicroOp::PARAM, &[], &[i as u64]).with_type(from.type_of(r));
