@@ -187,6 +187,12 @@ impl<'a> Projector<'a> {
         });
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         p.grow_slots();
+        // Behind a call for all results.
+        // SAFETY: recorded prototypes are alive.
+        let before = steps[0].pc.checked_sub(1).map(|pc| unsafe { *(*proto).code.add(pc as usize) });
+        if before.is_some_and(|i| i.op().general() == Op::CALL && i.c() == 0) {
+            p.top = Top::Memory;
+        }
         Some(p)
     }
 

@@ -128,6 +128,10 @@ impl Activation {
         loop {
             // SAFETY: the executor is entered at its beginning with registers for its code, and room for its frames.
             match unsafe { self.dispatch(st)? } {
+                Left::Done(Outcome::Continue) => match st.next_executor() {
+                    Some(target) if self.enter_in_memory(st, target) => {}
+                    _ => return Ok(Outcome::Continue),
+                },
                 Left::Done(outcome) => return Ok(outcome),
                 Left::Exit(id) => {
                     if !self.exit(st, id) {
