@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 
 use super::builtin::library_code;
-use super::library;
 use super::support::{Bytes, equals, index, length, set_index};
+use super::{Fields, library_of};
 use crate::runtime::array::ArrayKind;
 use crate::runtime::function::Closure;
 use crate::runtime::metatable::Event;
@@ -17,21 +17,22 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::state::{STACK_MAX, STACK_SLACK};
-use crate::tier1::{Args, NativeResult, Raised, State};
+use crate::tier1::{Args, Builtin, NativeResult, Raised, State};
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    library(
+    let known = Fields::of_builtins(st, &[("insert", insert, Builtin::TableInsert)])?;
+    library_of(
         st,
         &[
             ("concat", concat),
-            ("insert", insert),
             ("move", move_),
             ("pack", pack),
             ("remove", remove),
             ("sort", sort),
             ("unpack", unpack),
         ],
+        known,
         &[],
     )
 }

@@ -14,6 +14,7 @@ mod expand;
 mod fields;
 mod index;
 mod instructions;
+mod intrinsics;
 
 use perilune_uops::{MicroOp, Role, Type};
 use smallvec::SmallVec;
@@ -345,6 +346,23 @@ impl<'a> Projector<'a> {
         self.slots[slot as usize] = UNKNOWN;
     }
 
+    /// Gives the results of a call to the slots from `first` on: as many as wanted, or all.
+    fn deliver(&mut self, first: Slot, values: &[Ref], wanted: i16) {
+        let n = if wanted < 0 { values.len() } else { wanted as usize };
+        let slots = first as usize + n + 1;
+        if slots > self.slots.len() {
+            self.slots.resize(slots, UNKNOWN);
+        }
+        for i in 0..n {
+            let v = match values.get(i) {
+                Some(v) => *v,
+                None => self.sb.push(Node::nil()),
+            };
+            self.write(first + i as Slot, v);
+        }
+        self.top = if wanted < 0 { Top::Slot(first + n as Slot) } else { Top::None };
+    }
+
     // Shapes.
 
     fn shape_of(&self, r: Ref) -> Option<u32> {
@@ -438,7 +456,8 @@ impl<'a> Projector<'a> {
                 self.slots[slot as usize].dirty = false;
             }
         }
-        if node.effects().calls {
+        if node.effects().calls || op == MicroOp::RAW_SET && self.sb.type_of(inputs[1]) != Type::Int {
+            // A key may have been added.
             self.shapes.clear();
         }
         r

@@ -768,6 +768,9 @@ impl<'a> Lowering<'a> {
             MicroOp::LT_S => binary!(LtS),
             MicroOp::LE_S => binary!(LeS),
             MicroOp::LENGTH_S => unary!(LengthS),
+            MicroOp::LOAD_BYTE => binary!(LoadByte),
+            MicroOp::SUBSTRING => ternary!(Substring),
+            MicroOp::BYTE_STRING => unary!(ByteString),
 
             // Captured variables.
             MicroOp::LOAD_CAPTURED => {

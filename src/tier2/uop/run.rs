@@ -21,6 +21,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::bytecode::proto::Proto;
+use crate::stdlib::substring;
 use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State, slow};
 use crate::tier2::deopt;
@@ -529,6 +530,18 @@ impl Activation {
                         let (x, y) = (object!(i.b, Str), object!(i.c, Str));
                         put!(i.a, (x.as_bytes() <= y.as_bytes()) as u64);
                     }
+                    Opcode::LoadByte => match object!(i.b, Str).as_bytes().get(get!(i.c).wrapping_sub(1) as usize) {
+                        Some(&byte) => put!(i.a, byte as u64),
+                        None => leave!(i.exit()),
+                    },
+                    Opcode::Substring => {
+                        let (s, from, to) = (object!(i.b, Str), int!(i.c), int!(i.third()));
+                        put!(i.a, made!(i, substring(st, s, from, to)).addr());
+                    }
+                    Opcode::ByteString => match u8::try_from(int!(i.b)) {
+                        Ok(byte) => put!(i.a, made!(i, st.rt.new_string(&[byte])).addr()),
+                        Err(_) => leave!(i.exit()),
+                    },
                     Opcode::LengthS => put!(i.a, object!(i.b, Str).len as u64),
 
                     Opcode::LoadCaptured => put!(i.a, object!(i.b, Closure).cell(i.c as usize).addr()),
