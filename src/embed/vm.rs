@@ -15,6 +15,7 @@ use super::handle::Handle;
 use super::shared::{CancelTarget, Context, Inner, Section};
 use super::string::LuaString;
 use super::table::Table;
+use crate::bytecode::cache::POLY_MAX;
 use crate::bytecode::{FunctionDescription, LoadError};
 use crate::heap::OutOfMemory;
 use crate::runtime::function::CellState;
@@ -369,6 +370,8 @@ pub struct VmBuilder {
     libraries: Libraries,
     memory_limit: usize,
     gc_stress: bool,
+    stack_stress: bool,
+    cached_shapes: Option<usize>,
     hot_threshold: Option<u32>,
     output: Option<Box<dyn Write + Send>>,
     warnings: Option<WarningSink>,
@@ -381,6 +384,8 @@ impl Default for VmBuilder {
             libraries: Libraries::ALL,
             memory_limit: usize::MAX,
             gc_stress: false,
+            stack_stress: false,
+            cached_shapes: None,
             hot_threshold: None,
             output: None,
             warnings: None,
@@ -405,6 +410,19 @@ impl VmBuilder {
     /// Collects at every opportunity, which is very slow. For tests.
     pub fn gc_stress(mut self, on: bool) -> VmBuilder {
         self.gc_stress = on;
+        self
+    }
+
+    /// Moves the stacks at every call and leaves no room to spare on them, which is slow. For tests.
+    pub fn stack_stress(mut self, on: bool) -> VmBuilder {
+        self.stack_stress = on;
+        self
+    }
+
+    /// The number of table shapes that an instruction remembers before it gives up and looks keys up every time: at least
+    /// 1, at most 4, which is the default.
+    pub fn cached_shapes(mut self, shapes: usize) -> VmBuilder {
+        self.cached_shapes = Some(shapes);
         self
     }
 
@@ -469,6 +487,9 @@ impl VmBuilder {
         if let Some(passes) = self.hot_threshold {
             st.hot_threshold = passes;
         }
+        if let Some(shapes) = self.cached_shapes {
+            st.cached_shapes = shapes.clamp(1, POLY_MAX);
+        }
         st.warnings = self.warnings;
         if let Some(output) = self.output {
             stdlib::stream::redirect_output(st, output);
@@ -481,6 +502,7 @@ impl VmBuilder {
         vm.inner.with(|st, _| {
             st.keep_traceback = self.tracebacks;
             st.rt.heap.set_stress(self.gc_stress);
+            st.set_stack_stress(self.stack_stress);
         })?;
         Ok(vm)
     }
