@@ -31,8 +31,9 @@ use crate::tier1::{Raised, State};
 /// VMs are independent of each other. A VM may be moved to another thread, and its handles may be used from any thread;
 /// operations then wait until no other thread is using the VM. The host function of a VM gets a `&Vm` to work with.
 ///
-/// Dropping the VM runs all finalizers and drops all host values. Handles may outlive it: their operations then
-/// return [`Error::Dropped`]. A VM that is dropped while it runs ends when the outermost call returns.
+/// Dropping the VM runs all finalizers, unless a [`CancelHandle`] stops one of them, and drops all host values. Handles
+/// may outlive it: their operations then return [`Error::Dropped`]. A VM that is dropped while it runs ends when the
+/// outermost call returns.
 ///
 /// ```
 /// let vm = perilune::Vm::new();

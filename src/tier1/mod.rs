@@ -23,5 +23,5 @@ pub mod statistics;
 mod unwind;
 
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
-pub use slow::{Arith, ArithError, arith_numbers, primitive_order};
+pub use slow::{Arith, ArithError, Chain, arith_numbers, index_chain, newindex_chain, primitive_order};
 pub use state::{Raised, State};

@@ -4,7 +4,6 @@
 //! The fields' tags are checked, since shapes do not know types; integers are stored without a barrier.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
-use perilune::runtime::array::ArrayKind;
 use perilune::runtime::value::Value;
 
 use crate::Kernel;
@@ -42,7 +41,7 @@ pub fn kernels() -> Vec<Kernel> {
         ; .arch x64
         // rbx: the array's base, rbp: its length, rdx: n.
         ; mov rax, QWORD array.addr() as i64
-        ; cmp BYTE [rax + ARRAY_KIND], ArrayKind::PACKED.0 as i8
+        ; cmp BYTE [rax + ARRAY_KIND], TABLE
         ; jne ->exit
         ; mov rbx, [rax + ARRAY]
         ; mov ebp, [rax + ARRAY_LEN]

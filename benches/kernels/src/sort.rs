@@ -5,7 +5,6 @@
 //! that pushes a record, the larger one in the same activation.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
-use perilune::runtime::array::ArrayKind;
 use perilune::runtime::value::Value;
 
 use crate::Kernel;
@@ -118,9 +117,9 @@ pub fn kernels() -> Vec<Kernel> {
         ; pass:
         ; mov rax, QWORD records.addr() as i64
         ; mov rbp, QWORD sorted.addr() as i64
-        ; cmp BYTE [rax + ARRAY_KIND], ArrayKind::PACKED.0 as i8
+        ; cmp BYTE [rax + ARRAY_KIND], TABLE
         ; jne ->exit
-        ; cmp BYTE [rbp + ARRAY_KIND], ArrayKind::PACKED.0 as i8
+        ; cmp BYTE [rbp + ARRAY_KIND], TABLE
         ; jne ->exit
         ; mov r11d, [rax + ARRAY_LEN]
         ; cmp r11d, [rbp + ARRAY_LEN]

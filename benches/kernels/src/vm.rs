@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::mem::offset_of;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dynasmrt::{AssemblyOffset, DynasmApi, DynasmLabelApi, ExecutableBuffer, dynasm};
 use perilune::bytecode::lines::LineTable;
@@ -83,6 +83,15 @@ const _: () = {
 
 /// The bit of the interrupt word by which the allocator's slow path asks for the collector.
 pub const COLLECT: u32 = 1 << 8;
+
+/// Whether to collect before every run and at many of the polls that a kernel makes while it allocates.
+pub static STRESS: AtomicBool = AtomicBool::new(false);
+
+/// Under stress, one poll in so many collects: a number without factors in common with the sizes of trees.
+const STRESSED_POLL: u64 = 61;
+
+/// Polls under stress so far.
+static POLLS: AtomicU64 = AtomicU64::new(0);
 
 /// `wanted`, `continuation` and `flags` of the record of a call that wants one result.
 pub const ONE_RESULT: i32 = 1 | (Continuation::Call as i32) << 16;
@@ -328,6 +337,11 @@ impl Code {
 
     /// Runs the code on the running function's frame.
     pub fn run(&self, vm: &mut Vm, argument: i64) -> u64 {
+        if STRESS.load(Ordering::Relaxed) {
+            vm.st.top = vm.st.slot(vm.st.frame().top);
+            vm.st.with_collector(|rt, roots| rt.collect_full(roots));
+        }
+        vm.st.interrupt.fetch_and(!COLLECT, Ordering::Relaxed);
         let base = vm.register(0);
         // SAFETY: the code begins with `prologue`, which takes these arguments, and obeys the invariants of the
         // objects that it touches.
@@ -336,7 +350,11 @@ impl Code {
                 std::mem::transmute(self.buffer.ptr(self.entry));
             f(&mut *vm.st, base, argument)
         };
-        assert!(out.exited == 0, "the kernel has left by an exit");
+        assert!(
+            out.exited == 0,
+            "the kernel has left by an exit; interrupts: {:#x}",
+            vm.st.interrupt.load(Ordering::Relaxed)
+        );
         out.payload
     }
 }
@@ -408,6 +426,14 @@ pub extern "C" fn alloc_slow(st: &mut State, size: usize) -> *mut u8 {
 
 /// The slow path of a poll: a step of the collector.
 pub extern "C" fn collect(st: &mut State) {
+    if STRESS.load(Ordering::Relaxed) {
+        // The next poll comes here, too.
+        if POLLS.fetch_add(1, Ordering::Relaxed) % STRESSED_POLL == 0 {
+            st.top = st.slot(st.frame().top);
+            st.with_collector(|rt, roots| rt.collect_full(roots));
+        }
+        return;
+    }
     st.interrupt.fetch_and(!COLLECT, Ordering::Relaxed);
     if st.rt.heap.should_collect() {
         st.top = st.slot(st.frame().top);
