@@ -202,7 +202,7 @@ impl Vm {
     }
 
     /// A closure without captured variables, over a function of as many instructions as `live` has entries: the
-    /// registers in use after each.
+    /// registers in use after each. It is a constant of the machine code, so the host keeps it.
     pub fn closure(&mut self, params: u8, registers: u32, live: &[u8]) -> Gc<Closure> {
         let source = self.key("=kernel");
         let mut info = Box::new(ProtoInfo {
@@ -263,7 +263,9 @@ impl Vm {
                 spare2: 0,
                 proto,
             });
-            Gc::from_ptr(c)
+            let closure = Gc::from_ptr(c);
+            self.st.handles.insert(Value::closure(closure));
+            closure
         }
     }
 
