@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
-use perilune::{Bytes, Chunk, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm};
+use perilune::{Bytes, Chunk, Engine, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm};
 
 /// What messages begin with.
 const NAME: &str = "perilune";
@@ -25,6 +25,8 @@ Available options are:
   --        stop handling options
   -         stop handling options and execute stdin
   --dump=bytecode        list the script's bytecode instead of running it
+  --dump=superblock      show superblocks on stderr as they are made
+  --tier2=ENGINE         run what is hot with: off, uops
   --stats                show statistics on stderr after the run
   --gc-stress            collect garbage at every opportunity
   --hot-threshold=N      count loops and functions as hot after N passes
@@ -51,6 +53,8 @@ struct Options {
     stats: bool,
     gc_stress: bool,
     hot_threshold: Option<u32>,
+    engine: Option<Engine>,
+    dump_superblocks: bool,
     memory_limit: Option<usize>,
     script: Option<Script>,
     /// All words of the command line, the command's own name first.
@@ -94,6 +98,9 @@ impl Options {
                     });
                 }
                 b"--dump=bytecode" => options.dump = true,
+                b"--dump=superblock" => options.dump_superblocks = true,
+                b"--tier2=off" => options.engine = Some(Engine::Off),
+                b"--tier2=uops" => options.engine = Some(Engine::Uops),
                 b"--stats" => options.stats = true,
                 b"--gc-stress" => options.gc_stress = true,
                 [b'-', rest @ ..] => {
@@ -163,7 +170,12 @@ fn run() -> std::result::Result<(), Failed> {
 }
 
 fn new_vm(options: &Options) -> Result<Vm> {
-    let mut builder = Vm::builder().gc_stress(options.gc_stress);
+    let mut builder = Vm::builder()
+        .gc_stress(options.gc_stress)
+        .dump_superblocks(options.dump_superblocks);
+    if let Some(engine) = options.engine {
+        builder = builder.engine(engine);
+    }
     if let Some(passes) = options.hot_threshold {
         builder = builder.hot_threshold(passes);
     }

@@ -490,7 +490,6 @@ const RECURSIONS: &[&str] = &[
     "function r() return (string.gsub('x', 'x', setmetatable({}, {__index = function() return r() .. '' end}))) end",
     "function r() return string.rep('x', 3, r() .. '') end",
     "function r() local t = setmetatable({}, {}) getmetatable(t).__name = 'x' return t .. r() end",
-    "function r() local co = coroutine.create(function() local x <close> = setmetatable({}, {__close = function() r() end}) coroutine.yield() end) coroutine.resume(co) local ok, e = coroutine.close(co) error(e, 0) end",
     "function r() local ok, e = xpcall(error, xpcall, r) error(tostring(e), 0) end",
     "function r() local ok, e = pcall(pcall, pcall, pcall, r) return 1 + (e and 1 or 2) end",
     "function r() local t = setmetatable({}, {}) local m = getmetatable(t) m.__lt = function(a, b) return a .. b end m.__concat = function(a, b) return #a end m.__len = function(a) return a < a end return t < t end",
@@ -647,7 +646,8 @@ const BOMBS: &[&str] = &[
     "local t = {} for i = 1, math.huge do t[i] = coroutine.wrap(function() coroutine.yield(i) end) t[i]() end",
     "local t = {} for i = 1, math.huge do t[i] = setmetatable({}, {__gc = function() end}) end",
     "local t = setmetatable({}, {__mode = 'k'}) for i = 1, math.huge do local k = {} t[k] = k t[i] = k end",
-    "local t = {} for i = 1, math.huge do t[i] = load('return ' .. i) end",
+    "local t = {} for i = 1, math.huge do t[i] = assert(load('return ' .. i)) end",
+    "local s = 'return 1' while true do s = s .. ' + ' .. s:sub(8) assert(load(s)) end",
     "local t = {} for i = 1, math.huge do t[i] = table.pack(i, i, i) end",
     "local t = {} for i = 1, math.huge do t[i] = string.format('%099d', i) end",
     "local t = {} for i = 1, math.huge do t[i] = string.pack('i8', i) end",
@@ -753,6 +753,59 @@ fn memory_bombs_end_with_an_error() {
     }
 }
 
+/// Sources whose trees and code need much more memory than they do.
+const GIANTS: &[&str] = &[
+    "('x = {1, 2, y = 3} '):rep(N)",
+    "('f(a)(b)(c) '):rep(N)",
+    "'return ' .. ('1,'):rep(N) .. '1'",
+    "'return ' .. ('a+'):rep(N) .. '1'",
+    "('do local a, b = function(...) return ... end end '):rep(N)",
+    "(function() local t = {} for i = 1, N do t[i] = 'v' .. i .. ' = ' .. i .. ' ' end return table.concat(t) end)()",
+];
+
+#[test]
+fn loading_keeps_to_the_limit() {
+    let path = std::env::temp_dir().join(format!("perilune-giant-{}.lua", std::process::id()));
+    for giant in GIANTS {
+        let before = BALANCE.get();
+        PEAK.set(before);
+        let vm = Vm::builder().memory_limit(LIMIT).build().expect("the libraries fit");
+        vm.globals().set("path", path.to_str()).expect("there is room");
+        let sizes = [1000, 10_000, 50_000, 200_000];
+        let mut refused = 0;
+        for n in sizes {
+            let source = giant.replace('N', &n.to_string());
+            let program = format!(
+                "local source = {source} \
+                 local f, e = load(source) \
+                 local rest = source \
+                 local g, e2 = load(function() local piece = rest:sub(1, 1 << 16) rest = rest:sub(1 + (1 << 16)) return piece end) \
+                 local file = assert(io.open(path, 'w')) assert(file:write(source)) file:close() \
+                 local h, e3 = loadfile(path) \
+                 assert(f or e == 'not enough memory', e) assert(g or e2 == 'not enough memory', e2) \
+                 assert(h or e3 == 'not enough memory', e3) \
+                 return not f"
+            );
+            let result = with_timeout(vm.cancel_handle(), || {
+                refused += vm.load(&program).eval::<bool>()? as usize;
+                Ok(())
+            });
+            match result {
+                Ok(()) | Err(Error::Memory) => {}
+                Err(error) => panic!("{error} from {giant}"),
+            }
+            vm.collect_garbage().expect("the VM is at rest");
+            assert!(vm.used_memory().is_ok_and(|used| used <= LIMIT), "over the limit after {giant}");
+            assert_usable(&vm, giant);
+        }
+        assert!(refused > 0, "{giant} is no giant");
+        drop(vm);
+        let peak = PEAK.get() - before;
+        assert!(peak <= LIMIT as isize + (1 << 20), "the host needed {peak} bytes for {giant}");
+    }
+    std::fs::remove_file(&path).expect("it has been written");
+}
+
 mod injected {
     //! Every allocation of these programs fails once.
 
@@ -779,8 +832,10 @@ mod injected {
         "local ok, e = pcall(function() local x = nil return x.y end) return not ok and e:find('index a nil value', 1, true) ~= nil",
         "local ok, e = pcall(error, {code = 7}) return not ok and e.code == 7",
         "local ok, e = xpcall(function() error('x') end, function(m) return debug.traceback(m) end) return not ok and #e > 10",
-        "return load('local a, b = 1, {x = 2} return function(...) return a + b.x + select(1, ...) end')()(3) == 6",
+        "return assert(load('local a, b = 1, {x = 2} return function(...) return a + b.x + select(1, ...) end'))()(3) == 6",
         "local f = load('x = = 1') return f == nil",
+        "local done local f, e = load(function() if not done then done = true return 'return {...}, function() end' end end) \
+         if not f then error(e, 0) end return #f(1, 2) == 2",
         "local t = {} for i = 1, 50 do t[i] = (i * 7919) % 101 end table.sort(t, function(a, b) return a < b end) \
          for i = 2, 50 do if t[i - 1] > t[i] then return false end end return true",
         "local w = setmetatable({}, {__mode = 'k'}) for i = 1, 20 do w[{}] = {} end collectgarbage() return next(w) == nil",

@@ -36,9 +36,10 @@ pub struct FieldCache {
     pub holder: Cell<Option<Gc<Table>>>,
     /// Further shapes, once the site has seen several.
     pub more: Cell<*mut PolyCache>,
-    /// How often the site has been respecialised; past a bound it becomes polymorphic, then megamorphic.
+    /// How often the site has been respecialised; from [`MEGAMORPHIC`] on, how often nothing could be learned.
     pub misses: Cell<u16>,
-    /// Whether a nil in the slot needs no look at `__index` (of a get) or `__newindex` (of a set).
+    /// Whether a nil in the slot needs no look at `__index` (of a get) or `__newindex` (of a set); for stores that
+    /// add the key, as in [`StoreEntry`].
     pub nil_is_final: Cell<bool>,
     /// Whether the slot lies in the overflow block.
     pub in_overflow: Cell<bool>,
@@ -80,7 +81,16 @@ pub struct PolyCache {
     pub entries: [FieldEntry; POLY_MAX],
 }
 
+/// Misses after which a site keeps no shapes of its own and uses the VM's [`SharedCache`].
+pub const MEGAMORPHIC: u16 = 64;
+
 impl FieldCache {
+    /// Whether the site has given up on shapes of its own.
+    #[inline(always)]
+    pub fn is_megamorphic(&self) -> bool {
+        self.misses.get() >= MEGAMORPHIC
+    }
+
     /// An empty cache for `key`.
     pub fn new(key: Gc<Str>) -> FieldCache {
         FieldCache {
@@ -106,6 +116,117 @@ impl FieldCache {
             // SAFETY: `more` is null or a box made by the interpreter for this cache alone.
             drop(unsafe { Box::from_raw(more) });
         }
+    }
+}
+
+/// How a constant key is stored to tables of a shape: it replaces the slot's value, or adds the key without
+/// needing memory.
+#[derive(Clone, Copy)]
+pub struct StoreEntry {
+    pub shape: ShapeId,
+    /// The shape afterwards; the same unless the key is added.
+    pub next_shape: ShapeId,
+    pub slot: SlotOffsets,
+    /// Whether the slot lies in the overflow block.
+    pub in_overflow: bool,
+    /// Whether a nil in the slot needs no look at `__newindex`; for a key that is added, whether metatables may get it,
+    /// too (it is no event).
+    pub nil_is_final: bool,
+}
+
+/// Pairs of entries in each table of a [`SharedCache`]; a power of two.
+const SHARED_SIZE: usize = 256;
+
+/// Entries by shape and key, two to a place, the newer one first.
+struct SharedTable<E>(Box<[[(u64, E); 2]; SHARED_SIZE]>);
+
+impl<E: Copy> SharedTable<E> {
+    fn new(none: E) -> SharedTable<E> {
+        SharedTable(Box::new([[(0, none); 2]; SHARED_SIZE]))
+    }
+
+    #[inline(always)]
+    fn index(shape: ShapeId, key: Gc<Str>) -> usize {
+        // Shapes that one site sees often have neighbouring ids, and so have keys of one chunk addresses.
+        let key = key.addr() >> 4;
+        ((key ^ key >> 7) as usize ^ (shape.0 as usize).wrapping_mul(11)) % SHARED_SIZE
+    }
+
+    #[inline(always)]
+    fn find(&self, shape: ShapeId, key: Gc<Str>, shape_of: impl Fn(&E) -> ShapeId) -> Option<&E> {
+        let place = &self.0[Self::index(shape, key)];
+        place.iter().find(|(k, e)| *k == key.addr() && shape_of(e) == shape).map(|(_, e)| e)
+    }
+
+    fn put(&mut self, shape: ShapeId, key: Gc<Str>, e: E, shape_of: impl Fn(&E) -> ShapeId) {
+        let place = &mut self.0[Self::index(shape, key)];
+        // An entry of the same shape and key is out of date.
+        if place[0].0 != key.addr() || shape_of(&place[0].1) != shape {
+            place[1] = place[0];
+        }
+        place[0] = (key.addr(), e);
+    }
+}
+
+/// What the megamorphic sites of a VM have learned. Keys and holders are weak, so it is emptied in the atomic phase,
+/// and whenever inline caches are flushed.
+pub struct SharedCache {
+    loads: SharedTable<FieldEntry>,
+    stores: SharedTable<StoreEntry>,
+}
+
+const NO_LOAD: FieldEntry = FieldEntry {
+    shape: ShapeId::NONE,
+    epoch: 0,
+    slot: SlotOffsets { payload: 0, tag: 0 },
+    kind: SlotKind::Absent,
+    nil_is_final: false,
+    holder: None,
+};
+
+const NO_STORE: StoreEntry = StoreEntry {
+    shape: ShapeId::NONE,
+    next_shape: ShapeId::NONE,
+    slot: SlotOffsets { payload: 0, tag: 0 },
+    in_overflow: false,
+    nil_is_final: false,
+};
+
+impl SharedCache {
+    pub fn new() -> SharedCache {
+        SharedCache { loads: SharedTable::new(NO_LOAD), stores: SharedTable::new(NO_STORE) }
+    }
+
+    /// How to get `key` from tables of `shape`.
+    #[inline(always)]
+    pub fn load(&self, shape: ShapeId, key: Gc<Str>) -> Option<&FieldEntry> {
+        self.loads.find(shape, key, |e| e.shape)
+    }
+
+    /// How to set `key` in tables of `shape`.
+    #[inline(always)]
+    pub fn store(&self, shape: ShapeId, key: Gc<Str>) -> Option<&StoreEntry> {
+        self.stores.find(shape, key, |e| e.shape)
+    }
+
+    pub fn put_load(&mut self, key: Gc<Str>, e: FieldEntry) {
+        self.loads.put(e.shape, key, e, |e| e.shape);
+    }
+
+    pub fn put_store(&mut self, key: Gc<Str>, e: StoreEntry) {
+        self.stores.put(e.shape, key, e, |e| e.shape);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.loads.0.fill([(0, NO_LOAD); 2]);
+        self.stores.0.fill([(0, NO_STORE); 2]);
+    }
+}
+
+impl Default for SharedCache {
+    fn default() -> SharedCache {
+        SharedCache::new()
     }
 }
 

@@ -8,7 +8,7 @@ use super::proto::{CapturedVar, CellSource, LocalVar, Proto, proto_flags};
 use super::proto_builder::{FunctionHead, ProtoBuilder, ProtoError, place};
 use super::verify::{VerifyError, verify_one};
 use super::{Instr, Op};
-use crate::heap::OutOfMemory;
+use crate::heap::{Meter, OutOfMemory};
 use crate::runtime::Runtime;
 use crate::runtime::object::Gc;
 use crate::runtime::string::{SHORT_MAX, Str};
@@ -126,7 +126,10 @@ impl From<OutOfMemory> for LoadError {
 impl FunctionDescription {
     /// Makes a verified prototype.
     pub(crate) fn make(&self, rt: &mut Runtime) -> Result<Gc<Proto>, LoadError> {
-        self.make_nested(rt, None, 0)
+        let meter = Meter::new(&mut rt.heap);
+        let made = self.make_nested(rt, None, 0, &meter);
+        meter.close(&mut rt.heap);
+        made
     }
 
     fn invalid<T>(&self, message: &str) -> Result<T, LoadError> {
@@ -142,6 +145,7 @@ impl FunctionDescription {
         rt: &mut Runtime,
         outer: Option<Gc<Str>>,
         depth: usize,
+        meter: &Meter,
     ) -> Result<Gc<Proto>, LoadError> {
         if depth > NESTING_MAX {
             return self.invalid("functions are nested too deep");
@@ -161,7 +165,7 @@ impl FunctionDescription {
             last_line: self.last_line,
             params: self.params,
             flags: if self.vararg { proto_flags::VARARG } else { 0 },
-        });
+        }, meter);
         builder.reserve_registers(self.registers as usize);
         for constant in &self.constants {
             let v = match constant {
@@ -191,7 +195,7 @@ impl FunctionDescription {
             builder.loop_site();
         }
         for function in &self.functions {
-            let proto = function.make_nested(rt, Some(source), depth + 1)?;
+            let proto = function.make_nested(rt, Some(source), depth + 1, meter)?;
             builder.nested(proto);
         }
         for var in &self.captured {
@@ -209,6 +213,7 @@ impl FunctionDescription {
                 end: local.end,
             });
         }
+        meter.settle(&mut rt.heap);
         for at in &self.code {
             builder.set_line(at.line);
             builder.emit(at.instr, at.live as usize);
@@ -218,6 +223,7 @@ impl FunctionDescription {
             Err(ProtoError::OutOfMemory) => return Err(LoadError::Memory),
             Err(ProtoError::Limit { what, .. }) => return self.invalid(what),
         };
+        meter.settle(&mut rt.heap);
         verify_one(&proto).map_err(LoadError::Invalid)?;
         Ok(place(proto, rt)?)
     }

@@ -1,6 +1,7 @@
 //! The source lines of instructions, run-length encoded.
 
-use std::collections::TryReserveError;
+use super::proto_builder::exact;
+use crate::heap::{Meter, OutOfMemory};
 
 /// Maps instructions to source lines: a sorted list of (first instruction, line), each entry valid up to the
 /// next one. Lookup is a binary search.
@@ -19,13 +20,18 @@ impl LineTable {
         }
     }
 
-    /// [`push`](LineTable::push) that reports exhausted memory.
-    pub fn try_push(&mut self, pc: u32, line: u32) -> Result<(), TryReserveError> {
+    /// [`push`](LineTable::push), metered.
+    pub fn try_push(&mut self, meter: &Meter, pc: u32, line: u32) -> Result<(), OutOfMemory> {
         if self.runs.len() == self.runs.capacity() {
-            self.runs.try_reserve(1)?;
+            meter.reserve(&mut self.runs, 1)?;
         }
         self.push(pc, line);
         Ok(())
+    }
+
+    /// The table without spare room, whose memory is no longer the meter's.
+    pub(super) fn finish(self, meter: &Meter) -> LineTable {
+        LineTable { runs: exact(meter, self.runs) }
     }
 
     /// The line of instruction `pc`, or 0 in stripped code.

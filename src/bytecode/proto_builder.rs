@@ -14,7 +14,6 @@
 //! that number are initialised and in use.
 
 use std::cell::Cell;
-use std::collections::TryReserveError;
 use std::mem::size_of;
 
 use hashbrown::HashMap;
@@ -23,7 +22,7 @@ use super::cache::{COLD_LOOP_SITE, CallSite, FieldCache, LoopSite, TableSite};
 use super::lines::LineTable;
 use super::proto::{CapturedVar, LocalVar, Proto, ProtoInfo};
 use super::{Instr, Op};
-use crate::heap::OutOfMemory;
+use crate::heap::{Meter, OutOfMemory};
 use crate::runtime::Runtime;
 use crate::runtime::hasher::BuildWordHasher;
 use crate::runtime::object::{Gc, Kind};
@@ -39,12 +38,6 @@ pub enum ProtoError {
         line: u32,
     },
     OutOfMemory,
-}
-
-impl From<TryReserveError> for ProtoError {
-    fn from(_: TryReserveError) -> ProtoError {
-        ProtoError::OutOfMemory
-    }
 }
 
 impl From<OutOfMemory> for ProtoError {
@@ -92,7 +85,9 @@ pub struct FunctionHead {
 }
 
 /// A function under construction. See the module's documentation.
-pub struct ProtoBuilder {
+pub struct ProtoBuilder<'m> {
+    /// What the memory is taken from until the prototype is placed in the heap.
+    meter: &'m Meter,
     head: FunctionHead,
     code: Vec<Instr>,
     live: Vec<u8>,
@@ -111,21 +106,17 @@ pub struct ProtoBuilder {
     failure: Option<ProtoError>,
 }
 
-/// `Vec::push` that reports exhausted memory.
+/// `Vec::push`, metered.
 #[inline]
-fn push<T>(vec: &mut Vec<T>, item: T) -> Result<(), ProtoError> {
-    if vec.len() == vec.capacity() {
-        // Most functions need no more than the first reservation; what is left over goes back in the end.
-        vec.try_reserve(vec.len().max(16))?;
-    }
-    vec.push(item);
-    Ok(())
+fn push<T>(meter: &Meter, vec: &mut Vec<T>, item: T) -> Result<(), ProtoError> {
+    Ok(meter.push(vec, item)?)
 }
 
-impl ProtoBuilder {
+impl<'m> ProtoBuilder<'m> {
     /// An empty function.
-    pub fn new(head: FunctionHead) -> ProtoBuilder {
+    pub fn new(head: FunctionHead, meter: &'m Meter) -> ProtoBuilder<'m> {
         ProtoBuilder {
+            meter,
             head,
             code: Vec::new(),
             live: Vec::new(),
@@ -207,9 +198,9 @@ impl ProtoBuilder {
             return Ok(());
         }
         debug_assert!(live <= Instr::MAX_REGISTERS);
-        self.lines.try_push(self.code.len() as u32, self.line)?;
-        push(&mut self.live, live as u8)?;
-        push(&mut self.code, instr)
+        self.lines.try_push(self.meter, self.code.len() as u32, self.line)?;
+        push(self.meter, &mut self.live, live as u8)?;
+        push(self.meter, &mut self.code, instr)
     }
 
     /// Appends an instruction that jumps to a target still unknown and adds it to `list`.
@@ -255,18 +246,33 @@ impl ProtoBuilder {
 
     /// Adds a constant even if there is an equal one.
     pub fn push_constant(&mut self, v: Value) {
-        let result = push(&mut self.constants, v);
+        let result = push(self.meter, &mut self.constants, v);
         self.note(result);
     }
 
     fn add_constant(&mut self, v: Value) -> Result<u32, ProtoError> {
         debug_assert!(matches!(v.tag(), Tag::STRING) || !v.tag().is_collectable());
         let index = self.constants.len() as u32;
-        self.constant_indices.try_reserve(1).map_err(|_| OutOfMemory)?;
-        push(&mut self.constants, v)?;
+        if self.constant_indices.len() == self.constant_indices.capacity() {
+            self.grow_constant_indices()?;
+        }
+        push(self.meter, &mut self.constants, v)?;
         self.constant_indices
             .insert((v.tag().byte(), v.payload()), index);
         Ok(index)
+    }
+
+    #[cold]
+    fn grow_constant_indices(&mut self) -> Result<(), ProtoError> {
+        let indices = &mut self.constant_indices;
+        // Both tables exist while the contents move; twice as many entries need a little more than twice the memory.
+        let before = indices.allocation_size();
+        let after = before * 2 + 256;
+        self.meter.take(after)?;
+        let grown = indices.try_reserve(indices.len().max(1));
+        self.meter.give_back(before + after);
+        self.meter.take(indices.allocation_size())?;
+        Ok(grown.map_err(|_| OutOfMemory)?)
     }
 
     /// The index of a constant for a 16-bit operand, if there is one.
@@ -278,7 +284,7 @@ impl ProtoBuilder {
     pub fn field(&mut self, key: Gc<Str>) -> u32 {
         debug_assert!(key.len <= SHORT_MAX);
         let index = self.fields.len() as u32;
-        let result = push(&mut self.fields, FieldCache::new(key));
+        let result = push(self.meter, &mut self.fields, FieldCache::new(key));
         self.note(result);
         index
     }
@@ -286,7 +292,7 @@ impl ProtoBuilder {
     /// A new call site.
     pub fn call_site(&mut self) -> u32 {
         let index = self.calls.len() as u32;
-        let result = push(&mut self.calls, CallSite::new());
+        let result = push(self.meter, &mut self.calls, CallSite::new());
         self.note(result);
         index
     }
@@ -304,7 +310,7 @@ impl ProtoBuilder {
             slots,
             elements,
         };
-        let result = push(&mut self.tables, site);
+        let result = push(self.meter, &mut self.tables, site);
         self.note(result);
         index
     }
@@ -315,7 +321,7 @@ impl ProtoBuilder {
         if self.loops.len() <= COLD_LOOP_SITE as usize {
             let is_cold = index == COLD_LOOP_SITE;
             let site = if is_cold { LoopSite::cold() } else { LoopSite::new() };
-            let result = push(&mut self.loops, site);
+            let result = push(self.meter, &mut self.loops, site);
             self.note(result);
         }
         index
@@ -324,7 +330,7 @@ impl ProtoBuilder {
     /// Adds a nested function, for `CLOSURE`.
     pub fn nested(&mut self, proto: Gc<Proto>) -> u32 {
         let index = self.protos.len() as u32;
-        let result = push(&mut self.protos, proto);
+        let result = push(self.meter, &mut self.protos, proto);
         self.note(result);
         index
     }
@@ -335,7 +341,7 @@ impl ProtoBuilder {
             self.exceed("too many upvalues (limit is 255)");
             return;
         }
-        let result = push(&mut self.captured, var);
+        let result = push(self.meter, &mut self.captured, var);
         self.note(result);
     }
 
@@ -349,14 +355,14 @@ impl ProtoBuilder {
             start,
             end: u32::MAX,
         };
-        let result = push(&mut self.locals, local);
+        let result = push(self.meter, &mut self.locals, local);
         self.note(result);
         index
     }
 
     /// Adds a local with its extent.
     pub fn push_local(&mut self, local: LocalVar) {
-        let result = push(&mut self.locals, local);
+        let result = push(self.meter, &mut self.locals, local);
         self.note(result);
     }
 
@@ -374,11 +380,15 @@ impl ProtoBuilder {
     ///
     /// The code must pass the verifier; where it may not, use [`build`](Self::build).
     pub fn finish(self, rt: &mut Runtime) -> Result<Gc<Proto>, ProtoError> {
+        let meter = self.meter;
         let proto = self.build()?;
-        Ok(place(proto, rt)?)
+        meter.settle(&mut rt.heap);
+        let placed = place(proto, rt);
+        meter.settle(&mut rt.heap);
+        Ok(placed?)
     }
 
-    /// The finished prototype, not yet in the VM's heap.
+    /// The finished prototype, not yet in the VM's heap. Its memory is no longer the meter's.
     pub fn build(mut self) -> Result<Proto, ProtoError> {
         if let Some(failure) = self.failure {
             return Err(failure);
@@ -387,19 +397,21 @@ impl ProtoBuilder {
         for local in &mut self.locals {
             local.end = local.end.min(end);
         }
+        let meter = self.meter;
+        meter.give_back(self.constant_indices.allocation_size());
         let mut info = Box::new(ProtoInfo {
-            code: exact(self.code),
-            constants: exact(self.constants),
-            fields: exact(self.fields),
-            calls: exact(self.calls),
-            tables: exact(self.tables),
-            loops: exact(self.loops),
-            protos: exact(self.protos),
-            captured: exact(self.captured),
-            live: exact(self.live),
+            code: exact(meter, self.code),
+            constants: exact(meter, self.constants),
+            fields: exact(meter, self.fields),
+            calls: exact(meter, self.calls),
+            tables: exact(meter, self.tables),
+            loops: exact(meter, self.loops),
+            protos: exact(meter, self.protos),
+            captured: exact(meter, self.captured),
+            live: exact(meter, self.live),
             history: Cell::default(),
-            lines: self.lines,
-            locals: exact(self.locals),
+            lines: self.lines.finish(meter),
+            locals: exact(meter, self.locals),
             source: self.head.source,
             line_defined: self.head.line_defined,
             last_line: self.head.last_line,
@@ -435,7 +447,9 @@ pub fn place(proto: Proto, rt: &mut Runtime) -> Result<Gc<Proto>, OutOfMemory> {
     Ok(proto)
 }
 
-fn exact<T>(mut vec: Vec<T>) -> Vec<T> {
+/// The vector without spare room, for an owner that accounts for it otherwise.
+pub(super) fn exact<T>(meter: &Meter, mut vec: Vec<T>) -> Vec<T> {
+    meter.give_back(vec.capacity() * size_of::<T>());
     vec.shrink_to_fit();
     vec
 }

@@ -864,6 +864,7 @@ mod tests {
     use super::*;
     use crate::bytecode::proto::{CapturedVar, LocalVar};
     use crate::bytecode::proto_builder::{FunctionHead, ProtoBuilder, instr};
+    use crate::heap::Meter;
     use crate::runtime::Runtime;
     use crate::runtime::value::Value;
 
@@ -903,12 +904,13 @@ mod tests {
             flags,
         };
         let captured = |source| CapturedVar { name: None, source };
-        let mut inner = ProtoBuilder::new(head(0, 0));
+        let meter = Meter::new(&mut rt.heap);
+        let mut inner = ProtoBuilder::new(head(0, 0), &meter);
         inner.captured(captured(CellSource::Register(2)));
         inner.captured(captured(CellSource::Captured(0)));
         inner.emit(END.0, 0);
         let inner = inner.finish(rt).unwrap();
-        let mut outer = ProtoBuilder::new(head(2, proto_flags::VARARG));
+        let mut outer = ProtoBuilder::new(head(2, proto_flags::VARARG), &meter);
         outer.reserve_registers(10);
         outer.captured(captured(CellSource::Captured(0)));
         outer.constant(Value::int(7));

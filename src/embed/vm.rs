@@ -25,6 +25,7 @@ use crate::stdlib::{self, Libraries};
 use crate::tier1::state::WarningSink;
 use crate::tier1::statistics::Statistics;
 use crate::tier1::{Raised, State};
+use crate::tier2::Engine;
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
 ///
@@ -365,6 +366,18 @@ impl std::fmt::Debug for CancelHandle {
     }
 }
 
+/// A VM was asked for with an engine that is not part of the build.
+#[derive(Debug)]
+struct EngineMissing(Engine);
+
+impl std::fmt::Display for EngineMissing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the engine {:?} is not built in", self.0)
+    }
+}
+
+impl std::error::Error for EngineMissing {}
+
 /// Settings of a VM to be; made by [`Vm::builder`].
 #[must_use = "settings do nothing until the VM is built"]
 pub struct VmBuilder {
@@ -374,6 +387,8 @@ pub struct VmBuilder {
     stack_stress: bool,
     cached_shapes: Option<usize>,
     hot_threshold: Option<u32>,
+    engine: Engine,
+    dump_superblocks: bool,
     output: Option<Box<dyn Write + Send>>,
     warnings: Option<WarningSink>,
     tracebacks: bool,
@@ -388,6 +403,8 @@ impl Default for VmBuilder {
             stack_stress: false,
             cached_shapes: None,
             hot_threshold: None,
+            engine: Engine::DEFAULT,
+            dump_superblocks: false,
             output: None,
             warnings: None,
             tracebacks: true,
@@ -430,6 +447,20 @@ impl VmBuilder {
     /// The number of passes after which a loop or function counts as hot.
     pub fn hot_threshold(mut self, passes: u32) -> VmBuilder {
         self.hot_threshold = Some(passes);
+        self
+    }
+
+    /// What runs the hot parts of programs. Default: the fastest that is built in. An engine that is not built in makes
+    /// [`build`](VmBuilder::build) fail.
+    pub fn engine(mut self, engine: Engine) -> VmBuilder {
+        self.engine = engine;
+        self
+    }
+
+    /// Prints superblocks to standard error when they are made, before and after optimization. For people who work
+    /// on the engine.
+    pub fn dump_superblocks(mut self, on: bool) -> VmBuilder {
+        self.dump_superblocks = on;
         self
     }
 
@@ -482,11 +513,18 @@ impl VmBuilder {
 
     /// Makes the VM.
     pub fn build(self) -> Result<Vm> {
+        if !self.engine.is_built_in() {
+            return Err(Error::external(EngineMissing(self.engine)));
+        }
         let mut state = State::new()?;
         let st = &mut *state;
         st.rt.heap.set_limit(self.memory_limit);
+        st.tier2.engine = self.engine;
+        st.tier2.dump.superblocks = self.dump_superblocks;
         if let Some(passes) = self.hot_threshold {
             st.hot_threshold = passes;
+            let exits = u16::try_from(passes).unwrap_or(u16::MAX);
+            st.tier2.hot_exit = st.tier2.hot_exit.min(exits);
         }
         if let Some(shapes) = self.cached_shapes {
             st.cached_shapes = shapes.clamp(1, POLY_MAX);

@@ -259,7 +259,7 @@ impl Heap {
         self.charged = self.charged.saturating_sub(bytes);
     }
 
-    fn charge_unchecked(&mut self, bytes: usize) {
+    pub(super) fn charge_unchecked(&mut self, bytes: usize) {
         self.charged += bytes;
         self.allocated += bytes as u64;
         if self.charged >= self.trigger {

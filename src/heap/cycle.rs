@@ -1,28 +1,34 @@
 //! The phases of a collection.
 //!
 //! ```text
-//! Pause -> Mark -> (atomic) -> Owners -> Sweep -> Pause
+//! Pause -> Mark -> (atomic) -> Strings -> Owners -> Sweep -> Pause
 //! ```
 //!
-//! Marking is incremental. The atomic phase completes it at one safepoint: it scans roots, stacks and the logged
-//! containers again, settles ephemerons, finalizers and weak references, and forgets the dead interned strings. Then
-//! nothing refers to the dead but the list of owners, which is swept next; blocks are swept by whoever comes first, the
-//! allocator or the steps of the last phase.
+//! Marking is incremental, and large tables are marked in slices. When all is marked, the containers logged until then
+//! are scanned once more, and what is logged after that is left to the atomic phase. It completes the marking at one
+//! safepoint: it scans roots, stacks and the logged containers again and settles ephemerons, finalizers and weak references.
+//! Then nothing refers to the dead but the interner and the list of owners, which are swept in this order; until then
+//! the cells that they may name are held back. Blocks are swept by whoever comes first, the allocator or the steps of the
+//! last phase.
 //!
 //! Generational collection is the same with sticky mark bits: a minor cycle begins with the marks of the one
 //! before, so that only objects allocated since (and logged containers) are scanned, and only they can die.
 
 use super::block::CLASSES;
-use super::mark::{Marker, Roots, push};
+use super::mark::{Marker, Roots, cell, push};
 use super::pacing::Mode;
 use super::{Heap, Phase};
 use crate::runtime::Runtime;
-use crate::runtime::object::{Gc, Header};
+use crate::runtime::object::{Gc, Header, Object};
+use crate::runtime::string::Str;
 
 /// What sweeping a block costs, in bytes looked at.
 const SWEEP_COST: isize = 512;
 /// What examining an owner or a large cell costs.
 const ITEM_COST: isize = 32;
+/// How many entries of the interner are examined at a time, and what one costs.
+const STRINGS_AT_ONCE: usize = if cfg!(test) { 8 } else { 256 };
+const STRING_COST: isize = 16;
 
 impl Runtime {
     /// Advances the collector, at a safepoint at which [`Heap::should_collect`] says so.
@@ -58,7 +64,7 @@ impl Runtime {
     /// A complete collection: everything unreachable now is freed, or its finalizer is pending.
     pub fn collect_full(&mut self, roots: &dyn Roots) {
         // A marking in progress has marked what may have died since.
-        self.heap.finish_sweep_phases();
+        self.finish_sweep_phases();
         self.heap.unmark_all();
         self.work(roots, isize::MAX);
         self.heap.release_empty();
@@ -81,7 +87,7 @@ impl Runtime {
     pub fn set_gc_mode(&mut self, roots: &dyn Roots, mode: Mode) -> Mode {
         let before = self.heap.mode();
         if mode != before {
-            self.heap.finish_sweep_phases();
+            self.finish_sweep_phases();
             self.heap.unmark_all();
             self.heap.sticky = mode == Mode::Generational;
             if self.heap.sticky {
@@ -113,15 +119,27 @@ impl Runtime {
                 }
                 Phase::Mark => {
                     left = Marker { rt: self }.propagate(left);
-                    if self.heap.marking.gray.is_empty() || self.heap.marking.failed {
-                        left -= self.atomic(roots);
-                        if self.heap.marking.failed {
-                            self.heap.give_up_cycle();
-                            self.schedule();
-                            return true;
-                        }
-                        self.heap.begin_sweep();
-                        self.heap.begin_owner_sweep();
+                    let marking = &self.heap.marking;
+                    let marked = marking.gray.is_empty() && marking.partial.is_empty();
+                    if !marking.failed && (!marked || Marker { rt: self }.preclean()) {
+                        continue;
+                    }
+                    left -= self.atomic(roots);
+                    if self.heap.marking.failed {
+                        self.heap.give_up_cycle();
+                        self.schedule();
+                        return true;
+                    }
+                    self.heap.begin_sweep();
+                    self.strings.begin_sweep();
+                    self.heap.hold_strings();
+                    self.heap.begin_owner_sweep();
+                    self.heap.phase = Phase::Strings;
+                }
+                Phase::Strings => {
+                    left -= STRINGS_AT_ONCE as isize * STRING_COST;
+                    if !self.strings.sweep_some(&mut self.heap, STRINGS_AT_ONCE) {
+                        self.heap.release_strings();
                         self.heap.phase = Phase::Owners;
                     }
                 }
@@ -177,7 +195,7 @@ impl Runtime {
         let seen = (marking.weak_values.len(), marking.all_weak.len());
         m.separate_finalizers();
         m.mark_pending();
-        m.propagate_all();
+        cost += m.propagate_all();
         m.converge_ephemerons();
         if m.rt.heap.marking.failed {
             return cost;
@@ -195,6 +213,22 @@ impl Runtime {
         cost
     }
 
+    /// Brings a sweep in progress to its end.
+    fn finish_sweep_phases(&mut self) {
+        if self.heap.phase == Phase::Strings {
+            while self.strings.sweep_some(&mut self.heap, usize::MAX) {}
+            self.heap.release_strings();
+            self.heap.phase = Phase::Owners;
+        }
+        if matches!(self.heap.phase, Phase::Owners | Phase::Sweep) {
+            while self.heap.sweep_owner().is_some() {}
+            self.heap.finish_sweep();
+            self.heap.sweep_class = 0;
+            self.heap.phase = Phase::Pause;
+            self.heap.pacing.stats.cycles += 1;
+        }
+    }
+
     /// Tells everyone with weak references who is dead.
     fn report_deaths(&mut self) {
         let alive = |object: Gc<Header>| Heap::is_marked(object);
@@ -207,11 +241,9 @@ impl Runtime {
 
 impl Marker<'_> {
     fn rescan_logged(&mut self) -> isize {
-        self.propagate_all();
-        let mut cost = 0;
+        let mut cost = self.propagate_all();
         while let Some(container) = self.rt.heap.marking.logged.pop() {
-            cost += self.scan(container) as isize;
-            self.propagate_all();
+            cost += self.scan(container) as isize + self.propagate_all();
         }
         cost
     }
@@ -231,8 +263,7 @@ impl Marker<'_> {
         }
         let mut i = 0;
         while let Some(&co) = self.rt.heap.marking.coroutines.get(i) {
-            cost += self.scan_coroutine(co) as isize;
-            self.propagate_all();
+            cost += self.scan_coroutine(co) as isize + self.propagate_all();
             i += 1;
         }
         for &co in &self.rt.heap.marking.coroutines {
@@ -243,6 +274,21 @@ impl Marker<'_> {
 }
 
 impl Heap {
+    /// Whether the sweep of the phases to come will free an object.
+    #[inline]
+    pub fn is_dead<T: Object>(&self, object: Gc<T>) -> bool {
+        self.is_cell_dead(cell(object))
+    }
+
+    /// Lets a dead string live, which has been asked for before the interner forgot it.
+    #[cold]
+    pub fn revive(&mut self, s: Gc<Str>) {
+        if self.is_dead(s) {
+            // Its cell is held back, and its block not swept: the mark keeps it.
+            Heap::mark_cell(cell(s));
+        }
+    }
+
     pub fn mode(&self) -> Mode {
         if self.sticky {
             Mode::Generational
@@ -264,17 +310,6 @@ impl Heap {
         }
         self.sweep_class = 0;
         None
-    }
-
-    /// Brings a sweep in progress to its end.
-    fn finish_sweep_phases(&mut self) {
-        if matches!(self.phase, Phase::Owners | Phase::Sweep) {
-            while self.sweep_owner().is_some() {}
-            self.finish_sweep();
-            self.sweep_class = 0;
-            self.phase = Phase::Pause;
-            self.pacing.stats.cycles += 1;
-        }
     }
 
     /// Forgets all marks and whatever marking was in progress.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::mark::Marker;
-use super::{Heap, OutOfMemory};
+use super::{Heap, OutOfMemory, reserve};
 use crate::runtime::object::{Gc, Header, Kind};
 use crate::runtime::table::{Table, table_flags};
 use crate::runtime::userdata::Userdata;
@@ -52,7 +52,7 @@ impl Heap {
         }
         // The pending list must be able to take it without fail.
         let finalizers = &mut self.finalizers;
-        finalizers.registered.try_reserve(1)?;
+        reserve(&mut finalizers.registered)?;
         finalizers
             .pending
             .try_reserve(finalizers.registered.len() + 1)?;

@@ -8,7 +8,7 @@
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
 
-use super::OutOfMemory;
+use super::{OutOfMemory, reserve};
 
 /// What precedes a large cell.
 #[repr(C)]
@@ -61,7 +61,7 @@ impl LargeCells {
     pub fn alloc(&mut self, size: usize) -> Result<NonNull<u8>, OutOfMemory> {
         let layout = layout(size).ok_or(OutOfMemory)?;
         let index = u32::try_from(self.list.len()).map_err(|_| OutOfMemory)?;
-        self.list.try_reserve(1)?;
+        reserve(&mut self.list)?;
         // SAFETY: the size is not zero.
         let head = NonNull::new(unsafe { alloc(layout) })
             .ok_or(OutOfMemory)?

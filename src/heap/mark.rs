@@ -8,7 +8,8 @@
 
 use std::ptr::NonNull;
 
-use super::{Heap, Phase};
+use super::trace::Partial;
+use super::{Heap, Phase, reserve};
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::{Gc, Header, Kind, Object};
@@ -27,10 +28,15 @@ pub trait Roots {
 pub(super) struct Marking {
     /// Marked objects still to be scanned.
     pub gray: Vec<Gc<Header>>,
+    /// Large tables of which some has been scanned. Their barrier byte is 1 already, so that a store logs them,
+    /// wherever in them it is.
+    pub partial: Vec<Partial>,
     /// Containers stored to since they were scanned.
     pub logged: Vec<Gc<Header>>,
     /// Coroutines scanned, whose stacks the atomic phase scans again.
     pub coroutines: Vec<Gc<Coroutine>>,
+    /// The logged containers have been scanned once more, not yet in the atomic phase.
+    pub precleaned: bool,
     pub weak_values: Vec<Gc<Table>>,
     pub ephemerons: Vec<Gc<Table>>,
     pub all_weak: Vec<Gc<Table>>,
@@ -42,6 +48,7 @@ impl Marking {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.gray.clear();
+        self.partial.clear();
         self.logged.clear();
         self.clear_lists();
         self.failed = false;
@@ -49,6 +56,7 @@ impl Marking {
 
     /// Forgets what the atomic phase has dealt with.
     pub fn clear_lists(&mut self) {
+        self.precleaned = false;
         self.coroutines.clear();
         self.weak_values.clear();
         self.ephemerons.clear();
@@ -59,7 +67,8 @@ impl Marking {
 /// Appends to a list of the collector; on failure notes that marking has failed.
 #[inline(always)]
 pub(super) fn push<T>(list: &mut Vec<T>, item: T, failed: &mut bool) {
-    if list.len() == list.capacity() && list.try_reserve(1).is_err() {
+    // In tests every entry may be the one for which there is no room.
+    if (cfg!(test) || list.len() == list.capacity()) && reserve(list).is_err() {
         *failed = true;
     } else {
         list.push(item);
@@ -179,16 +188,34 @@ impl Marker<'_> {
     /// budget.
     pub(super) fn propagate(&mut self, mut budget: isize) -> isize {
         while budget > 0 {
-            let Some(object) = self.rt.heap.marking.gray.pop() else {
-                break;
+            let scanned = match self.rt.heap.marking.gray.pop() {
+                Some(object) => self.scan(object),
+                None => match self.scan_slice() {
+                    Some(scanned) => scanned,
+                    None => break,
+                },
             };
-            budget -= self.scan(object) as isize;
+            budget -= scanned as isize;
         }
         budget
     }
 
-    /// Scans grey objects until none is left.
-    pub(super) fn propagate_all(&mut self) {
-        self.propagate(isize::MAX);
+    /// Scans grey objects until none is left. Returns the bytes looked at.
+    pub(super) fn propagate_all(&mut self) -> isize {
+        isize::MAX - self.propagate(isize::MAX)
+    }
+
+    /// Makes the containers logged so far grey again, once in a cycle, so that the atomic phase need not look at them
+    /// unless they are stored to even after that. Returns whether there were any.
+    pub(super) fn preclean(&mut self) -> bool {
+        let marking = &mut self.rt.heap.marking;
+        if marking.precleaned || marking.logged.is_empty() {
+            return false;
+        }
+        marking.precleaned = true;
+        while let Some(container) = marking.logged.pop() {
+            push(&mut marking.gray, container, &mut marking.failed);
+        }
+        true
     }
 }

@@ -14,15 +14,18 @@
 //! cycle    the phases of a collection           pacing    when to collect, and how much at a time
 //! mark     grey objects, write barrier, roots   trace     what each kind of object refers to
 //! weak     weak tables and ephemerons           finalize  objects with finalizers
-//! owners   objects that own host memory
+//! owners   objects that own host memory         meter     memory of work outside the heap
 //! ```
 
 mod alloc;
 mod block;
 mod cycle;
+#[cfg(test)]
+mod faults;
 mod finalize;
 mod large;
 mod mark;
+mod meter;
 mod owners;
 mod pacing;
 #[cfg(test)]
@@ -40,6 +43,7 @@ use finalize::Finalizers;
 use large::LargeCells;
 use mark::Marking;
 pub use mark::{Marker, Roots};
+pub use meter::Meter;
 use owners::Owners;
 use pacing::Pacing;
 pub use pacing::{COLLECT, Mode};
@@ -47,6 +51,14 @@ pub use pacing::{COLLECT, Mode};
 /// An allocation failed: the limit or the system's memory is exhausted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfMemory;
+
+/// Makes room for one more entry of a list of the heap's own.
+#[inline]
+fn reserve<T>(list: &mut Vec<T>) -> Result<(), OutOfMemory> {
+    #[cfg(test)]
+    faults::check()?;
+    Ok(list.try_reserve(1)?)
+}
 
 impl From<TryReserveError> for OutOfMemory {
     fn from(_: TryReserveError) -> OutOfMemory {
@@ -84,6 +96,7 @@ struct Class {
 enum Phase {
     Pause,
     Mark,
+    Strings,
     Owners,
     Sweep,
 }

@@ -8,12 +8,13 @@ use std::ptr;
 
 use super::block::class_of;
 use super::mark::cell;
-use super::{Heap, OutOfMemory};
+use super::{Heap, OutOfMemory, reserve};
 use crate::bytecode::Instr;
 use crate::bytecode::cache::{CallSite, FieldCache, LoopSite, TableSite};
-use crate::bytecode::proto::Proto;
+use crate::bytecode::proto::{CapturedVar, LocalVar, Proto};
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::{Gc, Header, Kind, Object};
+use crate::runtime::string::{SHORT_MAX, Str};
 use crate::runtime::userdata::Userdata;
 use crate::runtime::value::Value;
 use crate::tier1::state::{record_layout, stack_layout};
@@ -23,6 +24,9 @@ struct Owner {
     object: Gc<Header>,
     bytes: usize,
 }
+
+/// The sizes of the cells of owners.
+const OWNER_SIZES: [usize; 3] = [size_of::<Coroutine>(), size_of::<Userdata>(), size_of::<Proto>()];
 
 /// The list of owners.
 #[derive(Default)]
@@ -70,6 +74,10 @@ impl Heap {
             + info.calls.capacity() * size_of::<CallSite>()
             + info.tables.capacity() * size_of::<TableSite>()
             + info.loops.capacity() * size_of::<LoopSite>()
+            + info.protos.capacity() * size_of::<Gc<Proto>>()
+            + info.captured.capacity() * size_of::<CapturedVar>()
+            + info.locals.capacity() * size_of::<LocalVar>()
+            + size_of_val(info.lines.runs())
             + size_of_val(&**info);
         self.register(proto, bytes)
     }
@@ -83,9 +91,9 @@ impl Heap {
             self.release(Owner { bytes: 0, ..owner });
             return Err(e);
         }
-        if let Err(e) = self.owners.list.try_reserve(1) {
+        if let Err(e) = reserve(&mut self.owners.list) {
             self.release(owner);
-            return Err(e.into());
+            return Err(e);
         }
         self.owners.list.push(owner);
         Ok(())
@@ -102,14 +110,20 @@ impl Heap {
 
     /// Begins the walk over the list and holds back the cells of owners.
     pub(super) fn begin_owner_sweep(&mut self) {
-        for size in [
-            size_of::<Coroutine>(),
-            size_of::<Userdata>(),
-            size_of::<Proto>(),
-        ] {
-            self.held |= 1 << class_of(size);
-        }
+        self.held |= OWNER_SIZES.iter().fold(0, |held, &size| held | 1 << class_of(size));
         self.owners.unswept = self.owners.list.len();
+    }
+
+    /// Holds back the cells of interned strings.
+    pub(super) fn hold_strings(&mut self) {
+        for class in class_of(size_of::<Str>())..=class_of(size_of::<Str>() + SHORT_MAX) {
+            self.held |= 1 << class;
+        }
+    }
+
+    /// Holds back only the cells of owners.
+    pub(super) fn release_strings(&mut self) {
+        self.held = OWNER_SIZES.iter().fold(0, |held, &size| held | 1 << class_of(size));
     }
 
     /// Examines one owner; `None` at the end, when no cells are held back any longer.

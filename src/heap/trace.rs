@@ -40,6 +40,16 @@ impl Run {
         len: 0,
     };
 
+    /// The values from `start` to `end`, which must lie in the run.
+    fn part(self, start: usize, end: usize) -> Run {
+        Run {
+            payloads: self.payloads.wrapping_offset(start as isize * self.step),
+            tags: self.tags.wrapping_add(start),
+            len: end - start,
+            ..self
+        }
+    }
+
     /// # Safety
     /// The run must be initialised, and `i` below its length.
     #[inline(always)]
@@ -53,6 +63,18 @@ impl Run {
         }
     }
 }
+
+/// A table of which some has been scanned: the elements and nodes before these have. Where elements or nodes move, the
+/// table is logged, and scanned again as a whole.
+#[derive(Clone, Copy)]
+pub(super) struct Partial {
+    pub table: Gc<Table>,
+    pub element: usize,
+    pub node: usize,
+}
+
+/// How many elements or nodes are scanned at a time.
+pub(super) const SLICE: usize = if cfg!(test) { 4 } else { 512 };
 
 /// Whether any of eight tags is that of a collectable value.
 #[inline(always)]
@@ -203,6 +225,22 @@ impl Marker<'_> {
             Weakness::Values => push(&mut marking.weak_values, t, &mut marking.failed),
             Weakness::Both => push(&mut marking.all_weak, t, &mut marking.failed),
         }
+        let nodes = t.hash_part().map_or(0, |hash| hash.node_count());
+        if weakness == Weakness::None && array.len + nodes > SLICE {
+            let marking = &mut self.rt.heap.marking;
+            let partial = Partial {
+                table: t,
+                element: 0,
+                node: 0,
+            };
+            push(&mut marking.partial, partial, &mut marking.failed);
+            // SAFETY: the runs of a table are initialised.
+            unsafe {
+                self.scan_run(inline);
+                self.scan_run(overflow);
+            }
+            return size_of::<Table>() + 9 * (inline.len + overflow.len);
+        }
         if matches!(weakness, Weakness::None | Weakness::Keys) {
             // SAFETY: the runs of a table are initialised.
             unsafe {
@@ -212,7 +250,7 @@ impl Marker<'_> {
             }
         }
         let nodes = match weakness {
-            Weakness::None => self.scan_hash(t),
+            Weakness::None => self.scan_hash(t, 0, nodes),
             Weakness::Values => self.scan_hash_keys(t),
             Weakness::Keys => {
                 self.scan_ephemeron(t);
@@ -221,6 +259,35 @@ impl Marker<'_> {
             Weakness::Both => 0,
         };
         size_of::<Table>() + 9 * (inline.len + overflow.len + array.len) + 32 * nodes
+    }
+
+    /// Scans the next slice of a large table. Returns the bytes looked at, or `None` if there is none.
+    pub(super) fn scan_slice(&mut self) -> Option<usize> {
+        let Partial { table, element, node } = *self.rt.heap.marking.partial.last()?;
+        let (_, _, array) = self.runs(table);
+        let nodes = table.hash_part().map_or(0, |hash| hash.node_count());
+        if element < array.len {
+            let end = array.len.min(element + SLICE);
+            // SAFETY: a part of a table's run.
+            unsafe { self.scan_run(array.part(element, end)) };
+            self.resume_at(table, end, node);
+            Some(9 * (end - element))
+        } else if node < nodes {
+            let end = nodes.min(node + SLICE);
+            self.scan_hash(table, node, end);
+            self.resume_at(table, element, end);
+            Some(32 * (end - node))
+        } else {
+            self.rt.heap.marking.partial.pop();
+            Some(size_of::<Partial>())
+        }
+    }
+
+    /// Notes how far the last of the partially scanned tables has been.
+    fn resume_at(&mut self, table: Gc<Table>, element: usize, node: usize) {
+        if let Some(last) = self.rt.heap.marking.partial.last_mut() {
+            *last = Partial { table, element, node };
+        }
     }
 
     /// The values of a table's object part and array part.

@@ -32,9 +32,9 @@ fn clear(node: &Node) {
 }
 
 impl Marker<'_> {
-    /// Scans the hash part of a strong table. Returns the number of its nodes.
-    pub(super) fn scan_hash(&mut self, t: Gc<Table>) -> usize {
-        let nodes = hash_nodes(t);
+    /// Scans nodes of the hash part of a strong table, up to `end`. Returns their number.
+    pub(super) fn scan_hash(&mut self, t: Gc<Table>, start: usize, end: usize) -> usize {
+        let nodes = &hash_nodes(t)[start..end];
         for node in nodes {
             if node.value().is_nil() {
                 node.kill_key();

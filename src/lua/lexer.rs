@@ -7,6 +7,7 @@
 
 use super::strings::{RESERVED, StrId, Strings};
 use super::{Fail, append, chunk_id, push};
+use crate::heap::Meter;
 use crate::runtime::number::{Numeral, parse_numeral};
 
 /// The kinds of tokens. The keywords come first, in the order of [`RESERVED`].
@@ -223,13 +224,15 @@ pub(super) struct Lexer<'s> {
     /// The decoded text of the string being read.
     buffer: Vec<u8>,
     chunk_name: &'s [u8],
+    /// What all memory of the front end is taken from.
+    pub(super) meter: &'s Meter,
     /// The message of the error on its way out.
     message: Vec<u8>,
 }
 
 impl<'s> Lexer<'s> {
     /// A lexer before the first token: [`Lexer::advance`] reads it.
-    pub(super) fn new(source: &'s [u8], chunk_name: &'s [u8]) -> Result<Lexer<'s>, Fail> {
+    pub(super) fn new(source: &'s [u8], chunk_name: &'s [u8], meter: &'s Meter) -> Result<Lexer<'s>, Fail> {
         if source.len() >= u32::MAX as usize {
             return Err(Fail::OutOfMemory);
         }
@@ -246,9 +249,10 @@ impl<'s> Lexer<'s> {
             last_line: 1,
             token: start,
             ahead: None,
-            strings: Strings::new()?,
+            strings: Strings::new(meter)?,
             buffer: Vec::new(),
             chunk_name,
+            meter,
             message: Vec::new(),
         })
     }
@@ -271,6 +275,12 @@ impl<'s> Lexer<'s> {
         Ok(token.kind)
     }
 
+    /// The strings, when all has been read.
+    pub(super) fn finish(self) -> Strings {
+        self.meter.free(self.buffer);
+        self.strings
+    }
+
     /// The message of the last failure.
     pub(super) fn take_message(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.message)
@@ -287,10 +297,10 @@ impl<'s> Lexer<'s> {
             Tok::String => self.string_text(token, &mut text),
             Tok::Unknown => match token.value as u8 {
                 0 => return self.error(message, Near::Nothing),
-                c @ 0x20..=0x7e => append(&mut text, &[c]),
-                c => append(&mut text, format!("<\\{c}>").as_bytes()),
+                c @ 0x20..=0x7e => append(self.meter, &mut text, &[c]),
+                c => append(self.meter, &mut text, format!("<\\{c}>").as_bytes()),
             },
-            _ => append(&mut text, raw),
+            _ => append(self.meter, &mut text, raw),
         };
         match built {
             Ok(()) => self.error(message, Near::Text(&text)),
@@ -321,10 +331,10 @@ impl<'s> Lexer<'s> {
             }
             _ => &source[..1],
         };
-        append(text, opening)?;
-        append(text, self.strings.get(token.string()))?;
+        append(self.meter, text, opening)?;
+        append(self.meter, text, self.strings.get(token.string()))?;
         for &c in opening {
-            push(text, if c == b'[' { b']' } else { c })?;
+            push(self.meter, text, if c == b'[' { b']' } else { c })?;
         }
         Ok(())
     }
@@ -339,17 +349,17 @@ impl<'s> Lexer<'s> {
 
     fn word_error(&mut self, message: &[u8], near: Near) -> Result<(), Fail> {
         let mut text = chunk_id(self.chunk_name);
-        append(&mut text, format!(":{}: ", self.line).as_bytes())?;
-        append(&mut text, message)?;
+        append(self.meter, &mut text, format!(":{}: ", self.line).as_bytes())?;
+        append(self.meter, &mut text, message)?;
         match near {
             Near::Nothing => {}
-            Near::Eof => append(&mut text, b" near <eof>")?,
+            Near::Eof => append(self.meter, &mut text, b" near <eof>")?,
             Near::Text(token) => {
                 // Lua prints token texts as C strings.
                 let end = token.iter().position(|&c| c == 0).unwrap_or(token.len());
-                append(&mut text, b" near '")?;
-                append(&mut text, &token[..end])?;
-                append(&mut text, b"'")?;
+                append(self.meter, &mut text, b" near '")?;
+                append(self.meter, &mut text, &token[..end])?;
+                append(self.meter, &mut text, b"'")?;
             }
         }
         self.message = text;
@@ -482,7 +492,7 @@ impl<'s> Lexer<'s> {
 
     fn word(&mut self, start: usize) -> Result<Token, Fail> {
         self.skip(WORD);
-        let id = self.strings.intern(&self.source[start..self.pos])?;
+        let id = self.strings.intern(self.meter, &self.source[start..self.pos])?;
         let kind = match KEYWORDS.get(id.index()) {
             Some(&keyword) => keyword,
             None => Tok::Name,
@@ -564,23 +574,23 @@ impl<'s> Lexer<'s> {
             _ => text,
         };
         if !has_returns {
-            return self.strings.intern(text);
+            return self.strings.intern(self.meter, text);
         }
         self.buffer.clear();
         while let [c, rest @ ..] = text {
             text = rest;
             if !is(*c, NEWLINE) {
-                push(&mut self.buffer, *c)?;
+                push(self.meter, &mut self.buffer, *c)?;
                 continue;
             }
-            push(&mut self.buffer, b'\n')?;
+            push(self.meter, &mut self.buffer, b'\n')?;
             if let [second @ (b'\n' | b'\r'), rest @ ..] = text
                 && second != c
             {
                 text = rest;
             }
         }
-        self.strings.intern(&self.buffer)
+        self.strings.intern(self.meter, &self.buffer)
     }
 
     /// Goes past a long bracket's closing bracket, counting lines. Returns whether there were
@@ -620,7 +630,7 @@ impl<'s> Lexer<'s> {
             && rest[len] == quote
         {
             self.pos += len + 1;
-            let id = self.strings.intern(&rest[..len])?;
+            let id = self.strings.intern(self.meter, &rest[..len])?;
             return Ok(self.token(Tok::String, start, id.0 as u64));
         }
         self.quoted_slow(start, quote)
@@ -633,13 +643,13 @@ impl<'s> Lexer<'s> {
             let rest = &self.source[self.pos..];
             let len = rest.iter().position(|&c| is(c, QUOTED));
             let len = len.unwrap_or(rest.len());
-            append(&mut self.buffer, &rest[..len])?;
+            append(self.meter, &mut self.buffer, &rest[..len])?;
             self.pos += len;
             match self.current() {
                 None => return Err(self.error(b"unfinished string", Near::Eof)),
                 Some(c) if c == quote => {
                     self.pos += 1;
-                    let id = self.strings.intern(&self.buffer)?;
+                    let id = self.strings.intern(self.meter, &self.buffer)?;
                     return Ok(self.token(Tok::String, start, id.0 as u64));
                 }
                 Some(b'\\') => self.escape(quote)?,
@@ -647,7 +657,7 @@ impl<'s> Lexer<'s> {
                     return Err(self.string_error(b"unfinished string", quote, self.pos));
                 }
                 Some(other_quote) => {
-                    push(&mut self.buffer, other_quote)?;
+                    push(self.meter, &mut self.buffer, other_quote)?;
                     self.pos += 1;
                 }
             }
@@ -715,7 +725,7 @@ impl<'s> Lexer<'s> {
                 return Err(self.escape_error(b"invalid escape sequence", quote, start));
             }
         };
-        push(&mut self.buffer, byte)
+        push(self.meter, &mut self.buffer, byte)
     }
 
     fn hex_digit(&mut self, quote: u8, escape: usize) -> Result<u32, Fail> {
@@ -746,17 +756,17 @@ impl<'s> Lexer<'s> {
             return Err(self.escape_error(b"missing '}'", quote, escape));
         }
         if value < 0x80 {
-            return push(&mut self.buffer, value as u8);
+            return push(self.meter, &mut self.buffer, value as u8);
         }
         // A sequence of n bytes has 5n + 1 bits of payload.
         let continuations = (1..5).find(|n| value >> (5 * n + 6) == 0).unwrap_or(5);
         let marker = 0xff80u32 >> continuations;
         push(
-            &mut self.buffer,
+            self.meter, &mut self.buffer,
             (marker | value >> (6 * continuations)) as u8,
         )?;
         for n in (0..continuations).rev() {
-            push(&mut self.buffer, 0x80 | (value >> (6 * n) & 0x3f) as u8)?;
+            push(self.meter, &mut self.buffer, 0x80 | (value >> (6 * n) & 0x3f) as u8)?;
         }
         Ok(())
     }
@@ -767,7 +777,7 @@ impl<'s> Lexer<'s> {
     fn escape_error(&mut self, message: &[u8], quote: u8, escape: usize) -> Fail {
         let end = (self.pos + 1).min(self.source.len());
         let source = self.source;
-        match append(&mut self.buffer, &source[escape..end]) {
+        match append(self.meter, &mut self.buffer, &source[escape..end]) {
             Ok(()) => self.string_error(message, quote, end),
             Err(fail) => fail,
         }
@@ -778,7 +788,7 @@ impl<'s> Lexer<'s> {
     fn string_error(&mut self, message: &[u8], quote: u8, end: usize) -> Fail {
         self.pos = end;
         let mut text = Vec::new();
-        match append(&mut text, &[quote]).and_then(|()| append(&mut text, &self.buffer)) {
+        match append(self.meter, &mut text, &[quote]).and_then(|()| append(self.meter, &mut text, &self.buffer)) {
             Ok(()) => self.error(message, Near::Text(&text)),
             Err(fail) => fail,
         }
@@ -790,7 +800,8 @@ mod tests {
     use super::*;
 
     fn strings(source: &str) -> Vec<Vec<u8>> {
-        let mut lexer = Lexer::new(source.as_bytes(), b"=test").unwrap();
+        let meter = Meter::new(&mut crate::heap::Heap::new());
+        let mut lexer = Lexer::new(source.as_bytes(), b"=test", &meter).unwrap();
         let mut found = Vec::new();
         loop {
             lexer.advance().unwrap();
@@ -803,7 +814,8 @@ mod tests {
     }
 
     fn numeral(source: &str) -> Token {
-        let mut lexer = Lexer::new(source.as_bytes(), b"=test").unwrap();
+        let meter = Meter::new(&mut crate::heap::Heap::new());
+        let mut lexer = Lexer::new(source.as_bytes(), b"=test", &meter).unwrap();
         lexer.advance().unwrap();
         lexer.token
     }

@@ -13,9 +13,8 @@ mod strings;
 #[cfg(test)]
 mod tests;
 
-use std::collections::TryReserveError;
-
 use crate::bytecode::source::chunk_id;
+use crate::heap::{Meter, OutOfMemory};
 pub use parser::parse;
 pub use strings::StrId;
 
@@ -50,35 +49,22 @@ enum Fail {
     OutOfMemory,
 }
 
-impl From<TryReserveError> for Fail {
-    fn from(_: TryReserveError) -> Fail {
+impl From<OutOfMemory> for Fail {
+    fn from(_: OutOfMemory) -> Fail {
         Fail::OutOfMemory
     }
 }
 
-/// `Vec::push` that reports exhausted memory.
+/// `Vec::push`, metered.
 #[inline]
-fn push<T>(vec: &mut Vec<T>, item: T) -> Result<(), Fail> {
-    if vec.len() == vec.capacity() {
-        reserve(vec, 1)?;
-    }
-    vec.push(item);
-    Ok(())
+fn push<T>(meter: &Meter, vec: &mut Vec<T>, item: T) -> Result<(), Fail> {
+    Ok(meter.push(vec, item)?)
 }
 
-/// `Vec::extend_from_slice` that reports exhausted memory.
+/// `Vec::extend_from_slice`, metered.
 #[inline]
-fn append<T: Copy>(vec: &mut Vec<T>, items: &[T]) -> Result<(), Fail> {
-    if vec.capacity() - vec.len() < items.len() {
-        reserve(vec, items.len())?;
-    }
-    vec.extend_from_slice(items);
-    Ok(())
-}
-
-#[cold]
-fn reserve<T>(vec: &mut Vec<T>, additional: usize) -> Result<(), Fail> {
-    Ok(vec.try_reserve(additional)?)
+fn append<T: Copy>(meter: &Meter, vec: &mut Vec<T>, items: &[T]) -> Result<(), Fail> {
+    Ok(meter.append(vec, items)?)
 }
 
 /// The text of a source file without its byte order mark and without a first line that starts with

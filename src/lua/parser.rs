@@ -8,12 +8,13 @@
 //! needed, often after reading another token, and attributes it to that token's line. See
 //! [`Parser::discharge`].
 
-use std::mem::replace;
+use std::mem::{replace, take};
 
 use super::ast::*;
 use super::lexer::{Lexer, TOKEN_KINDS, Tok};
 use super::strings::StrId;
 use super::{Fail, SyntaxError, append, fold, push};
+use crate::heap::Meter;
 
 /// How deep statements and expressions may nest, together with the native calls around.
 const MAX_DEPTH: u32 = 200;
@@ -28,9 +29,10 @@ const MAX_LABELS: usize = i16::MAX as usize;
 ///
 /// `chunk_name` names the text in messages, with Lua's conventions (see [`super::chunk_id`]).
 /// `depth` is how many of the 200 levels of native calls are in use already. Takes time and memory
-/// proportional to the text, unless it makes unusual use of `goto`.
-pub fn parse(source: &[u8], chunk_name: &[u8], depth: u32) -> Result<Chunk, SyntaxError> {
-    parse_until(source, chunk_name, depth, None)
+/// proportional to the text, unless it makes unusual use of `goto`. The memory is taken from `meter`; after a success
+/// only the tree's has not been given back.
+pub fn parse(source: &[u8], chunk_name: &[u8], depth: u32, meter: &Meter) -> Result<Chunk, SyntaxError> {
+    parse_until(source, chunk_name, depth, meter, None)
 }
 
 /// Like [`parse`], but objects to an expression of the chunk: the error names the token at which a compiler that works
@@ -39,17 +41,15 @@ pub(super) fn parse_until(
     source: &[u8],
     chunk_name: &[u8],
     depth: u32,
+    meter: &Meter,
     objection: Option<(ExprId, &'static str)>,
 ) -> Result<Chunk, SyntaxError> {
-    let Ok(mut parser) = Parser::new(source, chunk_name, depth) else {
+    let Ok(mut parser) = Parser::new(source, chunk_name, depth, meter) else {
         return Err(SyntaxError::OutOfMemory);
     };
     parser.objection = objection;
     match parser.main_function() {
-        Ok(()) => Ok(Chunk {
-            strings: parser.lexer.strings,
-            ..parser.chunk
-        }),
+        Ok(()) => Ok(parser.finish()),
         Err(Fail::Malformed) => Err(SyntaxError::Malformed(parser.lexer.take_message())),
         Err(Fail::StackOverflow) => Err(SyntaxError::StackOverflow),
         Err(Fail::OutOfMemory) => Err(SyntaxError::OutOfMemory),
@@ -200,8 +200,8 @@ impl FuncState {
 }
 
 impl<'s> Parser<'s> {
-    fn new(source: &'s [u8], chunk_name: &'s [u8], depth: u32) -> Result<Parser<'s>, Fail> {
-        let lexer = Lexer::new(source, chunk_name)?;
+    fn new(source: &'s [u8], chunk_name: &'s [u8], depth: u32, meter: &'s Meter) -> Result<Parser<'s>, Fail> {
+        let lexer = Lexer::new(source, chunk_name, meter)?;
         let mut parser = Parser {
             lexer,
             chunk: Chunk::default(),
@@ -221,10 +221,10 @@ impl<'s> Parser<'s> {
             constant_use: None,
             objection: None,
         };
-        push(&mut parser.chunk.lists, ExprId(0))?;
+        push(meter, &mut parser.chunk.lists, ExprId(0))?;
         parser.close_block(0, 0)?;
         push(
-            &mut parser.chunk.vars,
+            meter, &mut parser.chunk.vars,
             Var {
                 name: StrId::ENV,
                 function: FuncId::MAIN,
@@ -235,13 +235,32 @@ impl<'s> Parser<'s> {
         )?;
         parser.bind(StrId::ENV, Some(VarId::ENV))?;
         push(
-            &mut parser.func.upvalues,
+            meter, &mut parser.func.upvalues,
             Upvalue {
                 var: VarId::ENV,
                 source: UpvalueSource::Loader,
             },
         )?;
         Ok(parser)
+    }
+
+    /// The tree, without what was needed to make it.
+    fn finish(self) -> Chunk {
+        let meter = self.lexer.meter;
+        meter.free(self.outer);
+        meter.free(self.bindings);
+        meter.free(self.active);
+        meter.free(self.labels);
+        meter.free(self.pending);
+        meter.free(self.constants);
+        meter.free(self.open_exprs);
+        meter.free(self.open_fields);
+        meter.free(self.open_stmts);
+        meter.free(self.open_arms);
+        Chunk {
+            strings: self.lexer.finish(),
+            ..self.chunk
+        }
     }
 
     // Tokens
@@ -298,7 +317,7 @@ impl<'s> Parser<'s> {
     #[cold]
     fn name_error(&mut self, before: &str, name: StrId, after: &str) -> Fail {
         let mut message = before.as_bytes().to_vec();
-        match append(&mut message, self.lexer.strings.get(name)) {
+        match append(self.lexer.meter, &mut message, self.lexer.strings.get(name)) {
             Ok(()) => {
                 message.extend_from_slice(after.as_bytes());
                 self.lexer.semantic_error(&message)
@@ -342,7 +361,7 @@ impl<'s> Parser<'s> {
     #[inline]
     fn add(&mut self, kind: ExprKind, line: u32) -> Result<ExprId, Fail> {
         let id = ExprId(self.chunk.exprs.len() as u32);
-        push(&mut self.chunk.exprs, Expr { kind, line })?;
+        push(self.lexer.meter, &mut self.chunk.exprs, Expr { kind, line })?;
         match self.objection {
             Some((e, what)) if e == id => Err(self.object(what)),
             _ => Ok(id),
@@ -384,8 +403,8 @@ impl<'s> Parser<'s> {
             return Ok(ExprList::EMPTY);
         };
         let list = ExprList(self.chunk.lists.len() as u32);
-        push(&mut self.chunk.lists, ExprId(items.len() as u32))?;
-        append(&mut self.chunk.lists, items)?;
+        push(self.lexer.meter, &mut self.chunk.lists, ExprId(items.len() as u32))?;
+        append(self.lexer.meter, &mut self.chunk.lists, items)?;
         self.open_exprs.truncate(base);
         self.discharge(last);
         Ok(list)
@@ -394,12 +413,12 @@ impl<'s> Parser<'s> {
     /// Completes the block of the statements on the scratch stack from `base` on.
     fn close_block(&mut self, base: usize, end_line: u32) -> Result<BlockId, Fail> {
         let start = self.chunk.stmts.len();
-        append(&mut self.chunk.stmts, &self.open_stmts[base..])?;
+        append(self.lexer.meter, &mut self.chunk.stmts, &self.open_stmts[base..])?;
         self.open_stmts.truncate(base);
         let id = BlockId(self.chunk.blocks.len() as u32);
         let statements = span(start, &self.chunk.stmts);
         push(
-            &mut self.chunk.blocks,
+            self.lexer.meter, &mut self.chunk.blocks,
             Block {
                 statements,
                 do_line: 0,
@@ -410,7 +429,7 @@ impl<'s> Parser<'s> {
     }
 
     fn add_stmt(&mut self, kind: StmtKind, line: u32) -> Result<(), Fail> {
-        push(&mut self.open_stmts, Stmt { kind, line })
+        push(self.lexer.meter, &mut self.open_stmts, Stmt { kind, line })
     }
 
     /// Adds a statement at the line of the last token.
@@ -427,7 +446,8 @@ impl<'s> Parser<'s> {
     fn bind(&mut self, name: StrId, var: Option<VarId>) -> Result<(), Fail> {
         if name.index() >= self.bindings.len() {
             let len = self.lexer.strings.len();
-            self.bindings.try_reserve(len - self.bindings.len())?;
+            let more = len - self.bindings.len();
+            self.lexer.meter.reserve(&mut self.bindings, more)?;
             self.bindings.resize(len, None);
         }
         self.bindings[name.index()] = var;
@@ -455,7 +475,7 @@ impl<'s> Parser<'s> {
             captured: false,
             assigned: false,
         };
-        push(&mut self.chunk.vars, var)?;
+        push(self.lexer.meter, &mut self.chunk.vars, var)?;
         Ok(id)
     }
 
@@ -465,7 +485,7 @@ impl<'s> Parser<'s> {
             let var = VarId(id);
             let name = self.chunk[var].name;
             let shadowed = self.binding(name);
-            push(&mut self.active, Active { var, shadowed })?;
+            push(self.lexer.meter, &mut self.active, Active { var, shadowed })?;
             self.bind(name, Some(var))?;
         }
         Ok(())
@@ -536,13 +556,14 @@ impl<'s> Parser<'s> {
         } else {
             UpvalueSource::ParentUpvalue(self.upvalue(level - 1, var)?)
         };
+        let meter = self.lexer.meter;
         let func = self.outer.get_mut(level).unwrap_or(&mut self.func);
         let index = func.upvalues.len();
         if index >= MAX_UPVALUES {
             let function = func.id;
             return Err(self.limit_error(function, "upvalues", MAX_UPVALUES));
         }
-        push(&mut func.upvalues, Upvalue { var, source })?;
+        push(meter, &mut func.upvalues, Upvalue { var, source })?;
         Ok(index as u8)
     }
 
@@ -592,7 +613,7 @@ impl<'s> Parser<'s> {
 
     fn main_function(&mut self) -> Result<(), Fail> {
         push(
-            &mut self.chunk.functions,
+            self.lexer.meter, &mut self.chunk.functions,
             Function {
                 line: 0,
                 end_line: 0,
@@ -615,7 +636,7 @@ impl<'s> Parser<'s> {
     fn function(&mut self, line: u32, is_method: bool) -> Result<FuncId, Fail> {
         let id = FuncId(self.chunk.functions.len() as u32);
         push(
-            &mut self.chunk.functions,
+            self.lexer.meter, &mut self.chunk.functions,
             Function {
                 line,
                 end_line: 0,
@@ -629,7 +650,7 @@ impl<'s> Parser<'s> {
         let (active, labels) = (self.active.len(), self.labels.len());
         let func = FuncState::new(id, active, labels, self.pending.len());
         let outer = replace(&mut self.func, func);
-        push(&mut self.outer, outer)?;
+        push(self.lexer.meter, &mut self.outer, outer)?;
         self.expect(Tok::LeftParen)?;
         self.parameters(id, is_method)?;
         self.expect(Tok::RightParen)?;
@@ -682,7 +703,9 @@ impl<'s> Parser<'s> {
             return Err(self.name_error("no visible label '", name, &after));
         }
         let start = self.chunk.upvalues.len();
-        append(&mut self.chunk.upvalues, &self.func.upvalues)?;
+        let meter = self.lexer.meter;
+        append(meter, &mut self.chunk.upvalues, &self.func.upvalues)?;
+        meter.free(take(&mut self.func.upvalues));
         let function = &mut self.chunk.functions[self.func.id.index()];
         function.body = body;
         function.end_line = end_line;
@@ -768,7 +791,7 @@ impl<'s> Parser<'s> {
             self.expect(Tok::Then)?;
             self.discharge(condition);
             let body = self.block()?;
-            push(&mut self.open_arms, Arm { condition, body })?;
+            push(self.lexer.meter, &mut self.open_arms, Arm { condition, body })?;
             if self.kind() == Tok::If {
                 break;
             }
@@ -780,7 +803,7 @@ impl<'s> Parser<'s> {
         };
         self.expect_match(Tok::End, Tok::If, line)?;
         let start = self.chunk.arms.len();
-        append(&mut self.chunk.arms, &self.open_arms[base..])?;
+        append(self.lexer.meter, &mut self.chunk.arms, &self.open_arms[base..])?;
         self.open_arms.truncate(base);
         let arms = span(start, &self.chunk.arms);
         self.add_stmt(StmtKind::If { arms, otherwise }, line)
@@ -826,13 +849,13 @@ impl<'s> Parser<'s> {
         self.expect(Tok::Assign)?;
         let base = self.open_exprs.len();
         let start = self.expr()?;
-        push(&mut self.open_exprs, start)?;
+        push(self.lexer.meter, &mut self.open_exprs, start)?;
         self.expect(Tok::Comma)?;
         let limit = self.expr()?;
-        push(&mut self.open_exprs, limit)?;
+        push(self.lexer.meter, &mut self.open_exprs, limit)?;
         if self.accept(Tok::Comma)? {
             let step = self.expr()?;
-            push(&mut self.open_exprs, step)?;
+            push(self.lexer.meter, &mut self.open_exprs, step)?;
         }
         let range = self.close_list(base)?;
         let body = self.for_body(var, 1, line)?;
@@ -935,7 +958,7 @@ impl<'s> Parser<'s> {
             && let Some(value) = self.constant(self.expr_start)
         {
             self.chunk.vars[last.index()].attrib = Attrib::CompileTime;
-            push(&mut self.constants, (last, value))?;
+            push(self.lexer.meter, &mut self.constants, (last, value))?;
         }
         let values = self.close_list(base)?;
         self.activate(first, count)?;
@@ -993,7 +1016,7 @@ impl<'s> Parser<'s> {
         let Visible { label, to_close } = self.labels[at];
         let id = GotoId(self.chunk.gotos.len() as u32);
         let closes = self.func.to_close > to_close;
-        push(&mut self.chunk.gotos, Goto { label, closes })?;
+        push(self.lexer.meter, &mut self.chunk.gotos, Goto { label, closes })?;
         self.add_stmt_here(StmtKind::Goto(id))
     }
 
@@ -1006,9 +1029,9 @@ impl<'s> Parser<'s> {
             label: LabelId(0),
             closes: false,
         };
-        push(&mut self.chunk.gotos, unknown)?;
+        push(self.lexer.meter, &mut self.chunk.gotos, unknown)?;
         push(
-            &mut self.pending,
+            self.lexer.meter, &mut self.pending,
             Pending {
                 name,
                 line,
@@ -1049,7 +1072,7 @@ impl<'s> Parser<'s> {
         self.check_label_count(self.labels.len())?;
         let label = LabelId(self.chunk.labels.len() as u32);
         push(
-            &mut self.chunk.labels,
+            self.lexer.meter, &mut self.chunk.labels,
             Label {
                 name,
                 line,
@@ -1057,7 +1080,7 @@ impl<'s> Parser<'s> {
             },
         )?;
         let to_close = self.func.to_close;
-        push(&mut self.labels, Visible { label, to_close })?;
+        push(self.lexer.meter, &mut self.labels, Visible { label, to_close })?;
         self.resolve_pending(name, label, active)?;
         self.add_stmt_here(StmtKind::Label(label))
     }
@@ -1106,12 +1129,12 @@ impl<'s> Parser<'s> {
         let targets_base = self.open_exprs.len();
         let depth = self.depth;
         self.check_target(first)?;
-        push(&mut self.open_exprs, first)?;
+        push(self.lexer.meter, &mut self.open_exprs, first)?;
         while self.accept(Tok::Comma)? {
             let target = self.suffixed()?;
             self.enter_level()?;
             self.check_target(target)?;
-            push(&mut self.open_exprs, target)?;
+            push(self.lexer.meter, &mut self.open_exprs, target)?;
         }
         self.expect(Tok::Assign)?;
         let values_base = self.expr_list()?;
@@ -1175,7 +1198,7 @@ impl<'s> Parser<'s> {
         loop {
             let start = self.chunk.exprs.len();
             let expr = self.expr()?;
-            push(&mut self.open_exprs, expr)?;
+            push(self.lexer.meter, &mut self.open_exprs, expr)?;
             self.expr_start = start;
             if !self.accept(Tok::Comma)? {
                 return Ok(base);
@@ -1328,13 +1351,13 @@ impl<'s> Parser<'s> {
             }
             Tok::LeftBrace => {
                 let table = self.table()?;
-                push(&mut self.open_exprs, table)?;
+                push(self.lexer.meter, &mut self.open_exprs, table)?;
             }
             Tok::String => {
                 let text = self.lexer.token.string();
                 self.advance()?;
                 let text = self.add_here(ExprKind::Str(text))?;
-                push(&mut self.open_exprs, text)?;
+                push(self.lexer.meter, &mut self.open_exprs, text)?;
             }
             _ => return Err(self.lexer.syntax_error(b"function arguments expected")),
         }
@@ -1372,7 +1395,7 @@ impl<'s> Parser<'s> {
             let value = self.expr()?;
             waiting = (!has_key).then_some(value);
             let line = self.lexer.last_line;
-            push(&mut self.open_fields, Field { key, value, line })?;
+            push(self.lexer.meter, &mut self.open_fields, Field { key, value, line })?;
             if !self.accept(Tok::Comma)? && !self.accept(Tok::Semicolon)? {
                 break;
             }
@@ -1382,7 +1405,7 @@ impl<'s> Parser<'s> {
             self.discharge(value);
         }
         let start = self.chunk.fields.len();
-        append(&mut self.chunk.fields, &self.open_fields[base..])?;
+        append(self.lexer.meter, &mut self.chunk.fields, &self.open_fields[base..])?;
         self.open_fields.truncate(base);
         let fields = span(start, &self.chunk.fields);
         self.add(ExprKind::Table(fields), line)

@@ -4,8 +4,10 @@
 //! positions in [`RESERVED`]. Filled by the lexer, read by everyone after it.
 
 use std::hash::{BuildHasher, RandomState};
+use std::mem::replace;
 
 use super::{Fail, append, push};
+use crate::heap::Meter;
 
 /// Names an interned byte string of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,16 +49,16 @@ pub struct Strings {
 
 impl Strings {
     /// An interner that holds the reserved words, `_ENV` and `self`.
-    pub(super) fn new() -> Result<Strings, Fail> {
+    pub(super) fn new(meter: &Meter) -> Result<Strings, Fail> {
         let mut strings = Strings {
             bytes: Vec::new(),
             ends: Vec::new(),
             slots: Vec::new(),
             seed: RandomState::new().hash_one(0u8),
         };
-        strings.resize(128)?;
+        strings.resize(meter, 128)?;
         for word in RESERVED.iter().chain(&["_ENV", "self"]) {
-            strings.intern(word.as_bytes())?;
+            strings.intern(meter, word.as_bytes())?;
         }
         Ok(strings)
     }
@@ -77,14 +79,14 @@ impl Strings {
 
     /// The id of `text`, which is copied if it is new.
     #[inline]
-    pub(super) fn intern(&mut self, text: &[u8]) -> Result<StrId, Fail> {
+    pub(super) fn intern(&mut self, meter: &Meter, text: &[u8]) -> Result<StrId, Fail> {
         let hash = hash(self.seed, text);
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
         loop {
             let slot = self.slots[at];
             if slot == 0 {
-                return self.insert(text, hash, at);
+                return self.insert(meter, text, hash, at);
             }
             let id = StrId(slot as u32 - 1);
             if (slot >> 32) as u32 == hash && self.get(id) == text {
@@ -95,22 +97,20 @@ impl Strings {
     }
 
     #[cold]
-    fn insert(&mut self, text: &[u8], hash: u32, at: usize) -> Result<StrId, Fail> {
+    fn insert(&mut self, meter: &Meter, text: &[u8], hash: u32, at: usize) -> Result<StrId, Fail> {
         let id = self.ends.len() as u32;
-        append(&mut self.bytes, text)?;
+        append(meter, &mut self.bytes, text)?;
         // Sources are shorter than 4 GiB, and no string is longer than its text in the source.
-        push(&mut self.ends, self.bytes.len() as u32)?;
+        push(meter, &mut self.ends, self.bytes.len() as u32)?;
         self.slots[at] = (hash as u64) << 32 | (id + 1) as u64;
         if self.ends.len() * 2 > self.slots.len() {
-            self.resize(self.slots.len() * 2)?;
+            self.resize(meter, self.slots.len() * 2)?;
         }
         Ok(StrId(id))
     }
 
-    fn resize(&mut self, len: usize) -> Result<(), Fail> {
-        let mut slots = Vec::new();
-        slots.try_reserve_exact(len)?;
-        slots.resize(len, 0);
+    fn resize(&mut self, meter: &Meter, len: usize) -> Result<(), Fail> {
+        let mut slots: Vec<u64> = meter.filled(len)?;
         let mask = len - 1;
         for &slot in self.slots.iter().filter(|&&slot| slot != 0) {
             let mut at = (slot >> 32) as usize & mask;
@@ -119,7 +119,7 @@ impl Strings {
             }
             slots[at] = slot;
         }
-        self.slots = slots;
+        meter.free(replace(&mut self.slots, slots));
         Ok(())
     }
 }
@@ -160,17 +160,19 @@ fn hash(seed: u64, text: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::heap::Heap;
 
     #[test]
     fn equal_strings_share_an_id() {
-        let mut strings = Strings::new().unwrap();
+        let meter = Meter::new(&mut Heap::new());
+        let mut strings = Strings::new(&meter).unwrap();
         let words: Vec<String> = (0..5000).map(|n| format!("name{n}")).collect();
         let ids: Vec<StrId> = words
             .iter()
-            .map(|word| strings.intern(word.as_bytes()).unwrap())
+            .map(|word| strings.intern(&meter, word.as_bytes()).unwrap())
             .collect();
         for (word, &id) in words.iter().zip(&ids) {
-            assert_eq!(strings.intern(word.as_bytes()).unwrap(), id);
+            assert_eq!(strings.intern(&meter, word.as_bytes()).unwrap(), id);
             assert_eq!(strings.get(id), word.as_bytes());
         }
         assert_eq!(strings.len(), RESERVED.len() + 2 + words.len());
@@ -178,12 +180,13 @@ mod tests {
 
     #[test]
     fn well_known_ids() {
-        let mut strings = Strings::new().unwrap();
+        let meter = Meter::new(&mut Heap::new());
+        let mut strings = Strings::new(&meter).unwrap();
         assert_eq!(strings.get(StrId::ENV), b"_ENV");
         assert_eq!(strings.get(StrId::SELF), b"self");
         assert_eq!(strings.get(StrId::BREAK), b"break");
         assert_eq!(strings.get(StrId(0)), b"and");
-        let empty = strings.intern(b"").unwrap();
+        let empty = strings.intern(&meter, b"").unwrap();
         assert_eq!(strings.get(empty), b"");
     }
 }

@@ -1,7 +1,12 @@
 //! Tests of the whole front end: messages, resolution, lines, robustness.
 
 use super::ast::*;
-use super::{StrId, SyntaxError, parse};
+use super::{StrId, SyntaxError};
+use crate::heap::{Heap, Meter};
+
+fn parse(source: &[u8], chunk_name: &[u8], depth: u32) -> Result<Chunk, SyntaxError> {
+    super::parse(source, chunk_name, depth, &Meter::new(&mut Heap::new()))
+}
 
 fn chunk(source: &str) -> Chunk {
     match parse(source.as_bytes(), b"=t", 0) {
@@ -515,4 +520,39 @@ while true do if x then break elseif y then return 1e5 else z() end end
         }
     }
     assert!(rejected > 10_000);
+}
+
+/// What parsing takes counts against the limit: it fails at every limit below what it needs, and with no more memory
+/// than it may have; afterwards what is not the tree's has been given back.
+#[test]
+fn memory_is_metered() {
+    let mut source = b"local t = {}\n".to_vec();
+    for i in 0..300 {
+        source.extend_from_slice(
+            format!("function t.f{i}(a, ...) local b = {{a, x{i} = 'text {i}'}}; return function() return a .. b end end\n")
+                .as_bytes(),
+        );
+    }
+    let parse = |limit| {
+        let mut heap = Heap::new();
+        heap.set_limit(limit);
+        let meter = Meter::new(&mut heap);
+        let parsed = super::parse(&source, b"=t", 0, &meter);
+        meter.settle(&mut heap);
+        (parsed.err(), heap.used())
+    };
+    let (error, tree) = parse(usize::MAX);
+    assert_eq!(error, None);
+    assert!(tree > source.len() && tree < 16 * source.len(), "{tree}");
+    let mut limit = 0;
+    loop {
+        let (error, used) = parse(limit);
+        assert!(used <= limit);
+        match error {
+            Some(error) => assert_eq!(error, SyntaxError::OutOfMemory),
+            None => break assert_eq!(used, tree),
+        }
+        limit += 997;
+    }
+    assert!(limit > tree);
 }

@@ -12,7 +12,6 @@ use super::hasher::BuildWordHasher;
 use super::object::{Gc, Header};
 use super::string::Str;
 use super::table::Table;
-#[cfg(any(test, feature = "internals"))]
 use crate::heap::OutOfMemory;
 
 /// A fact about the heap that holds until the assumption is reported as broken.
@@ -30,6 +29,8 @@ pub enum Assumption {
     Events { metatable: Gc<Table> },
     /// The captured variable keeps its value.
     CellConstant(Gc<UpCell>),
+    /// The object has not been collected.
+    Alive(Gc<Header>),
     /// The basic type (see [`basic_type`](super::metatable::basic_type)) keeps its metatable and that one its events.
     PrimitiveMetatable(u8),
 }
@@ -44,6 +45,7 @@ impl Assumption {
             Assumption::Events { metatable } => (4, metatable.addr(), 0),
             Assumption::CellConstant(cell) => (5, cell.addr(), 0),
             Assumption::PrimitiveMetatable(basic) => (6, basic as u64, 0),
+            Assumption::Alive(object) => (7, object.addr(), 0),
         }
     }
 
@@ -54,6 +56,7 @@ impl Assumption {
             | Assumption::Events { metatable: table } => alive(table.header()),
             Assumption::KeyAbsent { table, key } => alive(table.header()) && alive(key.header()),
             Assumption::CellConstant(cell) => alive(cell.header()),
+            Assumption::Alive(object) => alive(object),
             Assumption::Class(_) | Assumption::PrimitiveMetatable(_) => true,
         }
     }
@@ -75,7 +78,6 @@ pub struct Assumptions {
 
 impl Assumptions {
     /// From now on `a` is reported when it breaks, once.
-    #[cfg(any(test, feature = "internals"))]
     pub fn watch(&mut self, a: Assumption) -> Result<(), OutOfMemory> {
         self.watched.try_reserve(1).map_err(|_| OutOfMemory)?;
         self.broken
@@ -94,14 +96,12 @@ impl Assumptions {
     }
 
     /// Whether there is anything to drain.
-    #[cfg(any(test, feature = "internals"))]
     #[inline]
     pub fn any_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
     /// Takes out what has been broken.
-    #[cfg(any(test, feature = "internals"))]
     pub fn drain(&mut self) -> impl Iterator<Item = Assumption> + '_ {
         self.broken.drain(..)
     }

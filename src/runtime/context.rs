@@ -7,6 +7,7 @@ use super::object::{Gc, Header};
 use super::shape::Shapes;
 use super::string::{Str, StringTable};
 use super::table::Table;
+use crate::bytecode::cache::SharedCache;
 use crate::heap::{Heap, OutOfMemory};
 
 /// The state that operations on values need.
@@ -28,6 +29,8 @@ pub struct Runtime {
     /// Set when shapes have lost their meaning: the interpreter must clear every inline cache before the next
     /// instruction.
     pub flush_caches: bool,
+    /// What megamorphic sites share.
+    pub shared_cache: SharedCache,
     pub assumptions: Assumptions,
     pub(super) metatable_cache: MetatableCache,
 }
@@ -52,6 +55,7 @@ impl Runtime {
             holder_epoch: 0,
             class_epoch: 0,
             flush_caches: false,
+            shared_cache: SharedCache::new(),
             assumptions: Assumptions::default(),
             metatable_cache: MetatableCache::new(),
         })
@@ -73,12 +77,13 @@ impl Runtime {
             .for_each(|m| mark(m.header()));
     }
 
-    /// Clears the weak references to dead objects. Called in the atomic phase, after everything is marked.
+    /// Clears the weak references to dead objects, but for those to strings. Called in the atomic phase, after everything
+    /// is marked.
     pub fn sweep_weak(&mut self, alive: &dyn Fn(Gc<Header>) -> bool) {
-        self.strings.sweep_weak(alive);
         self.shapes.sweep_weak(alive);
         self.classes.sweep_weak(alive);
         self.assumptions.sweep_weak(alive);
         self.metatable_cache.clear();
+        self.shared_cache.clear();
     }
 }

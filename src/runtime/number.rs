@@ -577,12 +577,27 @@ pub fn float_floor_div(a: f64, b: f64) -> f64 {
 /// `a % b` on floats: the remainder of truncated division, moved to the sign of `b`.
 #[inline]
 pub fn float_modulo(a: f64, b: f64) -> f64 {
-    let rest = a % b;
+    let rest = float_remainder(a, b);
     if (rest > 0.0 && b < 0.0) || (rest < 0.0 && b > 0.0) {
         rest + b
     } else {
         rest
     }
+}
+
+/// The remainder of truncated division, with the sign of `a`. Exact, as all such remainders are; most divisors are
+/// small integers, for which a division is enough.
+#[inline]
+fn float_remainder(a: f64, b: f64) -> f64 {
+    /// Quotient and divisor may each have so many bits that their product is exact.
+    const BOUND: f64 = (1u64 << 26) as f64;
+    let quotient = a / b;
+    if quotient.abs() < BOUND && b.abs() < BOUND && b as i32 as f64 == b {
+        // Rounding does not carry the quotient up to an integer: that integer times `b` is a float, too, so `a` is at
+        // least half a step of the quotient away from it.
+        return (a - (quotient as i32 as f64) * b).copysign(a);
+    }
+    a % b
 }
 
 /// `a ^ b`.

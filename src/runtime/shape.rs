@@ -502,6 +502,17 @@ impl Shapes {
         self.with_class(ShapeId::DICTIONARY, class)
     }
 
+    /// Whether tables of the shape have all their keys in the hash part.
+    #[inline]
+    pub fn is_dictionary(&self, id: ShapeId) -> bool {
+        self.shape(id).base == ShapeId::DICTIONARY
+    }
+
+    /// Notes that someone relies on a key being absent from tables of the shape.
+    pub fn rely_on_absence(&self, id: ShapeId) {
+        self.note_absence(id);
+    }
+
     /// Whether exactly one table has this shape.
     #[inline]
     pub fn is_owned(&self, id: ShapeId) -> bool {

@@ -130,10 +130,15 @@ impl Gc<Str> {
 /// The table is open addressing with linear probing. An entry is the string's address with the upper half
 /// of its hash in the upper 16 bits, which user-space addresses leave zero; 0 is a free entry. At most two
 /// thirds of the entries are in use.
+///
+/// Dead strings are removed by a sweep in steps. Until it is over the heap keeps their cells, and a dead string that is
+/// asked for again is revived.
 pub struct StringTable {
     seed: u64,
     entries: Vec<u64>,
     used: usize,
+    /// The sweep in progress has still to examine the entries from here on; [`SWEPT`] if there is none.
+    unswept: usize,
     /// The strings of one byte; empty before [`StringTable::new`] returns.
     bytes: Vec<Gc<Str>>,
     /// Strings that the VM itself needs, and the empty string first.
@@ -142,6 +147,8 @@ pub struct StringTable {
 
 const ADDRESS_MASK: u64 = (1 << 48) - 1;
 const INITIAL_ENTRIES: usize = 512;
+/// The value of `unswept` between sweeps.
+const SWEPT: usize = usize::MAX;
 
 #[inline(always)]
 fn entry_of(s: Gc<Str>) -> u64 {
@@ -163,10 +170,12 @@ fn zeroed(n: usize) -> Result<Vec<u64>, OutOfMemory> {
 
 impl StringTable {
     pub fn new(heap: &mut Heap) -> Result<StringTable, OutOfMemory> {
+        heap.charge(INITIAL_ENTRIES * size_of::<u64>())?;
         let mut table = StringTable {
             seed: RandomState::new().hash_one(0u64),
             entries: zeroed(INITIAL_ENTRIES)?,
             used: 0,
+            unswept: SWEPT,
             bytes: Vec::new(),
             statics: Vec::new(),
         };
@@ -201,6 +210,9 @@ impl StringTable {
             if entry >> 48 == high {
                 let s = string_of(entry);
                 if s.as_bytes() == bytes {
+                    if self.unswept != SWEPT {
+                        heap.revive(s);
+                    }
                     return Ok(s);
                 }
             }
@@ -216,7 +228,7 @@ impl StringTable {
         mut at: usize,
     ) -> Result<Gc<Str>, OutOfMemory> {
         if (self.used + 1) * 3 > self.entries.len() * 2 {
-            self.resize(self.entries.len() * 2)?;
+            self.resize(heap, self.entries.len() * 2)?;
             at = self.free_entry(hash);
         }
         let s = new_short(heap, bytes, hash)?;
@@ -266,15 +278,29 @@ impl StringTable {
         at
     }
 
-    fn resize(&mut self, n: usize) -> Result<(), OutOfMemory> {
-        let old = std::mem::replace(&mut self.entries, zeroed(n)?);
+    /// Makes the table as large as told. Completes a sweep in progress on the way.
+    fn resize(&mut self, heap: &mut Heap, n: usize) -> Result<(), OutOfMemory> {
+        let bytes = n * size_of::<u64>();
+        heap.charge(bytes)?;
+        let entries = zeroed(n).inspect_err(|_| heap.discharge(bytes))?;
+        let old = std::mem::replace(&mut self.entries, entries);
+        heap.discharge(old.len() * size_of::<u64>());
+        let sweeping = std::mem::replace(&mut self.unswept, SWEPT) != SWEPT;
+        self.used = 0;
         for entry in old {
-            if entry != 0 {
+            if entry != 0 && !(sweeping && heap.is_dead(string_of(entry))) {
                 let at = self.free_entry(string_of(entry).hash.get());
                 self.entries[at] = entry;
+                self.used += 1;
             }
         }
         Ok(())
+    }
+
+    /// The number of strings, those of one byte not counted.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.used
     }
 
     /// Marks the strings that live as long as the VM.
@@ -285,27 +311,40 @@ impl StringTable {
             .for_each(|s| mark(s.header()));
     }
 
-    /// Forgets the dead strings, before their cells are reused. Gives memory back when few are left.
-    pub fn sweep_weak(&mut self, alive: &dyn Fn(Gc<Header>) -> bool) {
-        let mask = self.entries.len() - 1;
-        let mut at = 0;
-        while at <= mask {
+    /// Begins to remove the dead strings, whose cells must not be reused before that is done.
+    pub fn begin_sweep(&mut self) {
+        self.unswept = 0;
+    }
+
+    /// Examines `count` entries; false if that was all. Gives memory back when few are left.
+    pub fn sweep_some(&mut self, heap: &mut Heap, count: usize) -> bool {
+        // Strings that are made meanwhile are alive, and removals move entries only towards places that are still to be
+        // examined, or such as have been.
+        let mut at = self.unswept;
+        let end = at.saturating_add(count).min(self.entries.len());
+        while at < end {
             let entry = self.entries[at];
-            if entry != 0 && !alive(string_of(entry).header()) {
+            if entry != 0 && heap.is_dead(string_of(entry)) {
                 // The entry that closes the gap is looked at next.
                 self.remove(at);
             } else {
                 at += 1;
             }
         }
+        if at < self.entries.len() {
+            self.unswept = at;
+            return true;
+        }
+        self.unswept = SWEPT;
         let mut target = self.entries.len();
         while target > INITIAL_ENTRIES && self.used * 8 < target {
             target /= 2;
         }
         if target < self.entries.len() {
             // A table that cannot be made smaller for lack of memory stays as it is.
-            let _ = self.resize(target);
+            let _ = self.resize(heap, target);
         }
+        false
     }
 
     /// Frees an entry and closes the gap in the probe sequences that lead over it. Only entries behind

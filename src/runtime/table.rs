@@ -107,6 +107,8 @@ enum Origin {
     Dynamic,
 }
 
+/// A table with so many slots gets no further one for a nil.
+const RESERVED_SLOTS_MAX: u32 = 16;
 /// The most slots and elements a table site learns to allocate.
 const LEARNED_SLOTS_MAX: u32 = 32;
 const LEARNED_ELEMENTS_MAX: u32 = 256;
@@ -546,9 +548,19 @@ impl Runtime {
                 self.store_slot(t, slot, v);
                 Ok(())
             }
-            None if v.is_nil() => Ok(()),
+            None if v.is_nil() && !self.nil_reserves(t, key, origin)? => Ok(()),
             None => self.add_str(t, key, v, origin),
         }
+    }
+
+    /// Whether a store of nil gives a table a slot for a key that it does not have. Objects whose fields begin as
+    /// nil then have the shape of those that are filled at once, for nine bytes a field.
+    fn nil_reserves(&mut self, t: Gc<Table>, key: Gc<Str>, origin: Origin) -> Result<bool, OutOfMemory> {
+        Ok(origin == Origin::Constant
+            && key.event.get() == 0
+            && !t.has_flag(table_flags::OWNED)
+            && self.shapes.slot_count(t.shape.get()) < RESERVED_SLOTS_MAX
+            && self.shape_with(t, key, origin)?.is_some())
     }
 
     fn store_slot(&mut self, t: Gc<Table>, slot: u32, v: Value) {
@@ -685,26 +697,28 @@ impl Runtime {
         {
             return None;
         }
-        let next_shape = self.shape_with(t, key, Origin::Constant).ok()??;
-        let slot = self.shapes.slot_count(t.shape.get());
-        match self.shapes.slot_location(next_shape, slot) {
-            Location::Inline(offsets) => Some(AddPlan {
-                next_shape,
-                offsets,
-                inline: true,
-            }),
-            Location::Overflow(offsets)
-                if self.shapes.overflow_cap(next_shape)
-                    == self.shapes.overflow_cap(t.shape.get()) =>
-            {
-                Some(AddPlan {
-                    next_shape,
-                    offsets,
-                    inline: false,
-                })
-            }
-            _ => None,
+        self.shape_with(t, key, Origin::Constant).ok()??;
+        self.plan_add_to(t.shape.get(), key)
+    }
+
+    /// How to add an absent constant key to tables of a shape without allocating, if such a key has been added
+    /// to one before.
+    pub fn plan_add_to(&self, shape: ShapeId, key: Gc<Str>) -> Option<AddPlan> {
+        if self.shapes.is_owned(shape) || self.shapes.is_dictionary(shape) {
+            return None;
         }
+        let next_shape = self.shapes.next(shape, key)?;
+        let slot = self.shapes.slot_count(shape);
+        let (offsets, inline) = match self.shapes.slot_location(next_shape, slot) {
+            Location::Inline(offsets) => (offsets, true),
+            Location::Overflow(offsets)
+                if self.shapes.overflow_cap(next_shape) == self.shapes.overflow_cap(shape) =>
+            {
+                (offsets, false)
+            }
+            _ => return None,
+        };
+        Some(AddPlan { next_shape, offsets, inline })
     }
 
     // Holders.
@@ -737,7 +751,6 @@ impl Runtime {
     }
 
     /// A holder's slot and value of a key, if the slot is constant.
-    #[cfg(any(test, feature = "internals"))]
     pub fn constant_slot(&self, t: Gc<Table>, key: Gc<Str>) -> Option<(u32, Value)> {
         let id = t.shape.get();
         let slot = self.shapes.find(id, key)?;

@@ -505,24 +505,6 @@ fn sites_learn_slots_and_elements() {
 }
 
 #[test]
-fn the_interner_forgets_the_dead_and_only_them() {
-    let mut rt = runtime();
-    let strings: Vec<_> = (0..5000)
-        .map(|i| string(&mut rt, &format!("s{i}")))
-        .collect();
-    let dead: std::collections::HashSet<u64> = strings
-        .iter()
-        .skip(1)
-        .step_by(2)
-        .map(|s| s.addr())
-        .collect();
-    rt.strings.sweep_weak(&|o| !dead.contains(&o.addr()));
-    for (i, &s) in strings.iter().enumerate() {
-        assert_eq!(string(&mut rt, &format!("s{i}")) == s, i % 2 == 0);
-    }
-}
-
-#[test]
 fn dead_keys_do_not_stop_a_traversal() {
     let mut rt = runtime();
     let t = table(&mut rt);

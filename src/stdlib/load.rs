@@ -38,12 +38,16 @@ pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: &[u8]) -> Re
     }
     match compile(&mut st.rt, source, chunk_name, st.native_depth) {
         Ok(proto) => {
-            let environment = st.new_cell(Value::table(st.globals), CellState::Constant)?;
-            let closure = st.rt.new_closure(proto, &[environment]);
-            st.check_memory(closure).map(Ok)
+            let closure = st
+                .new_cell(Value::table(st.globals), CellState::Constant)
+                .and_then(|environment| {
+                    let closure = st.rt.new_closure(proto, &[environment]);
+                    st.check_memory(closure)
+                });
+            Ok(closure.map_err(|Raised| Value::string(st.memory_message)))
         }
         Err(CompileError::Syntax(message)) => st.string_value(&message).map(Err),
-        Err(CompileError::Memory) => Err(st.raise_memory()),
+        Err(CompileError::Memory) => Ok(Err(Value::string(st.memory_message))),
     }
 }
 
@@ -56,7 +60,7 @@ pub fn load_file(st: &mut State, name: Option<&[u8]>, mode: &[u8]) -> Result<Loa
     };
     let loaded = match read {
         Ok(()) => load(st, skip_shebang(source.as_slice()), &chunk_name, mode),
-        Err((_, e)) if e.kind() == ErrorKind::OutOfMemory => Err(st.raise_memory()),
+        Err((_, e)) if e.kind() == ErrorKind::OutOfMemory => Ok(Err(Value::string(st.memory_message))),
         // The VM is being stopped.
         Err((_, e)) if e.kind() == ErrorKind::Interrupted => Err(Raised),
         Err((what, e)) => {

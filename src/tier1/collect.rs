@@ -2,6 +2,7 @@
 
 use super::state::{Raised, State, interrupt};
 use crate::bytecode::Op;
+use super::recording::RecordedStep;
 use crate::bytecode::cache::FieldCache;
 use crate::heap::{Marker, Roots};
 use crate::runtime::Runtime;
@@ -19,6 +20,7 @@ struct VmRoots<'a> {
     message: Gc<Str>,
     error: Value,
     handles: &'a [Value],
+    recording: &'a [RecordedStep],
 }
 
 impl Roots for VmRoots<'_> {
@@ -28,8 +30,13 @@ impl Roots for VmRoots<'_> {
         marker.mark(self.message);
         marker.mark_value(self.error);
         self.handles.iter().for_each(|v| marker.mark_value(*v));
+        for step in self.recording {
+            marker.mark(step.closure);
+            if let Some(callee) = step.callee_value().as_object() {
+                marker.mark(callee);
+            }
+        }
     }
-
 }
 
 impl State {
@@ -38,16 +45,13 @@ impl State {
         self.leave_coroutine();
         self.raised_depth = 0;
         self.counters.collector_steps += 1;
-        // Recorded steps name prototypes weakly.
-        if !self.recording.active {
-            self.recording.steps.clear();
-        }
         let roots = VmRoots {
             coroutines: [self.co, self.main],
             tables: [self.globals, self.registry],
             message: self.memory_message,
             error: self.error,
             handles: self.handles.values(),
+            recording: &self.recording.steps,
         };
         let result = run(&mut self.rt, &roots);
         if self.rt.flush_caches {
@@ -127,8 +131,10 @@ impl State {
     }
 
     /// Forgets all inline caches: shapes that they check no longer mean what they did.
-    pub(super) fn flush_caches(&mut self) {
+    pub(crate) fn flush_caches(&mut self) {
         self.rt.flush_caches = false;
+        self.tier2.graph.invalidate_all();
+        self.rt.shared_cache.clear();
         for proto in self.rt.heap.protos() {
             proto.info.fields.iter().for_each(FieldCache::clear);
             for i in 0..proto.info.code.len() {

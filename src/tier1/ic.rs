@@ -1,10 +1,13 @@
 //! Filling the inline caches of field instructions.
 //!
 //! An instruction goes from general to one cached shape, then to several ([`State::cached_shapes`]), and when even these
-//! do not suffice back to general for good (megamorphic). Misses are counted in the cache.
+//! do not suffice back to general for good: it is megamorphic and uses the VM's [shared
+//! cache](crate::bytecode::cache::SharedCache). Misses are counted in the cache.
 
 use super::state::State;
-use crate::bytecode::cache::{FieldCache, FieldEntry, POLY_MAX, PolyCache, SlotKind, SlotOffsets};
+use crate::bytecode::cache::{
+    FieldCache, FieldEntry, MEGAMORPHIC, POLY_MAX, PolyCache, SlotKind, SlotOffsets, StoreEntry,
+};
 use crate::bytecode::{Instr, Op};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
@@ -13,8 +16,11 @@ use crate::runtime::string::Str;
 use crate::runtime::table::{Table, table_flags};
 use crate::runtime::value::Value;
 
-/// Misses after which a site is left alone.
-const MEGAMORPHIC: u16 = 64;
+/// Misses after which a site that cannot have several shapes of its own is megamorphic.
+const SINGLE_MISSES: u16 = 8;
+/// Misses of a megamorphic site in succession of which nothing could be learned, after which it does not try for a
+/// long time.
+const HOPELESS: u16 = 2 * MEGAMORPHIC;
 /// The longest chain of holders that a cache sees through.
 const HOLDERS_MAX: usize = 16;
 
@@ -130,14 +136,50 @@ fn rewrite(st: &mut State, at: *mut Instr, op: Op) {
     }
 }
 
-/// Counts a miss; false if the site is left alone from now on.
+/// Counts a miss; false if the site is megamorphic.
 fn count_miss(cache: &FieldCache) -> bool {
-    let misses = cache.misses.get();
-    if misses >= MEGAMORPHIC {
+    if cache.is_megamorphic() {
         return false;
     }
-    cache.misses.set(misses + 1);
+    cache.misses.set(cache.misses.get() + 1);
     true
+}
+
+/// Makes a site megamorphic.
+fn give_up(st: &mut State, at: *mut Instr, op: Op, cache: &FieldCache) {
+    cache.misses.set(MEGAMORPHIC);
+    cache.clear();
+    rewrite(st, at, op.general());
+}
+
+/// Counts what a miss of a megamorphic site has come to.
+fn count_lesson(cache: &FieldCache, learned: bool) {
+    let misses = if learned { None } else { cache.misses.get().checked_add(1) };
+    cache.misses.set(misses.unwrap_or(MEGAMORPHIC));
+}
+
+/// Teaches the shared cache how to get the key of `cache` from tables like `t`.
+fn share_get(st: &mut State, t: Gc<Table>, cache: &FieldCache) {
+    let epoch = st.rt.holder_epoch;
+    if st.rt.shared_cache.load(t.shape.get(), cache.key).is_some_and(|e| e.epoch == epoch) {
+        return;
+    }
+    let hopeless = cache.misses.get() >= HOPELESS;
+    let plan = if hopeless { None } else { plan_get(st, t, cache.key) };
+    count_lesson(cache, plan.is_some());
+    if let Some(e) = plan {
+        st.rt.shared_cache.put_load(cache.key, e);
+    }
+}
+
+/// Teaches the shared cache how to set the key of `cache` in tables like `t`.
+fn share_set(st: &mut State, t: Gc<Table>, cache: &FieldCache) {
+    let hopeless = cache.misses.get() >= HOPELESS;
+    let plan = if hopeless { None } else { plan_set(st, t, cache.key) };
+    count_lesson(cache, plan.is_some());
+    if let Some(e) = plan {
+        st.rt.shared_cache.put_store(cache.key, e);
+    }
 }
 
 /// If the site knows the shape of `t` (and has found nil in the slot), the epoch of what it knows.
@@ -176,6 +218,7 @@ pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
     }
     if !count_miss(cache) {
         rewrite(st, at, op.general());
+        share_get(st, t, cache);
         return;
     }
     let Some(e) = plan_get(st, t, cache.key) else {
@@ -212,9 +255,7 @@ pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
             if install_poly(cache, e, st.cached_shapes) {
                 rewrite(st, at, poly);
             } else {
-                cache.misses.set(MEGAMORPHIC);
-                cache.clear();
-                rewrite(st, at, op.general());
+                give_up(st, at, op, cache);
             }
         }
         _ => {}
@@ -238,72 +279,93 @@ pub(super) fn learn_string_method(st: &mut State, at: *mut Instr, cache: &FieldC
     }
 }
 
-/// Teaches a set (SETFIELD, SETFIELDK or SETENV and their forms) the shape of `t`, which has no `__newindex`; the
-/// store itself has not been made.
-pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &FieldCache) {
-    if !count_miss(cache) {
-        // SAFETY: the running instruction.
-        let op = unsafe { (*at).op() };
-        rewrite(st, at, op.general());
-        return;
-    }
-    let event_key = cache.key.event.get() != 0;
-    if t.has_flag(table_flags::DICTIONARY) || event_key || st.rt.store_needs_slow_path(t, cache.key) {
-        return;
+/// How a set of `key` in tables of the shape of `t` goes, if a cache can know it. `t` has no `__newindex`.
+fn plan_set(st: &mut State, t: Gc<Table>, key: Gc<Str>) -> Option<StoreEntry> {
+    let event_key = key.event.get() != 0;
+    if t.has_flag(table_flags::DICTIONARY) || st.rt.store_needs_slow_path(t, key) {
+        return None;
     }
     let shape = t.shape.get();
     // Without a known class the next table of this shape may have a `__newindex`.
     let plain = t.metatable.get().is_none() || st.rt.class_is_known(shape);
+    // The events of a metatable are not changed behind its back.
+    match st.rt.locate(t, key) {
+        Location::Inline(slot) if !event_key => {
+            Some(StoreEntry { shape, next_shape: shape, slot, in_overflow: false, nil_is_final: plain })
+        }
+        Location::Overflow(slot) if !event_key => {
+            Some(StoreEntry { shape, next_shape: shape, slot, in_overflow: true, nil_is_final: plain })
+        }
+        Location::Absent if plain && !(event_key && t.has_flag(table_flags::IS_METATABLE)) => {
+            let plan = st.rt.plan_add(t, key)?;
+            Some(StoreEntry {
+                shape,
+                next_shape: plan.next_shape,
+                slot: plan.offsets,
+                in_overflow: !plan.inline,
+                nil_is_final: !event_key,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Teaches a set (SETFIELD, SETFIELDK or SETENV and their forms) the shape of `t`, which has no `__newindex`; the
+/// store itself has not been made.
+pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &FieldCache) {
     // SAFETY: the running instruction.
     let op = unsafe { (*at).op() };
-    let (kind, slot) = match st.rt.locate(t, cache.key) {
-        Location::Inline(slot) => (SlotKind::Inline, slot),
-        Location::Overflow(slot) => (SlotKind::Overflow, slot),
-        Location::Dictionary(_) => return,
-        Location::Absent => {
-            let form = match op.general() {
-                Op::SETFIELD => Op::SETFIELD_ADD,
-                Op::SETFIELDK => Op::SETFIELDK_ADD,
-                _ => return,
-            };
-            if plain
-                && cache.more.get().is_null()
-                && let Some(plan) = st.rt.plan_add(t, cache.key)
-                && plan.inline
-            {
-                cache.shape.set(shape);
-                cache.next_shape.set(plan.next_shape);
-                cache.slot.set(plan.offsets);
-                rewrite(st, at, form);
-            }
-            return;
-        }
-    };
-    let e = FieldEntry { shape, epoch: 0, slot, kind, nil_is_final: plain, holder: None };
-    let form = match (op.general(), kind) {
-        (Op::SETFIELD, SlotKind::Inline) => Op::SETFIELD_INLINE,
-        (Op::SETFIELD, _) => Op::SETFIELD_OVERFLOW,
-        (Op::SETFIELDK, SlotKind::Inline) => Op::SETFIELDK_INLINE,
-        (Op::SETENV, SlotKind::Inline) => Op::SETENV_INLINE,
-        (Op::SETENV, _) => Op::SETENV_OVERFLOW,
-        _ => return,
-    };
-    let first = cache.shape.get() == ShapeId::NONE && cache.more.get().is_null();
-    if first || op.general() != Op::SETFIELD || cache.misses.get() < 3 && cache.more.get().is_null() {
-        install(cache, &e);
-        rewrite(st, at, form);
+    if !count_miss(cache) {
+        rewrite(st, at, op.general());
+        share_set(st, t, cache);
         return;
     }
-    if cache.more.get().is_null()
-        && let Some(old) = installed(cache, op)
-    {
-        install_poly(cache, old, st.cached_shapes);
+    let Some(e) = plan_set(st, t, cache.key) else {
+        return;
+    };
+    let misses = cache.misses.get();
+    let single = cache.more.get().is_null();
+    if e.next_shape != e.shape {
+        let form = match op.general() {
+            Op::SETFIELD => Op::SETFIELD_ADD,
+            Op::SETFIELDK => Op::SETFIELDK_ADD,
+            _ => return,
+        };
+        if misses >= SINGLE_MISSES {
+            give_up(st, at, op, cache);
+        } else if single && !e.in_overflow {
+            cache.shape.set(e.shape);
+            cache.next_shape.set(e.next_shape);
+            cache.nil_is_final.set(e.nil_is_final);
+            cache.slot.set(e.slot);
+            rewrite(st, at, form);
+        }
+        return;
     }
-    if install_poly(cache, e, st.cached_shapes) {
-        rewrite(st, at, Op::SETFIELD_POLY);
+    let form = match (op.general(), e.in_overflow) {
+        (Op::SETFIELD, false) => Op::SETFIELD_INLINE,
+        (Op::SETFIELD, true) => Op::SETFIELD_OVERFLOW,
+        (Op::SETFIELDK, false) => Op::SETFIELDK_INLINE,
+        (Op::SETENV, false) => Op::SETENV_INLINE,
+        (Op::SETENV, true) => Op::SETENV_OVERFLOW,
+        _ => return,
+    };
+    let kind = if e.in_overflow { SlotKind::Overflow } else { SlotKind::Inline };
+    let e = FieldEntry { shape: e.shape, epoch: 0, slot: e.slot, kind, nil_is_final: e.nil_is_final, holder: None };
+    let first = cache.shape.get() == ShapeId::NONE && single;
+    if op.general() == Op::SETFIELDK && misses >= SINGLE_MISSES {
+        give_up(st, at, op, cache);
+    } else if first || op.general() != Op::SETFIELD || misses < 3 && single {
+        install(cache, &e);
+        rewrite(st, at, form);
     } else {
-        cache.misses.set(MEGAMORPHIC);
-        cache.clear();
-        rewrite(st, at, op.general());
+        if single && let Some(old) = installed(cache, op) {
+            install_poly(cache, old, st.cached_shapes);
+        }
+        if install_poly(cache, e, st.cached_shapes) {
+            rewrite(st, at, Op::SETFIELD_POLY);
+        } else {
+            give_up(st, at, op, cache);
+        }
     }
 }

@@ -16,17 +16,17 @@ use super::call::{Outcome, Return};
 use super::native::Args;
 use super::slow::{self, Arith};
 use super::state::{Raised, State};
-use crate::bytecode::cache::{FieldCache, LoopSite, SlotKind};
+use crate::bytecode::cache::{CallSite, FieldCache, FieldEntry, LoopSite, SlotKind};
 use crate::bytecode::{Instr, Op};
-use crate::bytecode::cache::CallSite;
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{CallRecord, Continuation, record_flags};
 use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::number;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
-use crate::runtime::table::Table;
+use crate::runtime::table::{Table, table_flags};
 use crate::runtime::value::{Tag, Value};
+use crate::tier2::uop;
 
 /// Despecialisations after which an instruction stays general.
 pub(super) const MISSES_MAX: u32 = 6;
@@ -37,6 +37,11 @@ pub(super) fn execute(st: &mut State) -> Result<Outcome, Raised> {
         // SAFETY: the current record is a bytecode frame whose code has been verified.
         let outcome = if st.recording.active {
             unsafe { dispatch::<true>(st)? }
+        } else if st.recording.complete {
+            st.recorded();
+            continue;
+        } else if let Some(executor) = st.take_entering() {
+            uop::run(st, executor)?
         } else {
             unsafe { dispatch::<false>(st)? }
         };
@@ -79,38 +84,90 @@ fn mod_int(a: i64, b: i64) -> i64 {
     number::int_modulo(a, b).unwrap_or_default()
 }
 
+/// What an entry for the shape of `t` says; `None` if that takes a closer look.
+///
+/// # Safety
+/// `t` has the entry's shape.
+#[inline(always)]
+unsafe fn entry_value(st: &State, e: &FieldEntry, t: Gc<Table>) -> Option<Value> {
+    let (base, holder) = match e.kind {
+        SlotKind::Inline => (t.as_ptr() as *const u8, false),
+        SlotKind::Overflow => (t.overflow.get() as *const u8, false),
+        SlotKind::HolderInline => (e.holder?.as_ptr() as *const u8, true),
+        SlotKind::HolderOverflow => (e.holder?.overflow.get() as *const u8, true),
+        SlotKind::Absent => return (e.epoch == st.rt.holder_epoch).then_some(Value::NIL),
+    };
+    if holder && e.epoch != st.rt.holder_epoch {
+        return None;
+    }
+    // SAFETY: the offsets belong to the shape, or to that of the holder, which the epoch vouches for.
+    let v = unsafe { read_slot(base, e.slot.payload, e.slot.tag) };
+    (!v.is_nil() || e.nil_is_final && e.epoch == st.rt.holder_epoch).then_some(v)
+}
+
 /// Looks the receiver's shape up in a polymorphic site.
 #[inline(always)]
 fn poly_get(st: &State, cache: &FieldCache, t: Gc<Table>) -> Option<Value> {
-    let more = cache.more.get();
-    if more.is_null() {
-        return None;
-    }
-    // SAFETY: a non-null pointer is a live box owned by the cache; the offsets belong to the shapes.
+    let shape = t.shape.get();
+    // SAFETY: null, or a live box owned by the cache.
+    let more = unsafe { cache.more.get().as_ref() }?;
+    let e = more.entries[..more.len].iter().find(|e| e.shape == shape)?;
+    // SAFETY: the shape has been compared.
+    unsafe { entry_value(st, e, t) }
+}
+
+/// A get in a megamorphic site: puts the value at `dest`, or returns false if the shared cache does not have it.
+///
+/// # Safety
+/// `receiver` and `dest` are slots of the stack.
+#[inline(never)]
+unsafe fn shared_get(st: &State, cache: &FieldCache, receiver: *const Value, dest: *mut Value) -> bool {
+    // SAFETY: the caller's promise; the payload of a table is its address.
     unsafe {
-        let more = &*more;
-        let shape = t.shape.get();
-        for e in &more.entries[..more.len] {
-            if e.shape == shape {
-                let (base, check) = match e.kind {
-                    SlotKind::Inline => (t.as_ptr() as *const u8, false),
-                    SlotKind::Overflow => (t.overflow.get() as *const u8, false),
-                    SlotKind::HolderInline => (e.holder?.as_ptr() as *const u8, true),
-                    SlotKind::HolderOverflow => (e.holder?.overflow.get() as *const u8, true),
-                    SlotKind::Absent => {
-                        return (e.epoch == st.rt.holder_epoch).then_some(Value::NIL);
-                    }
-                };
-                if check && e.epoch != st.rt.holder_epoch {
-                    return None;
-                }
-                let v = read_slot(base, e.slot.payload, e.slot.tag);
-                let nil_is_final = e.nil_is_final && e.epoch == st.rt.holder_epoch;
-                return if v.is_nil() && !nil_is_final { None } else { Some(v) };
-            }
+        if !cache.is_megamorphic() || Value::tag_at(receiver) != Tag::TABLE {
+            return false;
         }
+        let t: Gc<Table> = Gc::from_addr(Value::payload_at(receiver));
+        let Some(e) = st.rt.shared_cache.load(t.shape.get(), cache.key) else {
+            return false;
+        };
+        let Some(v) = entry_value(st, e, t) else {
+            return false;
+        };
+        Value::store(dest, v);
+        true
     }
-    None
+}
+
+/// A set in a megamorphic site; false if the shared cache does not have it.
+///
+/// # Safety
+/// `receiver` is a slot of the stack.
+#[inline(never)]
+unsafe fn shared_set(st: &mut State, cache: &FieldCache, receiver: *const Value, v: Value) -> bool {
+    // SAFETY: the caller's promise; the offsets belong to the shape.
+    unsafe {
+        if !cache.is_megamorphic() || Value::tag_at(receiver) != Tag::TABLE {
+            return false;
+        }
+        let t: Gc<Table> = Gc::from_addr(Value::payload_at(receiver));
+        let Some(&e) = st.rt.shared_cache.store(t.shape.get(), cache.key) else {
+            return false;
+        };
+        let base = if e.in_overflow { t.overflow.get() } else { t.as_ptr() as *mut u8 };
+        if e.next_shape != e.shape {
+            if !e.nil_is_final && t.has_flag(table_flags::IS_METATABLE) {
+                return false;
+            }
+            // A nil reserves the slot.
+            t.shape.set(e.next_shape);
+        } else if !e.nil_is_final && *base.add(e.slot.tag as usize) == 0 {
+            return false;
+        }
+        write_slot(base, e.slot.payload, e.slot.tag, v);
+        st.rt.heap.write_barrier(t);
+        true
+    }
 }
 
 /// # Safety
@@ -226,7 +283,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             (*site).countdown.set(left);
             if left == 0 {
                 (*st.record).pc = pc;
-                if st.hot(&*site) != RECORD {
+                if st.hot(&*site, RECORD) {
                     return Ok(Outcome::Continue);
                 }
             }
@@ -475,6 +532,21 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             st.rt.heap.write_barrier($t);
         }};
     }
+    // Adds the key to a table of the cached shape; a nil reserves the slot.
+    macro_rules! cached_add {
+        ($i:expr, $p:expr, $cache:expr, $v:expr) => {{
+            if Value::tag_at($p) == Tag::TABLE
+                && table_at!($p).shape.get() == $cache.shape.get()
+                && ($cache.nil_is_final.get() || !table_at!($p).has_flag(table_flags::IS_METATABLE))
+            {
+                let t = table_at!($p);
+                cached_set!(t, $cache, t.as_ptr(), $v);
+                t.shape.set($cache.next_shape.get());
+            } else {
+                miss_set!($i, $v);
+            }
+        }};
+    }
     macro_rules! miss_get {
         ($i:expr) => {
             saved!(slow::get_field(st, pc.sub(1) as *mut Instr, get!($i.b()), field!($i), $i.a()))
@@ -549,6 +621,28 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             }
         }};
     }
+    // Goes on at the head of `callee`, whose frame is the current one.
+    macro_rules! begin {
+        ($callee:expr, $base:expr) => {{
+            let callee: *const Proto = $callee;
+            base = $base;
+            proto = callee;
+            pc = (*callee).code;
+            k = (*callee).constants;
+            let site: *const LoopSite = &(*callee).entry;
+            let left = (*site).countdown.get().wrapping_sub(1);
+            (*site).countdown.set(left);
+            if left == 0 {
+                (*st.record).pc = pc;
+                if st.hot(&*site, RECORD) {
+                    return Ok(Outcome::Continue);
+                }
+            }
+            if *st.interrupt.as_ptr() != 0 {
+                saved!(st.poll());
+            }
+        }};
+    }
     // Enters a bytecode function at `func`: `exact` callees take just the arguments given.
     macro_rules! enter_closure {
         ($func:expr, $callee:expr, $wanted:expr, $site:expr) => {{
@@ -573,22 +667,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     aux: 0,
                 };
                 st.record = next;
-                base = new_base;
-                proto = callee;
-                pc = (*callee).code;
-                k = (*callee).constants;
-                let site: *const LoopSite = &(*callee).entry;
-                let left = (*site).countdown.get().wrapping_sub(1);
-                (*site).countdown.set(left);
-                if left == 0 {
-                    (*st.record).pc = pc;
-                    if st.hot(&*site) != RECORD {
-                        return Ok(Outcome::Continue);
-                    }
-                }
-                if *st.interrupt.as_ptr() != 0 {
-                    saved!(st.poll());
-                }
+                begin!(callee, new_base);
                 true
             } else {
                 false
@@ -601,7 +680,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             let first: *mut Value = $first;
             let n: usize = $n;
             let rec = st.record;
-            if (*rec).continuation as u8 | (*rec).flags == 0 {
+            if (*rec).continuation as u8 | (*rec).flags & !record_flags::TAIL == 0 {
                 let dest = base.sub(1);
                 let wanted = (*rec).wanted;
                 st.record = rec.sub(1);
@@ -709,7 +788,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         generalise!(i, SETENV);
                     }
                 }
-                Op::GETFIELD => miss_get!(i),
+                Op::GETFIELD => {
+                    if !shared_get(st, field!(i), reg!(i.b()), reg!(i.a())) {
+                        miss_get!(i);
+                    }
+                }
                 Op::GETFIELD_INLINE => {
                     let p = reg!(i.b());
                     let cache = field!(i);
@@ -754,7 +837,12 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         None => miss_get!(i),
                     }
                 }
-                Op::SETFIELD => miss_set!(i, get!(i.b())),
+                Op::SETFIELD => {
+                    let v = get!(i.b());
+                    if !shared_set(st, field!(i), reg!(i.a()), v) {
+                        miss_set!(i, v);
+                    }
+                }
                 Op::SETFIELD_INLINE | Op::SETFIELD_OVERFLOW => {
                     let p = reg!(i.a());
                     let cache = field!(i);
@@ -775,13 +863,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     let cache = field!(i);
                     let v = get!(i.b());
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() && !v.is_nil() {
-                        let t = table_at!(p);
-                        cached_set!(t, cache, t.as_ptr(), v);
-                        t.shape.set(cache.next_shape.get());
-                    } else {
-                        miss_set!(i, v);
-                    }
+                    cached_add!(i, p, cache, v);
                 }
                 Op::SETFIELD_POLY => {
                     let p = reg!(i.a());
@@ -790,7 +872,12 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                         miss_set!(i, v);
                     }
                 }
-                Op::SETFIELDK => miss_set!(i, Value::load(k.add(i.bc() as usize))),
+                Op::SETFIELDK => {
+                    let v = Value::load(k.add(i.bc() as usize));
+                    if !shared_set(st, field!(i), reg!(i.a()), v) {
+                        miss_set!(i, v);
+                    }
+                }
                 Op::SETFIELDK_INLINE => {
                     let p = reg!(i.a());
                     let cache = field!(i);
@@ -811,15 +898,17 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     let cache = field!(i);
                     let v = Value::load(k.add(i.bc() as usize));
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() && !v.is_nil() {
-                        let t = table_at!(p);
-                        cached_set!(t, cache, t.as_ptr(), v);
-                        t.shape.set(cache.next_shape.get());
+                    cached_add!(i, p, cache, v);
+                }
+                Op::SELF => {
+                    // The function's register may be the receiver's: that is copied only once the method is known.
+                    let receiver = get!(i.b());
+                    if shared_get(st, field!(i), reg!(i.b()), reg!(i.a())) {
+                        set!(i.a() + 1, receiver);
                     } else {
-                        miss_set!(i, v);
+                        miss_self!(i);
                     }
                 }
-                Op::SELF => miss_self!(i),
                 Op::SELF_INLINE => {
                     let p = reg!(i.b());
                     let cache = field!(i);
@@ -953,7 +1042,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::SETINDEXK => {
                     let (p, q) = (reg!(i.a()), reg!(i.b()));
                     if Value::tag_at(p) == Tag::TABLE && Value::tag_at(q) == Tag::INT {
-                        rewrite!(i, SETINDEXK_INT);
+                        specialise_k!(i, SETINDEXK_INT);
                     }
                     saved!(slow::set_index(st, Value::load(p), Value::load(q), Value::load(kst!(i))));
                 }
@@ -965,7 +1054,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             saved!(slow::set_index(st, Value::load(p), Value::load(q), Value::load(kst!(i))))
                         });
                     } else {
-                        generalise!(i, SETINDEXK);
+                        despecialise_k!(i, SETINDEXK);
                     }
                 }
                 Op::SETINT => {
@@ -1293,7 +1382,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                             }
                         }
                         Tag::NATIVE => {
-                            rewrite!(i, CALL_NATIVE);
+                            let site: *const CallSite = (*proto).calls.add(i.d() as usize);
+                            if (*site).misses.get() < MISSES_MAX as u16 {
+                                rewrite!(i, CALL_NATIVE);
+                            }
                             native_call!(func, nargs, wanted);
                         }
                         _ => call!(i, nargs, wanted),
@@ -1321,12 +1413,37 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     if Value::tag_at(func) == Tag::NATIVE {
                         native_call!(func, nargs!(i), i.c() as i16 - 1);
                     } else {
+                        let site: *const CallSite = (*proto).calls.add(i.d() as usize);
+                        (*site).misses.set((*site).misses.get().saturating_add(1));
                         generalise!(i, CALL);
                     }
                 }
                 Op::TAILCALL => {
-                    let func = st.index_of(reg!(i.a()));
+                    let func = reg!(i.a());
                     let nargs = nargs!(i);
+                    let rec = st.record;
+                    let plain = (*rec).flags & !(record_flags::TAIL | record_flags::FINALIZER) == 0;
+                    if plain && Value::tag_at(func) == Tag::CLOSURE {
+                        let callee: Gc<Closure> = Gc::from_addr(Value::payload_at(func));
+                        let callee = callee.proto;
+                        let params = callee.params as u32;
+                        let end = base.add(callee.registers as usize);
+                        if callee.flags & proto_flags::VARARG == 0 && nargs <= params && end <= st.stack_limit {
+                            // The callee takes the place of the running function; what it returns to stays.
+                            for j in 0..=nargs as usize {
+                                Value::store(base.sub(1).add(j), Value::load(func.add(j)));
+                            }
+                            for j in nargs..params {
+                                set!(j as usize, Value::NIL);
+                            }
+                            (*rec).pc = callee.code;
+                            (*rec).top = (*rec).base + callee.registers;
+                            (*rec).flags |= record_flags::TAIL;
+                            begin!(callee.as_ptr(), base);
+                            continue;
+                        }
+                    }
+                    let func = st.index_of(func);
                     saved!(slow::tail_call(st, func, nargs));
                 }
                 Op::RETURN => {

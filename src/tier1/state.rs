@@ -101,7 +101,7 @@ pub struct State {
     /// pointers that are used for too long then find [`POISON`].
     pub(super) stack_stress: bool,
     /// What the recording dispatch noted last.
-    pub recording: crate::tier1::poll::Recording,
+    pub recording: crate::tier1::recording::Recording,
     pub counters: Counters,
     /// Whether finalizers are running: they do not nest.
     pub finalizing: bool,
@@ -117,6 +117,7 @@ pub struct State {
     pub extensions: crate::tier1::native::Extensions,
     /// The embedding's part of the VM, for host functions; null without one.
     pub host: *const (),
+    pub tier2: crate::tier2::Tier2,
 }
 
 // SAFETY: all raw pointers point into memory that this state owns; nothing is shared with another VM, and
@@ -162,6 +163,7 @@ impl State {
             warnings: None,
             extensions: Default::default(),
             host: ptr::null(),
+            tier2: Default::default(),
         });
         st.enter_coroutine(main);
         let word: *const AtomicU32 = &st.interrupt;

@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+use crate::names::named;
 use crate::{MicroOp, Op};
 
 /// A field of an instruction.
@@ -49,6 +50,20 @@ pub enum Operation {
     Eq,
     Lt,
     Le,
+}
+
+named!(Operation: Add Sub Mul Div Mod Pow IDiv BAnd BOr BXor Shl Shr Unm BNot Eq Lt Le);
+
+impl Operation {
+    /// Whether it compares; the others are arithmetic.
+    pub const fn is_comparison(self) -> bool {
+        matches!(self, Operation::Eq | Operation::Lt | Operation::Le)
+    }
+
+    /// The operation that an immediate operand names.
+    pub fn from_operand(operand: u64) -> Option<Operation> {
+        Operation::ALL.get(usize::try_from(operand).ok()?).copied()
+    }
 }
 
 /// What an instruction has learned, or its recording has seen.
@@ -685,7 +700,7 @@ impl fmt::Display for Operand {
             Operand::Number(field, n) => write!(f, "{{{field}+{n}}}"),
             Operand::Literal(n) => write!(f, "{{{n}}}"),
             Operand::Next => f.write_str("{next}"),
-            Operand::Operation(operation) => write!(f, "{{{operation:?}}}"),
+            Operand::Operation(operation) => write!(f, "{{{operation}}}"),
             Operand::Feedback(feedback) => f.write_str(match feedback {
                 Feedback::Shape => "{shape}",
                 Feedback::NextShape => "{next_shape}",

@@ -8,7 +8,9 @@
 pub mod expansion;
 pub mod instructions;
 pub mod microops;
+pub mod names;
 
 pub use expansion::{Feedback, Field, Listing, Operand, Operation, Step};
 pub use instructions::{Format, Op, Role, Wide};
 pub use microops::{Declaration, Effects, Exit, Immediate, Memory, MemorySet, MicroOp, Type};
+pub use names::UnknownName;

@@ -17,6 +17,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::names::{UnknownName, named};
+
 /// The type of a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Type {
@@ -41,7 +43,14 @@ pub enum Type {
     Object,
 }
 
+named!(Type: Int Float Bool Table String Closure Native Cell Userdata Coroutine Tagged Any Object);
+
 impl Type {
+    /// Whether it is a type that values have, not only a constraint on inputs.
+    pub const fn is_concrete(self) -> bool {
+        !matches!(self, Type::Any | Type::Object)
+    }
+
     /// Whether an input declared as `self` takes a value of type `value`.
     pub const fn accepts(self, value: Type) -> bool {
         use Type::{Any, Bool, Float, Int, Object, Tagged};
@@ -105,6 +114,11 @@ pub enum Immediate {
     ResumePoint,
 }
 
+named!(
+    Immediate: Use Def Group Count Constant Captured Nested Int Float Flag Target Operation Field Call Site Loop Shape
+    Slot ArrayKind Epoch Object Proto ResumePoint
+);
+
 /// A class of memory; accesses to different classes do not interfere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Memory {
@@ -130,21 +144,7 @@ pub enum Memory {
     State,
 }
 
-impl Memory {
-    /// Every class.
-    pub const ALL: [Memory; 10] = [
-        Memory::Frame,
-        Memory::Cell,
-        Memory::Captured,
-        Memory::Field,
-        Memory::Element,
-        Memory::Hash,
-        Memory::Header,
-        Memory::Barrier,
-        Memory::Coroutine,
-        Memory::State,
-    ];
-}
+named!(Memory: Frame Cell Captured Field Element Hash Header Barrier Coroutine State);
 
 /// A set of classes of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -152,7 +152,7 @@ pub struct MemorySet(u16);
 
 impl MemorySet {
     pub const EMPTY: MemorySet = MemorySet(0);
-    pub const ALL: MemorySet = MemorySet::of(&Memory::ALL);
+    pub const ALL: MemorySet = MemorySet::of(Memory::ALL);
 
     /// The set of these classes.
     pub const fn of(classes: &[Memory]) -> MemorySet {
@@ -261,6 +261,8 @@ pub enum Exit {
     /// Control always goes on elsewhere: at a jump's target, in a callee, in the caller.
     Transfer,
 }
+
+named!(Exit: None Restart Branch Here Status Transfer);
 
 macro_rules! microops {
     ($(
@@ -417,6 +419,8 @@ microops! {
     SHL_I(Int, Int) -> Int;
     /// z = x >> y, with zeros shifted in; a negative y shifts left, 64 and more give 0
     SHR_I(Int, Int) -> Int;
+    /// z = x >> y, with copies of the sign shifted in; y is one of 0, ..., 63
+    SAR_I(Int, Int) -> Int;
     /// z = |x|
     ABS_I(Int) -> Int;
     /// z = the lesser of x and y
@@ -683,6 +687,22 @@ microops! {
     RESUME[Group, Count](Coroutine) {reads Frame, writes Frame State Coroutine} exit Transfer;
     /// makes the resumer the running coroutine, with n values from R[r]
     YIELD[Group, Count]() {reads Frame, writes Frame State Coroutine} exit Transfer;
+
+    // What only superblocks have. In them the type of what LOAD, PARAM and PHI make is noted with each of them.
+    /// z = parameter i of the superblock
+    PARAM[Int]() -> Tagged;
+    /// the head of the superblock's loop
+    LOOP();
+    /// z = x on the first pass of the loop, afterwards what the pass before has left for it
+    PHI(Any) -> Tagged;
+    /// goes back to the head of the loop
+    BACK() exit Transfer;
+    /// leaves
+    EXIT() exit Transfer;
+    /// leaves if this executor may not go on
+    GUARD_VALID() {reads State} exit Here;
+    /// executes the instruction as tier 1 does
+    INTERPRET() {calls} exit Status;
 }
 
 impl MicroOp {
@@ -697,27 +717,15 @@ impl MicroOp {
     }
 }
 
-/// The name is not that of a micro-op.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UnknownMicroOp;
-
-impl fmt::Display for UnknownMicroOp {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("unknown micro-op")
-    }
-}
-
-impl std::error::Error for UnknownMicroOp {}
-
 impl FromStr for MicroOp {
-    type Err = UnknownMicroOp;
+    type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<MicroOp, UnknownMicroOp> {
+    fn from_str(name: &str) -> Result<MicroOp, UnknownName> {
         MicroOp::ALL
             .iter()
             .copied()
             .find(|op| op.name() == name)
-            .ok_or(UnknownMicroOp)
+            .ok_or(UnknownName)
     }
 }
 
@@ -742,7 +750,7 @@ impl fmt::Display for Effects {
             let classes: Vec<String> = Memory::ALL
                 .iter()
                 .filter(|&&c| set.contains(c))
-                .map(|c| format!("{c:?}"))
+                .map(Memory::to_string)
                 .collect();
             if !classes.is_empty() {
                 part(f, &format!("{verb} {}", classes.join(" ")))?;
@@ -760,8 +768,8 @@ impl fmt::Display for Effects {
 /// The declaration as in the table.
 impl fmt::Display for Declaration {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        fn list<T: fmt::Debug>(items: &[T]) -> String {
-            let items: Vec<String> = items.iter().map(|i| format!("{i:?}")).collect();
+        fn list<T: fmt::Display>(items: &[T]) -> String {
+            let items: Vec<String> = items.iter().map(T::to_string).collect();
             items.join(", ")
         }
         f.write_str(self.name)?;
@@ -770,13 +778,13 @@ impl fmt::Display for Declaration {
         }
         write!(f, "({})", list(self.inputs))?;
         if let Some(output) = self.output {
-            write!(f, " -> {output:?}")?;
+            write!(f, " -> {output}")?;
         }
         if self.effects != Effects::NONE {
             write!(f, " {{{}}}", self.effects)?;
         }
         if self.exit != Exit::None {
-            write!(f, " exit {:?}", self.exit)?;
+            write!(f, " exit {}", self.exit)?;
         }
         Ok(())
     }
@@ -792,7 +800,7 @@ mod tests {
             assert_eq!(op as usize, i);
             assert_eq!(op.name().parse(), Ok(op));
         }
-        assert_eq!("ADD_X".parse::<MicroOp>(), Err(UnknownMicroOp));
+        assert_eq!("ADD_X".parse::<MicroOp>(), Err(UnknownName));
     }
 
     #[test]
@@ -831,11 +839,12 @@ mod tests {
     #[test]
     fn values_have_one_concrete_type() {
         for op in MicroOp::ALL {
-            assert!(
-                !matches!(op.declaration().output, Some(Type::Any | Type::Object)),
-                "{op}"
-            );
+            assert!(op.declaration().output.is_none_or(Type::is_concrete), "{op}");
         }
+        for name in ["Int", "Tagged", "Any"] {
+            assert_eq!(name.parse::<Type>().map(Type::name), Ok(name));
+        }
+        assert_eq!("int".parse::<Type>(), Err(UnknownName));
         assert!(Type::Any.accepts(Type::Float) && Type::Object.accepts(Type::Cell));
         assert!(!Type::Object.accepts(Type::Tagged) && !Type::Int.accepts(Type::Tagged));
     }

@@ -2,7 +2,8 @@
 //!
 //! Both tables are holders, on which executors depend; the counters' slots are mutable and hence plain memory. The
 //! globals have outgrown their inline slots, so theirs lies in the overflow block, whose address is hoisted: adding a
-//! key to the globals would invalidate the executor. Loads are forwarded, stores stay in the loop.
+//! key to the globals would invalidate the executor. Nothing in the loop can see the counters but the loop itself, so
+//! they live in registers, and its exits write them back.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use perilune::runtime::value::Value;
@@ -69,17 +70,24 @@ pub fn kernels() -> Vec<Kernel> {
         ; jne ->exit
         ; mov rbx, [r9 + ticks.payload]
         ; mov ecx, 1
+        ; .align 32
         ; next:
         ; cmp DWORD [r14 + INTERRUPT], 0
-        ; jne ->exit
+        ; jne >polled
         ; inc rax
-        ; mov [r8 + calls.payload], rax
         ; add rbx, rcx
-        ; mov [r9 + ticks.payload], rbx
         ; inc rcx
         ; cmp rcx, rdx
         ; jle <next
+        ; mov [r8 + calls.payload], rax
+        ; mov [r9 + ticks.payload], rbx
         ; add rax, rbx
+        ; jmp >done
+        ; polled:
+        ; mov [r8 + calls.payload], rax
+        ; mov [r9 + ticks.payload], rbx
+        ; jmp ->exit
+        ; done:
     );
     epilogue(&mut ops);
     let code = Code::new(ops, start);

@@ -1,13 +1,17 @@
 //! Recursion: a function executor with a typed register argument.
 //!
 //! The argument arrives unboxed in `rdi`, the result in `rax`. A few levels of the recursion are inlined and
-//! exist in no call record; each remaining call writes the registers that are live, with their tags, to the frame,
-//! pushes a record, and is returned to through its return site. Every entry polls, and checks both stacks.
+//! exist in no call record. Each remaining call pushes a record of which it writes only the return site, and leaves the
+//! payloads of its live registers in the frame; the rest -- the other fields, the caller's program counter, the function
+//! below its base, the tags of live registers -- follows from the site and is written when somebody is to look at the
+//! frames ([`complete`]). Every entry polls, and checks both stacks.
 
 use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi, DynasmLabelApi, dynasm};
 use perilune::bytecode::cache::CallSite;
+use perilune::runtime::coroutine::{CallRecord, Continuation};
 use perilune::runtime::function::Closure;
 use perilune::runtime::object::Gc;
+use perilune::runtime::value::Value;
 
 use crate::Kernel;
 use crate::vm::*;
@@ -15,13 +19,25 @@ use crate::vm::*;
 /// Registers of an activation: the argument, the first result, and the two windows for calls.
 const REGISTERS: i32 = 5;
 
+/// What a return site tells of the caller's frame and of the callee's place.
+struct Site {
+    /// The callee's base above the caller's.
+    slot: i32,
+    /// The caller's registers that hold integers.
+    live: Vec<i32>,
+    /// The instruction at which the caller goes on.
+    pc: usize,
+}
+
 struct Emitter {
     ops: Assembler,
     levels: i32,
-    function: Gc<Closure>,
     entry: DynamicLabel,
     sites: Box<[CallSite]>,
+    calls: Vec<Site>,
     returns: Vec<AssemblyOffset>,
+    /// Registers that are live where code is being emitted.
+    live: Vec<i32>,
 }
 
 impl Emitter {
@@ -35,18 +51,20 @@ impl Emitter {
             ; cmp rdi, 2
             ; jl =>small
             ; mov [r13 + n], rdi
-            ; mov QWORD [r13 + n + 8], INT as i32
             ; dec rdi
         );
-        self.call(level, slot + 2);
+        self.live.push(slot);
+        self.call(level, slot + 2, 1);
         dynasm!(self.ops
             ; .arch x64
             ; mov rdi, [r13 + n]
             ; mov [r13 + first], rax
-            ; mov QWORD [r13 + first + 8], INT as i32
             ; sub rdi, 2
         );
-        self.call(level, slot + 3);
+        self.live.pop();
+        self.live.push(slot + 1);
+        self.call(level, slot + 3, 2);
+        self.live.pop();
         dynasm!(self.ops
             ; .arch x64
             ; add rax, [r13 + first]
@@ -58,32 +76,24 @@ impl Emitter {
     }
 
     /// A call of the function with the argument in `rdi` and its window at `slot`.
-    fn call(&mut self, level: i32, slot: i32) {
+    fn call(&mut self, level: i32, slot: i32, pc: usize) {
         if level + 1 < self.levels {
             return self.body(level + 1, slot);
         }
-        let site = &raw const self.sites[self.returns.len()];
+        let site = &raw const self.sites[self.calls.len()];
+        self.calls.push(Site {
+            slot,
+            live: self.live.clone(),
+            pc,
+        });
         let delta = slot * SLOT;
-        let pc = self.function.proto.code as i64;
         dynasm!(self.ops
             ; .arch x64
-            ; mov rax, QWORD pc
-            ; mov [r15 + RECORD_PC], rax
-            ; mov eax, [r15 + RECORD_BASE]
+            ; mov rax, QWORD site as i64
             ; add r15, RECORD_SIZE
             ; cmp r15, [r14 + RECORDS_END]
-            ; jae ->exit
-            ; mov rcx, QWORD self.function.addr() as i64
-            ; mov [r13 + delta - SLOT], rcx
-            ; mov QWORD [r13 + delta - SLOT + 8], CLOSURE as i32
-            ; mov rcx, QWORD site as i64
-            ; mov [r15 + RECORD_RETURN_SITE], rcx
-            ; add eax, slot
-            ; lea ecx, [rax + REGISTERS]
-            ; mov [r15 + RECORD_BASE], eax
-            ; mov [r15 + RECORD_TOP], ecx
-            ; mov DWORD [r15 + RECORD_EXTRA], 0
-            ; mov DWORD [r15 + RECORD_WANTED], ONE_RESULT
+            ; jae ->full
+            ; mov [r15 + RECORD_RETURN_SITE], rax
             ; add r13, delta
             ; jmp =>self.entry
         );
@@ -95,31 +105,87 @@ impl Emitter {
     }
 }
 
+/// Writes what calls have left out, from the record that the host has entered with up to the current one.
+fn complete(vm: &mut Vm, code: &Code, calls: &[Site], function: Gc<Closure>) {
+    let mut record = vm.bottom();
+    while record != vm.st.record {
+        // SAFETY: both lie within the stack of records, and their registers within the stack of values.
+        unsafe {
+            let next = record.add(1);
+            let site = &calls[code.site_of(&*next)];
+            let base = (*record).base + site.slot as u32;
+            (*record).pc = function.proto.code.add(site.pc);
+            for &register in &site.live {
+                let live = vm.st.slot((*record).base + register as u32);
+                Value::store(live, Value::int(Value::payload_at(live) as i64));
+            }
+            Value::store(vm.st.slot(base - 1), Value::closure(function));
+            *next = CallRecord {
+                pc: function.proto.code,
+                return_site: (*next).return_site,
+                base,
+                top: base + REGISTERS as u32,
+                wanted: 1,
+                continuation: Continuation::Call,
+                flags: 0,
+                ..CallRecord::bottom()
+            };
+            record = next;
+        }
+    }
+}
+
+/// Has the stack of records overflow, and checks that the frames can be told from what the code has left.
+fn check_frames(vm: &mut Vm, code: &Code, calls: &[Site], function: Gc<Closure>, levels: i64) {
+    const DEPTH: usize = 6;
+    let end = vm.st.records_end;
+    // SAFETY: within the stack of records.
+    vm.st.records_end = unsafe { vm.st.record.add(DEPTH) };
+    assert!(code.enter(vm, N).exited == 1, "the records are exhausted");
+    vm.st.records_end = end;
+    complete(vm, code, calls, function);
+    // The outermost activation is the host's call; below the last one everybody has called for the first time.
+    for i in 1..DEPTH as i64 - 1 {
+        // SAFETY: records in use.
+        let record = unsafe { &*vm.bottom().add(i as usize) };
+        let argument = unsafe { Value::load(vm.st.slot(record.base)) };
+        assert!(argument.same_bits(Value::int(N - (i - 1) * levels)));
+        assert!(record.base as i64 == 2 + (i - 1) * 2 * levels);
+        let callee = unsafe { Value::load(vm.st.slot(record.base - 1)) };
+        assert!(callee.same_bits(Value::closure(function)));
+    }
+    vm.st.record = vm.bottom();
+}
+
+const N: i64 = 30;
+
 fn kernel(name: &'static str, levels: i32) -> Kernel {
     let mut vm = Vm::new();
-    let function = vm.closure(1, REGISTERS as u32, &[5]);
+    let function = vm.closure(1, REGISTERS as u32, &[3, 3, 3]);
     vm.enter(function);
     let mut ops = Assembler::new().expect("memory for code");
     let entry = ops.new_dynamic_label();
-    let sites = return_sites((1 << levels) + 1);
+    let outer = 1 << levels;
     let mut e = Emitter {
         ops,
         levels,
-        function,
         entry,
-        sites,
+        sites: return_sites(outer + 1),
+        calls: Vec::new(),
         returns: Vec::new(),
+        live: Vec::new(),
     };
     let start = prologue(&mut e.ops);
     // The call from the host is returned to through a site as well.
-    let outer = &raw const e.sites[1 << levels];
+    let site = &raw const e.sites[outer];
     dynasm!(e.ops
         ; .arch x64
         ; mov rdi, rdx
-        ; mov rcx, QWORD outer as i64
-        ; mov [r15 + RECORD_RETURN_SITE], rcx
+        ; mov rcx, QWORD site as i64
         ; add r15, RECORD_SIZE
         ; mov [r15 + RECORD_RETURN_SITE], rcx
+        ; jmp =>entry
+        ; .align 32
         ; =>entry
         ; cmp DWORD [r14 + INTERRUPT], 0
         ; jne ->exit
@@ -133,18 +199,27 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
         ; mov rcx, [r15 + RECORD_RETURN_SITE]
         ; sub r15, RECORD_SIZE
         ; jmp QWORD [rcx]
+        ; ->full:
+        ; sub r15, RECORD_SIZE
+        ; jmp ->exit
     );
     let last = e.ops.offset();
     epilogue(&mut e.ops);
     let Emitter {
         ops,
         sites,
+        mut calls,
         returns,
         ..
     } = e;
+    calls.push(Site {
+        slot: 0,
+        live: Vec::new(),
+        pc: 0,
+    });
     let places = returns.into_iter().chain([last]);
     let code = Code::new(ops, start).returning(sites, places);
-    const N: i64 = 30;
+    check_frames(&mut vm, &code, &calls, function, levels as i64);
     Kernel {
         name,
         source: include_str!("../lua/fib.lua"),

@@ -256,6 +256,7 @@ fn tree(vm: &mut Vm, depth: u32) -> Gc<Table> {
 
 fn kernel(name: &'static str, levels: i32) -> Kernel {
     let mut vm = Vm::new();
+    vm.st.rt.heap.restart();
     // Instruction `i` of the two functions has `i` registers in use behind it.
     let live: Vec<u8> = (0..=levels as u8 * REGISTERS as u8).collect();
     let main = vm.closure(1, 10, &[3]);

@@ -23,6 +23,7 @@ use perilune::runtime::string::Str;
 use perilune::runtime::table::Table;
 use perilune::runtime::value::Value;
 use perilune::tier1::State;
+use perilune::tier1::state::interrupt;
 
 pub type Assembler = dynasmrt::x64::Assembler;
 
@@ -81,9 +82,6 @@ const _: () = {
     assert!(RECORD_TOP == RECORD_BASE + 4 && RECORD_WANTED == RECORD_EXTRA + 4);
 };
 
-/// The bit of the interrupt word by which the allocator's slow path asks for the collector.
-pub const COLLECT: u32 = 1 << 8;
-
 /// Whether to collect before every run and at many of the polls that a kernel makes while it allocates.
 pub static STRESS: AtomicBool = AtomicBool::new(false);
 
@@ -114,6 +112,8 @@ impl Vm {
         for _ in 0..9 {
             st.grow_records().expect("memory for call records");
         }
+        // Only kernels that allocate expect the collector's requests.
+        st.rt.heap.stop();
         Vm { st }
     }
 
@@ -286,6 +286,12 @@ impl Vm {
         unsafe { Value::store(slot, Value::closure(function)) };
     }
 
+    /// The record of the function that the host has entered.
+    pub fn bottom(&self) -> *mut CallRecord {
+        // SAFETY: the coroutine's own record is the first.
+        unsafe { self.st.co.records.get().add(1) }
+    }
+
     /// The address of a slot of the running function.
     pub fn register(&self, i: u32) -> *mut Value {
         self.st.slot(self.st.frame().base + i)
@@ -294,9 +300,9 @@ impl Vm {
 
 /// What machine code returns: a payload, and whether it has left by an exit that no benchmark should take.
 #[repr(C)]
-struct Out {
-    payload: u64,
-    exited: u64,
+pub struct Out {
+    pub payload: u64,
+    pub exited: u64,
 }
 
 /// Finished machine code.
@@ -337,27 +343,33 @@ impl Code {
         self
     }
 
+    /// The number of the site that a record returns through.
+    pub fn site_of(&self, record: &CallRecord) -> usize {
+        let site = self.sites.iter().position(|s| std::ptr::eq(&s.return_site, record.return_site));
+        site.expect("a record pushed by this code")
+    }
+
     /// Runs the code on the running function's frame.
     pub fn run(&self, vm: &mut Vm, argument: i64) -> u64 {
+        let out = self.enter(vm, argument);
+        assert!(out.exited == 0, "the kernel has left by an exit");
+        out.payload
+    }
+
+    /// Runs the code on the running function's frame, until it is done or leaves by an exit.
+    pub fn enter(&self, vm: &mut Vm, argument: i64) -> Out {
         if STRESS.load(Ordering::Relaxed) {
             vm.st.top = vm.st.slot(vm.st.frame().top);
             vm.st.with_collector(|rt, roots| rt.collect_full(roots));
         }
-        vm.st.interrupt.fetch_and(!COLLECT, Ordering::Relaxed);
         let base = vm.register(0);
         // SAFETY: the code begins with `prologue`, which takes these arguments, and obeys the invariants of the
         // objects that it touches.
-        let out = unsafe {
+        unsafe {
             let f: extern "C" fn(*mut State, *mut Value, i64) -> Out =
                 std::mem::transmute(self.buffer.ptr(self.entry));
             f(&mut *vm.st, base, argument)
-        };
-        assert!(
-            out.exited == 0,
-            "the kernel has left by an exit; interrupts: {:#x}",
-            vm.st.interrupt.load(Ordering::Relaxed)
-        );
-        out.payload
+        }
     }
 }
 
@@ -413,33 +425,23 @@ pub fn bump(size: usize) -> (i32, i32, i32) {
     (cursor, cursor + 8, cell as i32)
 }
 
-/// The slow path of allocation. Null if there is no memory.
+/// The slow path of allocation. Null if there is no memory. When the collector is due, the heap says so in the
+/// interrupt word.
 pub extern "C" fn alloc_slow(st: &mut State, size: usize) -> *mut u8 {
-    let cell = st
-        .rt
-        .heap
-        .alloc(size)
-        .map_or(std::ptr::null_mut(), |p| p.as_ptr());
-    if st.rt.heap.should_collect() {
-        st.request(COLLECT);
-    }
-    cell
+    let cell = st.rt.heap.alloc(size);
+    cell.map_or(std::ptr::null_mut(), |p| p.as_ptr())
 }
 
-/// The slow path of a poll: a step of the collector.
+/// The slow path of a poll: a step of the collector, which withdraws its request.
 pub extern "C" fn collect(st: &mut State) {
-    if STRESS.load(Ordering::Relaxed) {
-        // The next poll comes here, too.
-        if POLLS.fetch_add(1, Ordering::Relaxed) % STRESSED_POLL == 0 {
-            st.top = st.slot(st.frame().top);
-            st.with_collector(|rt, roots| rt.collect_full(roots));
-        }
-        return;
-    }
-    st.interrupt.fetch_and(!COLLECT, Ordering::Relaxed);
-    if st.rt.heap.should_collect() {
+    let stress = STRESS.load(Ordering::Relaxed);
+    if !stress || POLLS.fetch_add(1, Ordering::Relaxed).is_multiple_of(STRESSED_POLL) {
         st.top = st.slot(st.frame().top);
-        st.with_collector(|rt, roots| rt.gc_step(roots));
+        st.with_collector(|rt, roots| if stress { rt.collect_full(roots) } else { rt.gc_step(roots) });
+    }
+    if stress {
+        // The next poll comes here, too.
+        st.request(interrupt::COLLECT);
     }
 }
 

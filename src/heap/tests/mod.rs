@@ -2,4 +2,6 @@
 
 mod alloc;
 mod graph;
+mod faults;
 mod objects;
+mod slices;

@@ -167,12 +167,11 @@ impl Generator<'_> {
 
     /// Pushes an expression to [`pending`](Generator::pending); `false` if memory runs out.
     pub(super) fn put_off(&mut self, e: ExprId) -> bool {
-        if let Err(failure) = self.pending.try_reserve(1) {
+        let pushed = self.meter.push(&mut self.pending, e);
+        if let Err(failure) = pushed {
             self.f.builder.fail(failure.into());
-            return false;
         }
-        self.pending.push(e);
-        true
+        pushed.is_ok()
     }
 
     /// Evaluates an expression that has no left operand.

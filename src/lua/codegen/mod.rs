@@ -27,6 +27,7 @@ use crate::bytecode::proto_builder::{ProtoError, ProtoBuilder, FunctionHead, Jum
 use crate::bytecode::{Instr, Op};
 use crate::bytecode::verify::verify;
 use crate::bytecode::proto::{CapturedVar, CellSource, Proto, proto_flags};
+use crate::heap::Meter;
 use crate::runtime::Runtime;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
@@ -51,24 +52,38 @@ impl From<SyntaxError> for CompileError {
 /// Compiles Lua source. `chunk_name` is what `load` takes: `@file`, `=name` or the source itself.
 ///
 /// The result is the main function's prototype, which takes `...` and has one captured variable, `_ENV`. Time and
-/// space are linear in the source.
+/// space are linear in the source; all memory counts against the heap's limit.
 pub fn compile(
     rt: &mut Runtime,
     source: &[u8],
     chunk_name: &[u8],
     depth: u32,
 ) -> Result<Gc<Proto>, CompileError> {
-    let mut chunk = parse(source, chunk_name, depth)?;
+    let meter = Meter::new(&mut rt.heap);
+    let result = compile_metered(rt, source, chunk_name, depth, &meter);
+    meter.close(&mut rt.heap);
+    result
+}
+
+fn compile_metered(
+    rt: &mut Runtime,
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+    meter: &Meter,
+) -> Result<Gc<Proto>, CompileError> {
+    let mut chunk = parse(source, chunk_name, depth, meter)?;
+    meter.settle(&mut rt.heap);
     fold::fold(&mut chunk);
     let mut culprit = None;
-    let (what, line) = match generate(rt, &chunk, chunk_name, &mut culprit) {
+    let (what, line) = match generate(rt, &chunk, chunk_name, meter, &mut culprit) {
         Ok(proto) => return Ok(proto),
         Err(ProtoError::OutOfMemory) => return Err(CompileError::Memory),
         Err(ProtoError::Limit { what, line }) => (what, line),
     };
     if let Some(e) = culprit {
         // Expressions do not keep their place, but parsing again comes by the place.
-        parse_until(source, chunk_name, depth, Some((e, what)))?;
+        parse_until(source, chunk_name, depth, meter, Some((e, what)))?;
     }
     let mut message = chunk_id(chunk_name);
     message.extend_from_slice(format!(":{line}: {what}").as_bytes());
@@ -80,19 +95,22 @@ fn generate(
     rt: &mut Runtime,
     chunk: &Chunk,
     chunk_name: &[u8],
+    meter: &Meter,
     culprit: &mut Option<ExprId>,
 ) -> Result<Gc<Proto>, ProtoError> {
     let source = rt.new_string(chunk_name)?;
+    meter.settle(&mut rt.heap);
     let mut generator = Generator {
         chunk,
         source,
-        strings: table(chunk.strings.len())?,
-        registers: table(chunk.var_count())?,
-        labels: table(chunk.label_count())?,
+        strings: meter.filled(chunk.strings.len())?,
+        registers: meter.filled(chunk.var_count())?,
+        labels: meter.filled(chunk.label_count())?,
         pending: Vec::new(),
         current: None,
         culprit: None,
-        f: FunctionState::new(head(chunk, FuncId::MAIN, source)),
+        f: FunctionState::new(head(chunk, FuncId::MAIN, source), meter),
+        meter,
         rt,
     };
     generator.body(FuncId::MAIN);
@@ -100,13 +118,6 @@ fn generate(
     let proto = generator.f.builder.finish(generator.rt)?;
     debug_assert_eq!(verify(&proto), Ok(()));
     Ok(proto)
-}
-
-fn table<T: Default + Clone>(len: usize) -> Result<Vec<T>, ProtoError> {
-    let mut table = Vec::new();
-    table.try_reserve_exact(len)?;
-    table.resize(len, T::default());
-    Ok(table)
 }
 
 fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
@@ -154,8 +165,8 @@ struct Scope {
 }
 
 /// The state of a function under generation.
-struct FunctionState {
-    builder: ProtoBuilder,
+struct FunctionState<'a> {
+    builder: ProtoBuilder<'a>,
     /// The first free register.
     free: usize,
     /// For each named variable in scope the first register that a jump out of its scope gives up.
@@ -169,10 +180,10 @@ struct FunctionState {
     loops: Vec<Loop>,
 }
 
-impl FunctionState {
-    fn new(head: FunctionHead) -> FunctionState {
+impl<'a> FunctionState<'a> {
+    fn new(head: FunctionHead, meter: &'a Meter) -> FunctionState<'a> {
         FunctionState {
-            builder: ProtoBuilder::new(head),
+            builder: ProtoBuilder::new(head, meter),
             free: 0,
             named: Vec::new(),
             open: Vec::new(),
@@ -199,7 +210,8 @@ struct Generator<'a> {
     current: Option<ExprId>,
     /// The first expression that needed more registers than there are.
     culprit: Option<ExprId>,
-    f: FunctionState,
+    f: FunctionState<'a>,
+    meter: &'a Meter,
 }
 
 impl Generator<'_> {
@@ -207,7 +219,7 @@ impl Generator<'_> {
 
     /// Generates a nested function; returns its index in the current one.
     fn function(&mut self, id: FuncId) -> u32 {
-        let inner = FunctionState::new(head(self.chunk, id, self.source));
+        let inner = FunctionState::new(head(self.chunk, id, self.source), self.meter);
         let outer = replace(&mut self.f, inner);
         self.body(id);
         let inner = replace(&mut self.f, outer);
@@ -304,6 +316,7 @@ impl Generator<'_> {
         if let Some(s) = self.strings[id.index()] {
             return s;
         }
+        self.meter.settle(&mut self.rt.heap);
         let s = self
             .rt
             .new_string(self.chunk.strings.get(id))
@@ -311,6 +324,7 @@ impl Generator<'_> {
                 self.f.builder.fail(e.into());
                 self.source
             });
+        self.meter.settle(&mut self.rt.heap);
         self.strings[id.index()] = Some(s);
         s
     }

@@ -1,0 +1,284 @@
+//! Recording: one pass through a hot place, as the recording dispatch sees it.
+//!
+//! A recording begins at a loop head, at a function's entry, or where control has left an executor by an exit that has
+//! become hot. It ends where the pass closes: at its beginning, at a loop head that it has seen before, at one that
+//! has an executor, or when the frame in which it began returns. The last step is where it ended and has not been
+//! executed. The functions in a recording are kept alive.
+
+use super::state::State;
+use crate::bytecode::cache::LoopSite;
+use crate::bytecode::proto::Proto;
+use crate::bytecode::{Instr, Op};
+use crate::runtime::coroutine::Coroutine;
+use crate::runtime::function::Closure;
+use crate::runtime::object::Gc;
+use crate::runtime::table::Table;
+use crate::runtime::value::{Tag, Value};
+use crate::tier2::executor::Executor;
+use crate::tier2::superblock::SnapshotId;
+use perilune_uops::{Role, Wide};
+
+/// The longest recorded pass, in instructions.
+const RECORDING_MAX: usize = 768;
+
+/// What is known of an indexing instruction's operands.
+pub mod facts {
+    /// The key is an integer within the array in use.
+    pub const IN_ARRAY: u8 = 1;
+    /// The key is the integer behind the last element, and there is capacity for it.
+    pub const APPENDS: u8 = 2;
+    /// The table has no metatable.
+    pub const NO_METATABLE: u8 = 4;
+    /// All operands of a concatenation are strings.
+    pub const STRINGS: u8 = 8;
+}
+
+/// One instruction, as seen before it ran.
+#[derive(Clone, Copy)]
+pub struct RecordedStep {
+    /// The running function.
+    pub closure: Gc<Closure>,
+    /// Its prototype.
+    pub proto: *const Proto,
+    pub pc: u32,
+    /// Activations on the stack.
+    pub depth: u32,
+    /// The tags of the registers that `a`, `b` and `c` name, if they are read; of loop instructions those of the loop's
+    /// registers in order.
+    pub tags: [u8; 3],
+    /// See [`facts`].
+    pub facts: u8,
+    /// The shape of the first table among the operands, or 0.
+    pub shape: u32,
+    /// What the array of the table that is indexed holds.
+    pub array_kind: u8,
+    /// The called function, if it is a host function or a closure, by its address; or 0.
+    pub callee: u64,
+}
+
+impl RecordedStep {
+    /// The instruction as it is in the code now.
+    pub fn instr(&self) -> Instr {
+        // SAFETY: the prototype is kept alive, and the program counter is one of its instructions.
+        unsafe { *(*self.proto).code.add(self.pc as usize) }
+    }
+
+    /// The called function, or nil.
+    pub fn callee_value(&self) -> Value {
+        if self.callee == 0 { Value::NIL } else { Value::new(self.callee, Tag::from_byte(self.tags[0])) }
+    }
+}
+
+/// Where a recording begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A loop head or function entry.
+    Place(*const LoopSite),
+    /// A hot exit.
+    Exit(*const Executor, SnapshotId),
+}
+
+/// A recorded pass.
+#[derive(Default)]
+pub struct Recording {
+    pub active: bool,
+    /// The pass has ended, and nobody has taken it yet.
+    pub complete: bool,
+    pub steps: Vec<RecordedStep>,
+    pub origin: Option<Origin>,
+    start: Option<Start>,
+}
+
+#[derive(Clone, Copy)]
+struct Start {
+    pc: *const Instr,
+    depth: u32,
+    /// The depth below which the recording ends.
+    floor: u32,
+    co: Gc<Coroutine>,
+}
+
+impl State {
+    /// Begins a recording at the current frame's program counter; it ends when `inlined` frames and one more have
+    /// returned.
+    pub(crate) fn begin_recording(&mut self, origin: Origin, inlined: u32) {
+        let depth = self.depth();
+        let start = Start { pc: self.frame().pc, depth, floor: depth - inlined, co: self.co };
+        self.counters.recordings += 1;
+        let recording = &mut self.recording;
+        recording.steps.clear();
+        recording.start = Some(start);
+        recording.origin = Some(origin);
+        recording.active = true;
+        recording.complete = false;
+    }
+
+    /// Notes the instruction at `pc`, which is about to run; false when the pass is over.
+    ///
+    /// # Safety
+    /// `pc` points into the code of `proto`, whose registers begin at `base`.
+    pub(super) unsafe fn note(&mut self, proto: *const Proto, pc: *const Instr, base: *const Value) -> bool {
+        let depth = self.depth();
+        let Some(start) = self.recording.start.filter(|s| s.co == self.co) else {
+            return self.end_recording(false);
+        };
+        if self.recording.steps.try_reserve(1).is_err() {
+            return self.end_recording(false);
+        }
+        // SAFETY: the caller's promise.
+        let step = unsafe { self.step(proto, pc, base, depth) };
+        self.note_branch(&step);
+        let ends = depth < start.floor
+            || self.recording.steps.len() + 1 >= RECORDING_MAX
+            || !self.recording.steps.is_empty() && pc == start.pc && depth == start.depth
+            || self.closes_loop(&step, depth == start.floor);
+        self.recording.steps.push(step);
+        !ends || self.end_recording(true)
+    }
+
+    /// # Safety
+    /// As for `note`.
+    unsafe fn step(&self, proto: *const Proto, pc: *const Instr, base: *const Value, depth: u32) -> RecordedStep {
+        // SAFETY: the caller's promise; the operands of verified code are within the frame.
+        unsafe {
+            let instr = *pc;
+            let op = instr.op().general();
+            let format = instr.op().format();
+            let closure: Gc<Closure> = Gc::from_addr(Value::payload_at(base.sub(1)));
+            let mut step = RecordedStep {
+                closure,
+                proto,
+                pc: pc.offset_from((*proto).code) as u32,
+                depth,
+                tags: [0; 3],
+                facts: 0,
+                shape: 0,
+                array_kind: 0,
+                callee: 0,
+            };
+            let operands = [(format.a, instr.a()), (format.b, instr.b()), (format.c, instr.c())];
+            for (i, (role, register)) in operands.into_iter().enumerate() {
+                match role {
+                    Role::Use => step.see(i, Value::load(base.add(register))),
+                    Role::Captured if format.d == Wide::Field => step.see(i, closure.cell(register).get()),
+                    _ => {}
+                }
+            }
+            let a = base.add(instr.a());
+            match op {
+                Op::CALL | Op::TAILCALL | Op::TFORCALL => {
+                    let v = Value::load(a);
+                    if v.tag() == Tag::CLOSURE || v.tag() == Tag::NATIVE {
+                        step.callee = v.payload();
+                    }
+                    step.tags[0] = v.tag().byte();
+                    if op == Op::TFORCALL {
+                        step.see(1, Value::load(a.add(1)));
+                    }
+                }
+                Op::FORPREP | Op::FORLOOP => (0..3).for_each(|i| step.see(i, Value::load(a.add(i)))),
+                Op::TFORLOOP => step.see(0, Value::load(a.add(4))),
+                Op::CONCAT if (0..instr.b()).all(|i| Value::tag_at(a.add(i)) == Tag::STRING) => {
+                    step.facts = facts::STRINGS;
+                }
+                Op::GETINDEX => step.index(Value::load(base.add(instr.b())), Value::load(base.add(instr.c()))),
+                Op::GETINT => step.index(Value::load(base.add(instr.b())), Value::int(instr.sd() as i64)),
+                Op::SETINDEX | Op::SETINDEXK => step.index(Value::load(a), Value::load(base.add(instr.b()))),
+                Op::SETINT => step.index(Value::load(a), Value::int(instr.sd() as i64)),
+                _ => {}
+            }
+            step
+        }
+    }
+
+    /// Whether `step` is a loop head at which the recording shall end: one that it has passed before, or one of the
+    /// frame in which it began that has an executor.
+    fn closes_loop(&self, step: &RecordedStep, lowest: bool) -> bool {
+        let Some(last) = self.recording.steps.last() else {
+            return false;
+        };
+        let instr = last.instr();
+        if !std::ptr::eq(last.proto, step.proto)
+            || last.depth != step.depth
+            || step.pc > last.pc
+            || !matches!(instr.op().general(), Op::LOOP | Op::FORLOOP | Op::TFORLOOP)
+        {
+            return false;
+        }
+        // SAFETY: the prototype runs; loop sites are verified operands.
+        let site = unsafe { &*(*last.proto).loops.add(instr.bc() as usize) };
+        lowest && !site.executor.get().is_null()
+            || self
+                .recording
+                .steps
+                .iter()
+                .any(|s| s.pc == step.pc && s.depth == step.depth && std::ptr::eq(s.proto, step.proto))
+    }
+
+    /// Keeps the history of the conditional jump before `step`: whether it was taken.
+    fn note_branch(&mut self, step: &RecordedStep) {
+        let Some(last) = self.recording.steps.last() else {
+            return;
+        };
+        if !std::ptr::eq(last.proto, step.proto) || !last.instr().op().general().is_conditional() {
+            return;
+        }
+        let taken = step.pc != last.pc + 1;
+        // SAFETY: prototypes in a recording are alive.
+        let info = unsafe { &(*last.proto).info };
+        let mut history = info.history.take();
+        if history.is_empty() && history.try_reserve_exact(info.code.len()).is_ok() {
+            history.resize(info.code.len(), 0);
+        }
+        if let Some(bits) = history.get_mut(last.pc as usize) {
+            *bits = *bits << 1 | taken as u16;
+        }
+        info.history.set(history);
+    }
+
+    /// Ends the recording; false, for `note`.
+    fn end_recording(&mut self, complete: bool) -> bool {
+        self.recording.active = false;
+        self.recording.complete = complete;
+        self.recording.start = None;
+        self.counters.recorded_steps += self.recording.steps.len() as u64;
+        false
+    }
+}
+
+impl RecordedStep {
+    /// Notes operand `i`.
+    fn see(&mut self, i: usize, v: Value) {
+        self.tags[i] = v.tag().byte();
+        if let Some(t) = v.as_table()
+            && self.shape == 0
+        {
+            self.shape = t.shape.get().0;
+        }
+    }
+
+    /// Notes what an indexing instruction finds.
+    fn index(&mut self, object: Value, key: Value) {
+        let Some(t) = object.as_table() else {
+            return;
+        };
+        if t.metatable.get().is_none() {
+            self.facts |= facts::NO_METATABLE;
+        }
+        self.array_kind = t.array_kind.get().0;
+        if let Some(i) = key.as_int() {
+            self.facts |= in_array(t, i);
+        }
+    }
+}
+
+fn in_array(t: Gc<Table>, i: i64) -> u8 {
+    let n = (i as u64).wrapping_sub(1);
+    if n < t.array_len.get() as u64 {
+        facts::IN_ARRAY
+    } else if n == t.array_len.get() as u64 && n < t.array_cap.get() as u64 && t.hash.get().is_null() {
+        facts::APPENDS
+    } else {
+        0
+    }
+}

@@ -1,0 +1,119 @@
+//! Tier 2: superblocks, their optimizer, and executors.
+//!
+//! - [`projection`] makes superblocks ([`superblock`]) from recorded passes; [`executor`] is what they become and the graph
+//!   that these form; [`uop`] is the interpreter that runs them;
+//! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors.
+
+pub mod executor;
+mod exits;
+mod install;
+pub mod optimizer;
+pub mod projection;
+pub mod superblock;
+pub mod text;
+pub mod uop;
+pub mod verify;
+
+use std::ptr;
+
+use executor::{Executor, Graph};
+
+use crate::tier1::State;
+
+/// What runs the hot parts of programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Engine {
+    /// Nothing but the interpreter, which runs everything.
+    Off,
+    /// The tier-2 interpreter, which runs optimized micro-ops. Built in with the feature `uop-interp`.
+    Uops,
+}
+
+impl Engine {
+    /// The engine of a VM that asks for none in particular.
+    pub(crate) const DEFAULT: Engine = if cfg!(feature = "uop-interp") { Engine::Uops } else { Engine::Off };
+
+    /// Whether the build has it.
+    pub fn is_built_in(self) -> bool {
+        match self {
+            Engine::Off => true,
+            Engine::Uops => cfg!(feature = "uop-interp"),
+        }
+    }
+}
+
+/// Times that an exit is taken before it gets an executor of its own.
+const HOT_EXIT: u16 = 16;
+
+/// Tier 2's part of a VM.
+pub struct Tier2 {
+    pub engine: Engine,
+    /// The temperature at which an exit is hot.
+    pub hot_exit: u16,
+    pub graph: Graph,
+    /// The executor that tier 1 wants to be entered; null if there is none.
+    pub entering: *const Executor,
+    /// The executor that runs, for call-outs and exits; null in tier 1.
+    pub current: *const Executor,
+    /// The executor that control comes from, counted, during a transfer that is not along a patched edge; null when
+    /// it comes from tier 1.
+    pub previous: *const Executor,
+    /// Activations of executors on the native stack.
+    pub active: u32,
+    /// Registers of the tier-2 interpreter that no activation uses at the moment.
+    pub registers: Vec<u64>,
+    pub dump: Dump,
+    pub counters: Counters,
+}
+
+/// What is printed while a VM runs.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Dump {
+    /// Superblocks, before and after optimization.
+    pub superblocks: bool,
+}
+
+/// What tier 2 has done.
+#[derive(Clone, Default, Debug)]
+pub struct Counters {
+    pub projected: u64,
+    /// Recordings of which nothing could be made.
+    pub failed: u64,
+    /// Why superblocks ended, by [`projection::Stop`].
+    pub stops: [u64; projection::Stop::COUNT],
+    /// Exits to tier 1.
+    pub exits: u64,
+    pub micro_ops_before: u64,
+    pub micro_ops_after: u64,
+}
+
+impl Default for Tier2 {
+    fn default() -> Tier2 {
+        Tier2 {
+            engine: Engine::DEFAULT,
+            hot_exit: HOT_EXIT,
+            graph: Graph::default(),
+            entering: ptr::null(),
+            current: ptr::null(),
+            previous: ptr::null(),
+            active: 0,
+            registers: Vec::new(),
+            dump: Dump::default(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+impl State {
+    /// Carries out what broken assumptions mean: executors that made them never run again.
+    pub(crate) fn settle(&mut self) {
+        if self.rt.flush_caches {
+            self.flush_caches();
+        }
+        if self.rt.assumptions.any_broken() {
+            let broken: Vec<_> = self.rt.assumptions.drain().collect();
+            self.tier2.graph.invalidate(&broken);
+        }
+    }
+}

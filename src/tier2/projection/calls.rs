@@ -1,0 +1,275 @@
+//! Calls and returns: callees are followed, host functions are called out to.
+
+use perilune_uops::{MicroOp, Type};
+use smallvec::SmallVec;
+
+use super::super::superblock::*;
+use super::{Ended, Flow, Projector, Stop, Top};
+use crate::bytecode::Instr;
+use crate::bytecode::proto::{Proto, proto_flags};
+use crate::runtime::coroutine::{Continuation, record_flags};
+use crate::runtime::value::Tag;
+
+/// The most frames inlined at a time.
+const DEPTH_MAX: usize = 16;
+/// The most activations of one function inlined at a time.
+const RECURSION_MAX: usize = 3;
+/// The most slots that a superblock may use.
+const SLOTS_MAX: usize = 2000;
+
+impl Projector<'_> {
+    /// The number of arguments that a call with operand `b` passes, if it is known.
+    fn arguments(&self, func: usize, b: usize) -> Option<usize> {
+        match (b, self.top) {
+            (0, Top::Slot(top)) => Some((top - self.register(func) - 1) as usize),
+            (0, _) => None,
+            (b, _) => Some(b - 1),
+        }
+    }
+
+    pub(super) fn call(&mut self, instr: Instr) -> Flow {
+        let nargs = self.arguments(instr.a(), instr.b());
+        self.call_at(instr, instr.a(), nargs, instr.c() as i16 - 1)
+    }
+
+    /// Calls register `func`.
+    pub(super) fn call_at(&mut self, instr: Instr, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
+        let callee = self.step().callee_value();
+        if callee.tag() == Tag::NATIVE {
+            return self.call_native(func, nargs, wanted);
+        }
+        if let (Some(closure), Some(nargs)) = (callee.as_closure(), nargs)
+            && self.enters(closure.proto.as_ptr())
+            && self.may_inline(closure.proto.as_ptr())
+        {
+            self.guard_callee(func, closure.proto.as_ptr());
+            let frame = Frame {
+                caller: Some(self.frame),
+                proto: self.object(ObjectKind::Proto, closure.proto.addr()),
+                base: self.register(func) + 1,
+                registers: closure.proto.registers as u16,
+                return_pc: self.pc() + 1,
+                call_site: instr.d(),
+                wanted,
+                continuation: Continuation::Call,
+                flags: 0,
+                extra_args: 0,
+                result: self.register(func),
+                aux: 0,
+            };
+            self.push_frame(frame, &closure.proto, nargs);
+            return Ok(());
+        }
+        self.call_out(instr, func, nargs, wanted)
+    }
+
+    /// Whether the next recorded step is the beginning of a function called here.
+    fn enters(&self, proto: *const Proto) -> bool {
+        let next = self.next();
+        next.pc == 0 && next.depth == self.step().depth + 1 && std::ptr::eq(next.proto, proto)
+    }
+
+    fn may_inline(&self, proto: *const Proto) -> bool {
+        let chain: SmallVec<[FrameId; 16]> = self.sb.chain(self.frame).collect();
+        let same = |id: &&FrameId| self.sb.object(self.sb.frame(**id).proto).addr == proto as u64;
+        chain.len() < DEPTH_MAX
+            && chain.iter().filter(same).count() < RECURSION_MAX
+            && self.slots.len() < SLOTS_MAX
+            && self.sb.frames.len() < u16::MAX as usize - 1
+    }
+
+    /// Makes sure that register `func` is a closure over `proto`.
+    fn guard_callee(&mut self, func: usize, proto: *const Proto) {
+        let slot = self.register(func);
+        let x = self.read(slot);
+        let f = self.guard_type(x, Type::Closure);
+        let same = self.constant_object(f).is_some()
+            || self.sb.node(f).op == MicroOp::ALLOCATE_CLOSURE
+                && self.sb.object(ObjectId(self.sb.node(f).operands[0] as u32)).addr == proto as u64;
+        if !same {
+            let id = self.object(ObjectKind::Proto, proto as u64);
+            self.emit(MicroOp::GUARD_PROTO, &[f], &[id.0 as u64]);
+        }
+        // The function is part of the frame, so that leaving finds it in memory.
+        self.write(slot, f);
+    }
+
+    /// Pushes the frame of a function with `nargs` arguments behind it in slots.
+    fn push_frame(&mut self, mut frame: Frame, proto: &Proto, nargs: usize) {
+        let params = proto.params as usize;
+        let mut moved: SmallVec<[Ref; 8]> = SmallVec::new();
+        let vararg = proto.flags & proto_flags::VARARG != 0 && nargs > params;
+        let first = frame.base;
+        if vararg {
+            // The function and its parameters move up, above the extra arguments.
+            (0..=params).for_each(|i| moved.push(self.read(first - 1 + i as Slot)));
+            frame.base = first + nargs as Slot + 1;
+            frame.flags |= record_flags::VARARG;
+            frame.extra_args = (nargs - params) as u32;
+        }
+        self.sb.frames.push(frame);
+        self.grow_slots();
+        self.frame = FrameId(self.sb.frames.len() as u16 - 1);
+        let nil = self.sb.push(Node::nil());
+        for (i, v) in moved.into_iter().enumerate() {
+            self.write(frame.base - 1 + i as Slot, v);
+            if i > 0 {
+                self.write(first - 1 + i as Slot, nil);
+            }
+        }
+        for i in nargs..params {
+            self.write(frame.base + i as Slot, nil);
+        }
+        self.top = Top::None;
+    }
+
+    /// Calls whatever is in a register, in memory. If that is not over when the call-out comes back, control leaves.
+    fn call_out(&mut self, instr: Instr, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
+        let slot = self.register(func);
+        let operands = [
+            slot as u64,
+            nargs.map_or(0, |n| n as u64 + 1),
+            (wanted + 1) as u64,
+            instr.d() as u64,
+        ];
+        let stays = self.stays();
+        self.emit(MicroOp::CALL, &[], &operands);
+        self.results_in_memory(slot, wanted);
+        if stays { self.goes_on() } else { self.stop_behind(Stop::Call) }
+    }
+
+    fn results_in_memory(&mut self, slot: Slot, wanted: i16) {
+        self.forget_from(slot);
+        self.top = if wanted < 0 { Top::Memory } else { Top::None };
+    }
+
+    fn call_native(&mut self, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
+        let slot = self.register(func);
+        let x = self.read(slot);
+        let f = self.guard_type(x, Type::Native);
+        self.write(slot, f);
+        let stays = self.stays();
+        let operands = [slot as u64, nargs.map_or(0, |n| n as u64 + 1), (wanted + 1) as u64];
+        self.emit(MicroOp::CALL_NATIVE, &[f], &operands);
+        self.results_in_memory(slot, wanted);
+        if stays { self.goes_on() } else { self.stop_behind(Stop::Call) }
+    }
+
+    pub(super) fn tail_call(&mut self, instr: Instr) -> Flow {
+        let nargs = self.arguments(instr.a(), instr.b());
+        let frame = *self.sb.frame(self.frame);
+        let callee = self.step().callee_value();
+        let Some((closure, nargs)) = callee.as_closure().zip(nargs) else {
+            return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs.map_or(0, |n| n + 1));
+        };
+        let next = self.next();
+        let enters = next.pc == 0
+            && next.depth == self.step().depth
+            && std::ptr::eq(next.proto, closure.proto.as_ptr())
+            && self.may_inline(closure.proto.as_ptr());
+        if frame.caller.is_none() || !enters || frame.flags & record_flags::VARARG != 0 {
+            return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs + 1);
+        }
+        self.guard_callee(instr.a(), closure.proto.as_ptr());
+        let from = self.register(instr.a());
+        let values: SmallVec<[Ref; 8]> = (0..=nargs).map(|i| self.read(from + i as Slot)).collect();
+        let proto = self.object(ObjectKind::Proto, closure.proto.addr());
+        let slots = frame.base as usize + nargs.max(closure.proto.registers as usize) + 1;
+        if slots > self.slots.len() {
+            self.slots.resize(slots, super::UNKNOWN);
+        }
+        for (i, v) in values.into_iter().enumerate() {
+            self.write(frame.base - 1 + i as Slot, v);
+        }
+        let replaced = Frame {
+            proto,
+            registers: closure.proto.registers as u16,
+            flags: frame.flags | record_flags::TAIL,
+            ..frame
+        };
+        self.push_frame(replaced, &closure.proto, nargs);
+        Ok(())
+    }
+
+    /// Ends the superblock with a micro-op that leaves the frame in which it began.
+    fn leave_by(&mut self, op: MicroOp, first: usize, count: usize) -> Flow {
+        if self.frame != FrameId(0) {
+            return self.stop_here(Stop::Frame);
+        }
+        if self.sb.looping.is_some() {
+            // A loop that returns is not one.
+            return self.stop_here(Stop::Return);
+        }
+        let slot = self.register(first) as u64;
+        self.emit(op, &[], &[slot, count as u64]);
+        if op != MicroOp::POP_FRAME {
+            let exit = self.here();
+            self.sb.push(Node::new(MicroOp::EXIT, &[], &[]).with_exit(exit));
+        }
+        self.done += 1;
+        Err(Ended(Stop::Return))
+    }
+
+    pub(super) fn return_values(&mut self, _: Instr, first: usize, b: usize) -> Flow {
+        let frame = *self.sb.frame(self.frame);
+        let count = match (b, self.top) {
+            (0, Top::Slot(top)) => Some((top - self.register(first)) as usize),
+            (0, _) => None,
+            (b, _) => Some(b - 1),
+        };
+        let Some(caller) = frame.caller else {
+            return self.leave_by(MicroOp::POP_FRAME, first, count.map_or(0, |n| n + 1));
+        };
+        let Some(count) = count else {
+            // Results that end where only memory says.
+            return self.stop_here(Stop::Frame);
+        };
+        let values: SmallVec<[Ref; 8]> = (0..count).map(|i| self.read(self.register(first + i))).collect();
+        let next = self.next();
+        let returns = next.depth + 1 == self.step().depth
+            && next.proto as u64 == self.sb.object(self.sb.frame(caller).proto).addr
+            && next.pc == frame.return_pc;
+        if !returns {
+            return self.stop_here(Stop::Discontinuity);
+        }
+        self.frame = caller;
+        let n = if frame.wanted < 0 { count } else { frame.wanted as usize };
+        let slots = frame.result as usize + n + 1;
+        if slots > self.slots.len() {
+            self.slots.resize(slots, super::UNKNOWN);
+        }
+        for i in 0..n {
+            let v = match values.get(i) {
+                Some(v) => *v,
+                None => self.sb.push(Node::nil()),
+            };
+            self.write(frame.result + i as Slot, v);
+        }
+        self.top = if frame.wanted < 0 { Top::Slot(frame.result + n as Slot) } else { Top::None };
+        Ok(())
+    }
+
+    pub(super) fn vararg(&mut self, instr: Instr) -> Flow {
+        let frame = *self.sb.frame(self.frame);
+        let wanted = instr.c() as i16 - 1;
+        let first = self.register(instr.a());
+        if frame.caller.is_none() {
+            self.emit(MicroOp::VARARG, &[], &[first as u64, instr.c() as u64]);
+            self.results_in_memory(first, wanted);
+            return self.goes_on();
+        }
+        let extra = frame.extra_args as usize;
+        let from = frame.base - 1 - extra as Slot;
+        let n = if wanted < 0 { extra } else { wanted as usize };
+        let slots = first as usize + n + 1;
+        if slots > self.slots.len() {
+            self.slots.resize(slots, super::UNKNOWN);
+        }
+        for i in 0..n {
+            let v = if i < extra { self.read(from + i as Slot) } else { self.sb.push(Node::nil()) };
+            self.write(first + i as Slot, v);
+        }
+        self.top = if wanted < 0 { Top::Slot(first + n as Slot) } else { Top::None };
+        self.goes_on()
+    }
+}

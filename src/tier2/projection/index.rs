@@ -1,0 +1,88 @@
+//! Indexing with computed keys.
+
+use perilune_uops::{MicroOp, Type};
+
+use super::super::superblock::*;
+use super::{Flow, Projector, type_of_tag};
+use crate::bytecode::{Instr, Op};
+use crate::runtime::array::ArrayKind;
+use crate::runtime::value::Tag;
+use crate::tier1::recording::facts;
+
+impl Projector<'_> {
+    /// `R[a] = R[b][key]`.
+    pub(super) fn get_index(&mut self, instr: Instr, key: Ref) -> Flow {
+        let table = self.read(self.register(instr.b()));
+        let step = *self.step();
+        if step.tags[1] != Tag::TABLE.byte() || !self.stays() {
+            return self.general(instr);
+        }
+        let dest = self.register(instr.a());
+        if step.facts & facts::IN_ARRAY != 0 {
+            let t = self.guard_type(table, Type::Table);
+            let i = self.guard_type(key, Type::Int);
+            self.emit(MicroOp::GUARD_IN_ARRAY, &[t, i], &[]);
+            let uniform = match ArrayKind(step.array_kind) {
+                ArrayKind::INT => Some(MicroOp::LOAD_ELEMENT_I),
+                ArrayKind::FLOAT => Some(MicroOp::LOAD_ELEMENT_F),
+                _ => None,
+            };
+            let v = match uniform.filter(|_| !self.cautious) {
+                Some(load) => {
+                    self.emit(MicroOp::GUARD_ARRAY_KIND, &[t], &[step.array_kind as u64]);
+                    self.emit(load, &[t, i], &[])
+                }
+                None => {
+                    let v = self.emit(MicroOp::LOAD_ELEMENT, &[t, i], &[]);
+                    self.emit(MicroOp::GUARD_FOUND_IN, &[t, v], &[]);
+                    v
+                }
+            };
+            self.write(dest, v);
+            return self.goes_on();
+        }
+        if step.facts & facts::NO_METATABLE == 0 && self.cautious {
+            return self.general(instr);
+        }
+        let t = self.guard_type(table, Type::Table);
+        let key = self.typed_key(instr, key);
+        let v = self.emit(MicroOp::RAW_GET, &[t, key], &[]);
+        self.emit(MicroOp::GUARD_FOUND_IN, &[t, v], &[]);
+        self.write(dest, v);
+        self.goes_on()
+    }
+
+    /// The key of a get with the type that was recorded, if that makes the access cheaper.
+    fn typed_key(&mut self, instr: Instr, key: Ref) -> Ref {
+        let tag = if instr.op().general() == Op::GETINDEX { self.step().tags[2] } else { Tag::INT.byte() };
+        match type_of_tag(tag) {
+            Some(ty @ (Type::Int | Type::String)) if !self.cautious => self.guard_type(key, ty),
+            _ => key,
+        }
+    }
+
+    /// `R[a][key] = v`.
+    pub(super) fn set_index(&mut self, instr: Instr, key: Ref, v: Ref) -> Flow {
+        let table = self.read(self.register(instr.a()));
+        let step = *self.step();
+        if step.tags[0] != Tag::TABLE.byte() || !self.stays() {
+            return self.general(instr);
+        }
+        if step.facts & (facts::IN_ARRAY | facts::APPENDS) != 0 && !self.cautious {
+            let t = self.guard_type(table, Type::Table);
+            let i = self.guard_type(key, Type::Int);
+            self.emit(MicroOp::GUARD_STORABLE, &[t, i, v], &[]);
+            self.emit(MicroOp::STORE_ELEMENT, &[t, i, v], &[]);
+            self.emit(MicroOp::BARRIER, &[t], &[]);
+            return self.goes_on();
+        }
+        if step.facts & facts::NO_METATABLE == 0 {
+            return self.general(instr);
+        }
+        let t = self.guard_type(table, Type::Table);
+        self.emit(MicroOp::GUARD_NO_METATABLE, &[t], &[]);
+        self.emit(MicroOp::RAW_SET, &[t, key, v], &[]);
+        self.unsettled = true;
+        self.goes_on()
+    }
+}

@@ -1,0 +1,645 @@
+//! Projection: from a recorded pass to a superblock.
+//!
+//! Walks the recorded instructions and copies the micro-ops of their expansions, with what the instructions, their
+//! caches and the heap say in the place of the operands. Registers are not stored to: a map says which value each slot has, and
+//! snapshots copy it. Calls that were recorded are followed into the callee, whose frame then exists in snapshots only. Jumps become
+//! guards on what was recorded. What cannot be specialised becomes a call-out; what cannot be followed ends the
+//! superblock, which is then linked to what comes after it.
+//!
+//! Runs on the VM's thread. Everything it learns from the heap becomes part of the superblock: as a guard, or as an
+//! [`Assumption`] in the result.
+
+mod calls;
+mod expand;
+mod fields;
+mod index;
+mod instructions;
+
+use perilune_uops::{MicroOp, Type};
+use smallvec::SmallVec;
+
+use super::executor::Executor;
+use super::superblock::*;
+use crate::bytecode::cache::LoopSite;
+use crate::bytecode::proto::Proto;
+use crate::bytecode::{Instr, Op};
+use crate::runtime::assumption::Assumption;
+use crate::runtime::coroutine::Continuation;
+use crate::runtime::object::{Gc, Header};
+use crate::runtime::value::{Tag, Value};
+use crate::tier1::State;
+use crate::tier1::recording::{Origin, RecordedStep};
+
+/// Nodes after which a superblock is truncated.
+const NODES_MAX: usize = 4000;
+
+/// What projection has made.
+pub struct Projection {
+    pub superblock: Superblock,
+    pub assumptions: Vec<Assumption>,
+    /// Instructions before the loop, and in it.
+    pub instructions: (u32, u32),
+    /// The place that the final `EXIT` leads to, if an executor is or may be there.
+    pub link: Option<*const LoopSite>,
+    pub stop: Stop,
+}
+
+/// Why a superblock ends where it does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stop {
+    /// Its loop closes.
+    Loop,
+    /// It comes to a place that has an executor.
+    Link,
+    /// It returns from the frame in which it began.
+    Return,
+    /// It is long enough.
+    Length,
+    /// The recording ended.
+    Recording,
+    /// The recorded instruction did not go on as instructions do: an error was raised.
+    Discontinuity,
+    /// A call that is not followed: of a function that calls back, or too deep.
+    Call,
+    /// An instruction that only the frame itself can execute.
+    Frame,
+}
+
+impl Stop {
+    pub const COUNT: usize = Stop::Frame as usize + 1;
+}
+
+/// The value of a slot, as far as it is known.
+#[derive(Clone, Copy)]
+struct SlotValue {
+    value: Ref,
+    /// Whether memory may hold something else.
+    dirty: bool,
+}
+
+const UNKNOWN: SlotValue = SlotValue { value: Ref::NONE, dirty: false };
+
+/// Where an open list of values ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Top {
+    None,
+    /// Before this slot.
+    Slot(Slot),
+    /// Where the VM's state says; the values are in memory.
+    Memory,
+}
+
+struct Projector<'a> {
+    st: &'a mut State,
+    sb: Superblock,
+    steps: &'a [RecordedStep],
+    /// The step that is being projected.
+    at: usize,
+    frame: FrameId,
+    slots: Vec<SlotValue>,
+    top: Top,
+    /// The state at the beginning of the instruction, once a node has needed it.
+    here: SnapshotId,
+    /// Shapes that tables are known to have here.
+    shapes: SmallVec<[(Ref, u32); 16]>,
+    /// Whether the executor may have been invalidated by the last instruction.
+    unsettled: bool,
+    /// The step at which the loop begins, and the slots of its phis.
+    loop_step: Option<usize>,
+    loop_slots: Vec<Slot>,
+    /// The instruction at which a guard has failed that led to this superblock: nothing is specialised there that the
+    /// recording cannot vouch for.
+    cautious: bool,
+    assumptions: Vec<Assumption>,
+    before_loop: u32,
+    done: u32,
+}
+
+/// The end of a superblock.
+struct Ended(Stop);
+
+/// What an instruction has led to.
+type Flow = Result<(), Ended>;
+
+/// Projects the recorded pass.
+pub fn project(st: &mut State) -> Option<Projection> {
+    let steps = std::mem::take(&mut st.recording.steps);
+    let projection = match st.recording.origin {
+        Some(Origin::Place(_)) => Projector::at_place(st, &steps),
+        Some(Origin::Exit(parent, exit)) => {
+            // SAFETY: an executor whose exit is being recorded is alive: recordings of exits of executors that have
+            // been buried are dropped by the caller.
+            Projector::at_exit(st, &steps, unsafe { &*parent }, exit)
+        }
+        None => None,
+    }
+    .and_then(Projector::run);
+    st.recording.steps = steps;
+    st.recording.steps.clear();
+    projection
+}
+
+impl<'a> Projector<'a> {
+    fn new(st: &'a mut State, steps: &'a [RecordedStep]) -> Projector<'a> {
+        Projector {
+            st,
+            sb: Superblock::default(),
+            steps,
+            at: 0,
+            frame: FrameId(0),
+            slots: Vec::new(),
+            top: Top::None,
+            here: SnapshotId::NONE,
+            shapes: SmallVec::new(),
+            unsettled: false,
+            loop_step: None,
+            loop_slots: Vec::new(),
+            cautious: false,
+            assumptions: Vec::new(),
+            before_loop: 0,
+            done: 0,
+        }
+    }
+
+    /// Begins at a loop head or function entry.
+    fn at_place(st: &'a mut State, steps: &'a [RecordedStep]) -> Option<Projector<'a>> {
+        let proto = steps.first()?.proto;
+        let mut p = Projector::new(st, steps);
+        let object = p.object(ObjectKind::Proto, proto as u64);
+        // SAFETY: recorded prototypes are alive.
+        let registers = unsafe { (*proto).registers } as u16;
+        p.sb.frames.push(Frame {
+            caller: None,
+            proto: object,
+            base: 1,
+            registers,
+            return_pc: 0,
+            call_site: NO_CALL_SITE,
+            wanted: 0,
+            continuation: Continuation::Call,
+            flags: 0,
+            extra_args: 0,
+            result: 0,
+            aux: 0,
+        });
+        p.sb.push(Node::new(MicroOp::START, &[], &[]));
+        p.grow_slots();
+        Some(p)
+    }
+
+    /// Begins at an exit of `parent`, with what that knew.
+    fn at_exit(
+        st: &'a mut State,
+        steps: &'a [RecordedStep],
+        parent: &Executor,
+        exit: SnapshotId,
+    ) -> Option<Projector<'a>> {
+        let from = &parent.superblock;
+        let snapshot = *from.snapshot_at(exit);
+        let mut p = Projector::new(st, steps);
+        let mut chain: SmallVec<[FrameId; 8]> = from.chain(snapshot.frame).collect();
+        chain.reverse();
+        for (i, id) in chain.iter().enumerate() {
+            let frame = *from.frame(*id);
+            let proto = p.object(ObjectKind::Proto, from.object(frame.proto).addr);
+            p.sb.frames.push(Frame { caller: i.checked_sub(1).map(|c| FrameId(c as u16)), proto, ..frame });
+            }
+        p.frame = FrameId(chain.len() as u16 - 1);
+        p.grow_slots();
+        p.sb.push(Node::new(MicroOp::START, &[], &[]));
+        for (i, &(slot, r)) in from.slots_of(exit).iter().enumerate() {
+            let node = Node::new(MicroOp::PARAM, &[], &[i as u64]).with_type(from.type_of(r));
+            let value = p.sb.push(node);
+            p.slots[slot as usize] = SlotValue { value, dirty: true };
+        }
+        p.top = snapshot.top.map_or(Top::None, Top::Slot);
+        p.cautious = true;
+        // A superblock stands on what its parent took for granted.
+        p.assumptions.extend_from_slice(&parent.assumptions);
+        Some(p)
+    }
+
+    fn grow_slots(&mut self) {
+        let n = self.sb.slot_count() + 1;
+        if n > self.slots.len() {
+            self.slots.resize(n, UNKNOWN);
+        }
+    }
+
+    // Objects.
+
+    /// The index of an object, which the superblock takes to be alive.
+    fn object(&mut self, kind: ObjectKind, addr: u64) -> ObjectId {
+        let before = self.sb.objects.len();
+        let id = self.sb.intern(Object { kind, addr });
+        if self.sb.objects.len() > before {
+            self.assumptions.push(Assumption::Alive(Gc::<Header>::from_addr(addr)));
+        }
+        id
+    }
+
+    fn assume(&mut self, a: Assumption) {
+        if !self.assumptions.contains(&a) {
+            self.assumptions.push(a);
+        }
+    }
+
+    /// The constant `v`; `None` for those that have no micro-op.
+    fn constant(&mut self, v: Value) -> Option<Ref> {
+        let node = match v.tag() {
+            Tag::NIL => Node::nil(),
+            Tag::FALSE => Node::bool(false),
+            Tag::TRUE => Node::bool(true),
+            Tag::INT => Node::int(v.as_int_unchecked()),
+            Tag::FLOAT => Node::float(v.as_float_unchecked()),
+            tag => {
+                let kind = match tag {
+                    Tag::STRING => ObjectKind::String,
+                    Tag::TABLE => ObjectKind::Table,
+                    Tag::CLOSURE => ObjectKind::Closure,
+                    Tag::NATIVE => ObjectKind::Native,
+                    Tag::USERDATA => ObjectKind::Userdata,
+                    Tag::COROUTINE => ObjectKind::Coroutine,
+                    Tag::CELL => ObjectKind::Cell,
+                    _ => return None,
+                };
+                let id = self.object(kind, v.payload());
+                Node::new(kind.constant()?.0, &[], &[id.0 as u64])
+            }
+        };
+        Some(self.sb.push(node))
+    }
+
+    /// The address of the object that `r` is, if it is a constant.
+    fn constant_object(&self, r: Ref) -> Option<Object> {
+        let node = self.sb.node(r);
+        let constant = matches!(
+            node.op,
+            MicroOp::CONST_TABLE
+                | MicroOp::CONST_STRING
+                | MicroOp::CONST_CLOSURE
+                | MicroOp::CONST_NATIVE
+                | MicroOp::CONST_CELL
+                | MicroOp::CONST_USERDATA
+                | MicroOp::CONST_COROUTINE
+        );
+        constant.then(|| *self.sb.object(ObjectId(node.operands[0] as u32)))
+    }
+
+    // Slots.
+
+    fn base(&self) -> Slot {
+        self.sb.frame(self.frame).base
+    }
+
+    /// The slot of a register of the running function.
+    fn register(&self, r: usize) -> Slot {
+        self.base() + r as Slot
+    }
+
+    /// The value of a slot.
+    fn read(&mut self, slot: Slot) -> Ref {
+        let known = self.slots[slot as usize];
+        if !known.value.is_none() {
+            return known.value;
+        }
+        let mut node = Node::new(MicroOp::LOAD, &[], &[slot as u64]);
+        if self.sb.frames.iter().any(|f| f.base == slot + 1) {
+            // Below its registers there always is the function itself.
+            node = node.with_type(Type::Closure);
+        }
+        let value = self.sb.push(node);
+        self.slots[slot as usize] = SlotValue { value, dirty: false };
+        value
+    }
+
+    fn write(&mut self, slot: Slot, value: Ref) {
+        self.slots[slot as usize] = SlotValue { value, dirty: true };
+    }
+
+    /// A guard has shown more of the value of a slot.
+    fn refine(&mut self, old: Ref, new: Ref) {
+        for s in self.slots.iter_mut().filter(|s| s.value == old) {
+            s.value = new;
+        }
+        if let Some(shape) = self.shape_of(old) {
+            self.shapes.push((new, shape));
+        }
+    }
+
+    /// The slots from `from` on are in memory now, changed by a call-out.
+    fn forget_from(&mut self, from: Slot) {
+        self.slots[from as usize..].fill(UNKNOWN);
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        self.slots[slot as usize] = UNKNOWN;
+    }
+
+    // Shapes.
+
+    fn shape_of(&self, r: Ref) -> Option<u32> {
+        self.shapes.iter().rev().find(|(table, _)| *table == r).map(|(_, shape)| *shape)
+    }
+
+    fn set_shape(&mut self, r: Ref, shape: u32) {
+        self.shapes.retain(|(table, _)| *table != r);
+        self.shapes.push((r, shape));
+    }
+
+    // The recording.
+
+    fn step(&self) -> &'a RecordedStep {
+        &self.steps[self.at]
+    }
+
+    fn next(&self) -> &'a RecordedStep {
+        &self.steps[self.at + 1]
+    }
+
+    fn proto(&self) -> &'a Proto {
+        // SAFETY: recorded prototypes are alive.
+        unsafe { &*self.step().proto }
+    }
+
+    fn pc(&self) -> u32 {
+        self.step().pc
+    }
+
+    // Snapshots.
+
+    /// The state at this point, for going on at `pc`.
+    fn snapshot(&mut self, pc: u32) -> SnapshotId {
+        let mut entries: SmallVec<[(Slot, Ref); 32]> = SmallVec::new();
+        let mut chain: SmallVec<[FrameId; 8]> = self.sb.chain(self.frame).collect();
+        chain.reverse();
+        for (i, id) in chain.iter().enumerate() {
+            let frame = *self.sb.frame(*id);
+            let end = match chain.get(i + 1) {
+                // A caller uses the slots below the function that it has called.
+                Some(callee) => self.sb.frame(*callee).base - 1,
+                None => self.live_end(&frame, pc),
+            };
+            for slot in frame.base - 1..end {
+                let s = self.slots[slot as usize];
+                if s.dirty && entries.last().is_none_or(|last| last.0 < slot) {
+                    entries.push((slot, s.value));
+                }
+            }
+        }
+        let top = match self.top {
+            Top::Slot(top) => Some(top),
+            _ => None,
+        };
+        self.sb.snapshot(self.frame, pc, top, entries)
+    }
+
+    /// The end of the slots in use in the running frame at `pc`.
+    fn live_end(&self, frame: &Frame, pc: u32) -> Slot {
+        let proto = self.sb.object(frame.proto).addr as *const Proto;
+        // SAFETY: the prototypes of frames are alive; there is a count for each instruction.
+        let proto = unsafe { &*proto };
+        let live = proto.info.live[pc as usize] as Slot;
+        let live = if pc == 0 { live.max(proto.params as Slot) } else { live };
+        let end = frame.base + live;
+        match self.top {
+            Top::Slot(top) => end.max(top),
+            _ => end,
+        }
+    }
+
+    /// The state at the beginning of the instruction. Nothing of it may have happened yet.
+    fn here(&mut self) -> SnapshotId {
+        if self.here.is_none() {
+            self.here = self.snapshot(self.pc());
+        }
+        self.here
+    }
+
+    /// Emits a micro-op, with the beginning of the instruction as its exit if it has one. A call-out leaves its
+    /// results in memory.
+    fn emit(&mut self, op: MicroOp, inputs: &[Ref], operands: &[u64]) -> Ref {
+        let mut node = Node::new(op, inputs, operands);
+        if node.exit_kind() != perilune_uops::Exit::None {
+            node.exit = self.here();
+        }
+        let r = self.sb.push(node);
+        if node.is_call_out() {
+            // What the snapshot mentions has been stored.
+            for i in 0..self.sb.slots_of(node.exit).len() {
+                let slot = self.sb.slots_of(node.exit)[i].0;
+                self.slots[slot as usize].dirty = false;
+            }
+        }
+        if node.effects().calls {
+            self.shapes.clear();
+        }
+        r
+    }
+
+    // The walk.
+
+    fn run(mut self) -> Option<Projection> {
+        let last = self.steps.len().checked_sub(1)?;
+        self.loop_step = self.find_loop(last);
+        let stop = loop {
+            if self.at == last {
+                break self.finish();
+            }
+            if self.sb.nodes.len() > NODES_MAX {
+                break self.leave(self.pc(), Stop::Length);
+            }
+            if self.loop_step == Some(self.at) {
+                self.open_loop();
+            }
+            match self.instruction() {
+                Ok(()) => self.at += 1,
+                Err(Ended(stop)) => break stop,
+            }
+            self.done += 1;
+            self.cautious = false;
+        };
+        let link = (stop == Stop::Link).then(|| self.site_of_last_back_edge()).flatten();
+        let instructions = match self.sb.looping {
+            Some(_) => (self.before_loop, self.done - self.before_loop),
+            None => (self.done, 0),
+        };
+        // A superblock that leaves where it began makes no progress.
+        (self.done > 0).then_some(Projection {
+            superblock: self.sb,
+            assumptions: self.assumptions,
+            instructions,
+            link,
+            stop,
+        })
+    }
+
+    /// The step at which a loop begins that the recording closes with its last step.
+    fn find_loop(&self, last: usize) -> Option<usize> {
+        let end = &self.steps[last];
+        let before = self.steps.get(last.checked_sub(1)?)?;
+        let closes = std::ptr::eq(before.proto, end.proto)
+            && before.depth == end.depth
+            && end.pc <= before.pc
+            && matches!(before.instr().op().general(), Op::LOOP | Op::FORLOOP | Op::TFORLOOP);
+        if !closes {
+            return None;
+        }
+        let at = self.steps[..last]
+            .iter()
+            .rposition(|s| s.pc == end.pc && s.depth == end.depth && std::ptr::eq(s.proto, end.proto))?;
+        self.steps[at..last].iter().all(|s| s.depth >= end.depth).then_some(at)
+    }
+
+    /// The loop site of the back-edge that the last step has come by.
+    fn site_of_last_back_edge(&self) -> Option<*const LoopSite> {
+        let before = self.steps.get(self.at.checked_sub(1)?)?;
+        // SAFETY: recorded prototypes are alive; loop sites are verified operands.
+        Some(unsafe { (*before.proto).loops.add(before.instr().bc() as usize) })
+    }
+
+    /// Begins the loop: every slot in use becomes a phi.
+    fn open_loop(&mut self) {
+        let frame = *self.sb.frame(self.frame);
+        let end = self.live_end(&frame, self.pc());
+        let slots: Vec<Slot> = (frame.base..end).collect();
+        let values: SmallVec<[Ref; 32]> = slots.iter().map(|s| self.read(*s)).collect();
+        self.here = SnapshotId::NONE;
+        let entry = self.snapshot(self.pc());
+        let head = self.sb.push(Node::new(MicroOp::LOOP, &[], &[]));
+        for (slot, value) in slots.iter().zip(values) {
+            let phi = self.sb.push(Node::new(MicroOp::PHI, &[value], &[]));
+            self.write(*slot, phi);
+        }
+        self.shapes.clear();
+        self.sb.looping = Some(Loop { head, back: Vec::new(), entry });
+        self.loop_slots = slots;
+        self.before_loop = self.done;
+    }
+
+    /// The recording has been followed to its end.
+    fn finish(&mut self) -> Stop {
+        if self.sb.looping.is_some() {
+            let slots = std::mem::take(&mut self.loop_slots);
+            let back = slots.iter().map(|s| self.read(*s)).collect();
+            if let Some(looping) = &mut self.sb.looping {
+                looping.back = back;
+            }
+            self.sb.push(Node::new(MicroOp::BACK, &[], &[]));
+            return Stop::Loop;
+        }
+        let stop = if self.arrived_at_executor() { Stop::Link } else { Stop::Recording };
+        self.leave(self.pc(), stop)
+    }
+
+    /// Whether the last step is a loop head of the lowest frame that has an executor.
+    fn arrived_at_executor(&self) -> bool {
+        let Some(before) = self.at.checked_sub(1).map(|at| &self.steps[at]) else {
+            return false;
+        };
+        let back_edge = matches!(before.instr().op().general(), Op::LOOP | Op::FORLOOP | Op::TFORLOOP);
+        self.frame == FrameId(0)
+            && back_edge
+            && std::ptr::eq(before.proto, self.step().proto)
+            && self.pc() <= before.pc
+            // SAFETY: the site of a recorded instruction.
+            && self.site_of_last_back_edge().is_some_and(|site| unsafe { !(*site).executor.get().is_null() })
+    }
+
+    /// Ends the superblock at `pc`. Nothing of the instruction there may have happened yet.
+    fn leave(&mut self, pc: u32, stop: Stop) -> Stop {
+        let exit = self.snapshot(pc);
+        self.sb.push(Node::new(MicroOp::EXIT, &[], &[]).with_exit(exit));
+        if self.sb.looping.take().is_some() {
+            self.unroll();
+        }
+        stop
+    }
+
+    /// The loop that was begun does not close: what would have been its first pass is plain code.
+    fn unroll(&mut self) {
+        let mut names: Vec<Ref> = Vec::with_capacity(self.sb.nodes.len());
+        let mut nodes = Vec::with_capacity(self.sb.nodes.len());
+        for node in &self.sb.nodes {
+            let mut node = *node;
+            for input in node.inputs_mut() {
+                *input = names[input.index()];
+            }
+            match node.op {
+                MicroOp::PHI => names.push(node.inputs[0]),
+                MicroOp::LOOP => names.push(Ref::NONE),
+                _ => {
+                    names.push(Ref(nodes.len() as u32));
+                    nodes.push(node);
+                }
+            }
+        }
+        for (_, r) in &mut self.sb.slots {
+            *r = names[r.index()];
+        }
+        self.sb.nodes = nodes;
+        self.before_loop = self.done;
+    }
+
+    /// One instruction. On return the next step is where control is, or the superblock has ended.
+    fn instruction(&mut self) -> Flow {
+        self.here = SnapshotId::NONE;
+        if std::mem::take(&mut self.unsettled) {
+            self.emit(MicroOp::GUARD_VALID, &[], &[]);
+        }
+        let instr = self.step().instr();
+        self.project_instruction(instr)
+    }
+
+    /// Control goes to `pc` of the running function: the recording must have done so, too.
+    fn goes_to(&mut self, pc: u32) -> Flow {
+        let next = self.next();
+        if next.depth == self.step().depth && std::ptr::eq(next.proto, self.step().proto) && next.pc == pc {
+            Ok(())
+        } else {
+            Err(Ended(self.leave(pc, Stop::Discontinuity)))
+        }
+    }
+
+    /// The same for the next instruction.
+    fn goes_on(&mut self) -> Flow {
+        self.goes_to(self.pc() + 1)
+    }
+
+    /// Whether the recording went on in the running function.
+    fn stays(&self) -> bool {
+        self.next().depth == self.step().depth && std::ptr::eq(self.next().proto, self.step().proto)
+    }
+
+    /// Ends the superblock before the instruction.
+    fn stop_here<T>(&mut self, stop: Stop) -> Result<T, Ended> {
+        Err(Ended(self.leave(self.pc(), stop)))
+    }
+
+    /// Ends the superblock behind the instruction, a call-out that may not come back here.
+    fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
+        Err(Ended(self.leave(self.pc() + 1, stop)))
+    }
+}
+
+/// The target of a jump.
+fn target(pc: u32, instr: Instr) -> u32 {
+    (pc as i64 + 1 + instr.sd() as i64) as u32
+}
+
+/// The type of values with a tag, if it says more than `Tagged`.
+fn type_of_tag(tag: u8) -> Option<Type> {
+    Some(match Tag::from_byte(tag) {
+        Tag::FALSE | Tag::TRUE => Type::Bool,
+        Tag::INT => Type::Int,
+        Tag::FLOAT => Type::Float,
+        Tag::STRING => Type::String,
+        Tag::TABLE => Type::Table,
+        Tag::CLOSURE => Type::Closure,
+        Tag::NATIVE => Type::Native,
+        Tag::USERDATA => Type::Userdata,
+        Tag::COROUTINE => Type::Coroutine,
+        Tag::CELL => Type::Cell,
+        _ => return None,
+    })
+}

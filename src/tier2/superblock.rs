@@ -1,0 +1,523 @@
+//! Superblocks: the representation that projection makes, the optimizer rewrites and the backends lower.
+//!
+//! A superblock is a sequence of [`Node`]s, micro-ops in static single assignment form: a node is named by its
+//! position ([`Ref`]) and uses only nodes before it. It may contain one loop: everything behind a `LOOP` node, up to
+//! the last node, which is then `BACK`. The `PHI`s follow the `LOOP` node directly. Otherwise the last node is one
+//! with which control leaves for good.
+//!
+//! Registers are numbered as *slots*: slot 0 is the function of the frame in which the superblock begins, slot 1 its first
+//! register; the registers of inlined frames follow at their frame's base. There are no stores to slots: what a slot has been
+//! given is in the [`Snapshot`] of each node at which control can leave. A slot that a snapshot does not mention holds
+//! what it held when the superblock was entered, or what the last call-out has left there.
+//!
+//! Invariants: a superblock is `Send` and nobody reads the heap through it; heap objects are named by their index
+//! in [`Superblock::objects`]. Every node with an exit has a snapshot. The text form is in [`text`](super::text), the
+//! rules are checked by [`verify`](super::verify).
+
+use perilune_uops::{Effects, Exit, MicroOp, Type};
+
+use crate::bytecode::cache::SlotOffsets;
+use crate::runtime::coroutine::Continuation;
+
+/// Names a node by its position.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ref(pub u32);
+
+impl Ref {
+    /// No node.
+    pub const NONE: Ref = Ref(u32::MAX);
+
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    pub fn is_none(self) -> bool {
+        self == Ref::NONE
+    }
+}
+
+/// Names a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SnapshotId(pub u32);
+
+impl SnapshotId {
+    pub const NONE: SnapshotId = SnapshotId(u32::MAX);
+
+    pub fn is_none(self) -> bool {
+        self == SnapshotId::NONE
+    }
+}
+
+/// Names a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FrameId(pub u16);
+
+/// Names an object.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ObjectId(pub u32);
+
+/// A slot; see the module's documentation.
+pub type Slot = u16;
+
+/// One micro-op.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Node {
+    pub op: MicroOp,
+    /// The type of its value. For most micro-ops the declared one; `LOAD`, `PARAM` and `PHI` may have any but `Any`
+    /// and `Object`. A `LOAD` of another type than `Tagged` is one of a slot known to hold a value of that type.
+    pub ty: Option<Type>,
+    /// As many as declared; the others are `NONE`.
+    pub inputs: [Ref; 3],
+    /// The immediate operands in the order of the declaration, each as a 64-bit word: integers and floats as their bits,
+    /// registers as slots, slots of shapes as [`slot_operand`] packs them, objects by index, the others as numbers.
+    pub operands: [u64; 4],
+    /// Where control goes if it leaves here; `NONE` exactly if the micro-op has no exit, or is `BACK`. Of nodes with
+    /// status the state while the instruction runs.
+    pub exit: SnapshotId,
+}
+
+/// The offsets of a shape's slot as an operand.
+pub fn slot_operand(slot: SlotOffsets) -> u64 {
+    slot.payload as u64 | (slot.tag as u64) << 16
+}
+
+/// The inverse of [`slot_operand`].
+pub fn slot_offsets(operand: u64) -> SlotOffsets {
+    SlotOffsets { payload: operand as u16, tag: (operand >> 16) as u16 }
+}
+
+impl Node {
+    /// A node with these inputs and operands, the declared type, and no exit.
+    pub fn new(op: MicroOp, inputs: &[Ref], operands: &[u64]) -> Node {
+        let declaration = op.declaration();
+        debug_assert_eq!(inputs.len(), declaration.inputs.len(), "{op}");
+        debug_assert_eq!(operands.len(), declaration.operands.len(), "{op}");
+        let mut node = Node {
+            op,
+            ty: declaration.output,
+            inputs: [Ref::NONE; 3],
+            operands: [0; 4],
+            exit: SnapshotId::NONE,
+        };
+        node.inputs[..inputs.len()].copy_from_slice(inputs);
+        node.operands[..operands.len()].copy_from_slice(operands);
+        node
+    }
+
+    /// The same, leaving for `exit`.
+    pub fn with_exit(self, exit: SnapshotId) -> Node {
+        Node { exit, ..self }
+    }
+
+    /// The same, of type `ty`.
+    pub fn with_type(self, ty: Type) -> Node {
+        Node { ty: Some(ty), ..self }
+    }
+
+    pub fn int(i: i64) -> Node {
+        Node::new(MicroOp::CONST_INT, &[], &[i as u64])
+    }
+
+    pub fn float(f: f64) -> Node {
+        Node::new(MicroOp::CONST_FLOAT, &[], &[f.to_bits()])
+    }
+
+    pub fn bool(b: bool) -> Node {
+        Node::new(MicroOp::CONST_BOOL, &[], &[b as u64])
+    }
+
+    pub fn nil() -> Node {
+        Node::new(MicroOp::CONST_NIL, &[], &[])
+    }
+
+    /// The inputs it has.
+    pub fn inputs(&self) -> &[Ref] {
+        &self.inputs[..self.op.declaration().inputs.len()]
+    }
+
+    pub fn inputs_mut(&mut self) -> &mut [Ref] {
+        &mut self.inputs[..self.op.declaration().inputs.len()]
+    }
+
+    /// The operands it has.
+    pub fn operands(&self) -> &[u64] {
+        &self.operands[..self.op.declaration().operands.len()]
+    }
+
+    pub fn effects(&self) -> Effects {
+        self.op.declaration().effects
+    }
+
+    pub fn exit_kind(&self) -> Exit {
+        self.op.declaration().exit
+    }
+
+    /// Whether it is a guard: it leaves unless a condition holds, and changes nothing.
+    pub fn is_guard(&self) -> bool {
+        self.exit_kind() == Exit::Restart
+    }
+
+    /// Whether the frames must be in memory while it runs: it may run any code, or it reads or writes slots there.
+    /// Such a node stores the slots of its snapshot first, and makes the records of inlined frames if it may call.
+    pub fn is_call_out(&self) -> bool {
+        let effects = self.effects();
+        effects.calls
+            || self.exit_kind() == Exit::Status && effects.reads.contains(perilune_uops::Memory::Frame)
+            || self.op == MicroOp::POP_FRAME
+    }
+
+    /// Whether it must stay although nobody uses its value.
+    pub fn is_anchored(&self) -> bool {
+        !self.effects().is_none()
+            || self.exit_kind() != Exit::None
+            || matches!(self.op, MicroOp::LOOP | MicroOp::START)
+    }
+}
+
+/// The kind of an object that a superblock names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ObjectKind {
+    Table,
+    String,
+    Closure,
+    Native,
+    Cell,
+    Userdata,
+    Coroutine,
+    Proto,
+}
+
+impl ObjectKind {
+    /// The micro-op that makes such an object a value, and the type of that.
+    pub fn constant(self) -> Option<(MicroOp, Type)> {
+        Some(match self {
+            ObjectKind::Table => (MicroOp::CONST_TABLE, Type::Table),
+            ObjectKind::String => (MicroOp::CONST_STRING, Type::String),
+            ObjectKind::Closure => (MicroOp::CONST_CLOSURE, Type::Closure),
+            ObjectKind::Native => (MicroOp::CONST_NATIVE, Type::Native),
+            ObjectKind::Cell => (MicroOp::CONST_CELL, Type::Cell),
+            ObjectKind::Userdata => (MicroOp::CONST_USERDATA, Type::Userdata),
+            ObjectKind::Coroutine => (MicroOp::CONST_COROUTINE, Type::Coroutine),
+            ObjectKind::Proto => return None,
+        })
+    }
+}
+
+/// A heap object by its address. Weak: whoever runs the superblock is told when the object dies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Object {
+    pub kind: ObjectKind,
+    pub addr: u64,
+}
+
+/// An activation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// The caller; `None` for the frame in which the superblock begins, which has a record already.
+    pub caller: Option<FrameId>,
+    pub proto: ObjectId,
+    /// The slot of its first register; the function itself lies one below.
+    pub base: Slot,
+    /// Registers that it has.
+    pub registers: u16,
+    /// Where its caller goes on: the instruction behind the call.
+    pub return_pc: u32,
+    /// The index of the caller's call site, or `NO_CALL_SITE`.
+    pub call_site: u32,
+    /// Results that the caller wants, or -1 for all.
+    pub wanted: i16,
+    pub continuation: Continuation,
+    /// As in a call record.
+    pub flags: u8,
+    /// Extra arguments, in the slots below the function.
+    pub extra_args: u32,
+    /// Where the results go: the slot of the called function before extra arguments moved it.
+    pub result: Slot,
+    pub aux: u64,
+}
+
+/// The frame was not entered by a call instruction.
+pub const NO_CALL_SITE: u32 = u32::MAX;
+
+/// What tier 1 needs to go on where control leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// The running activation; its callers are on the stack below it.
+    pub frame: FrameId,
+    /// The instruction to resume at, or, of a call-out, the one that is running.
+    pub pc: u32,
+    /// The slot at which an open list of values ends, if there is one.
+    pub top: Option<Slot>,
+    /// Where its slots begin in [`Superblock::slots`], and how many there are.
+    first: u32,
+    len: u32,
+}
+
+/// The loop of a superblock.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Loop {
+    /// The `LOOP` node.
+    pub head: Ref,
+    /// For each `PHI` what the pass leaves for the next one.
+    pub back: Vec<Ref>,
+    /// The state in which the first pass begins, for guards that are moved before the loop.
+    pub entry: SnapshotId,
+}
+
+/// See the module's documentation.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Superblock {
+    pub nodes: Vec<Node>,
+    pub frames: Vec<Frame>,
+    pub objects: Vec<Object>,
+    pub snapshots: Vec<Snapshot>,
+    /// The slots of all snapshots with their values; see [`Superblock::slots_of`].
+    pub slots: Vec<(Slot, Ref)>,
+    pub looping: Option<Loop>,
+    /// Shapes that parameters are known to have when the superblock is entered.
+    pub param_shapes: Vec<(u32, u32)>,
+}
+
+impl Superblock {
+    /// Appends a node.
+    pub fn push(&mut self, node: Node) -> Ref {
+        self.nodes.push(node);
+        Ref(self.nodes.len() as u32 - 1)
+    }
+
+    pub fn node(&self, r: Ref) -> &Node {
+        &self.nodes[r.index()]
+    }
+
+    /// The type of a node's value. The node must make one.
+    pub fn type_of(&self, r: Ref) -> Type {
+        self.node(r).ty.expect("the node makes a value")
+    }
+
+    /// Every node with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (Ref, &Node)> {
+        self.nodes.iter().enumerate().map(|(i, node)| (Ref(i as u32), node))
+    }
+
+    pub fn frame(&self, id: FrameId) -> &Frame {
+        &self.frames[id.0 as usize]
+    }
+
+    pub fn object(&self, id: ObjectId) -> &Object {
+        &self.objects[id.0 as usize]
+    }
+
+    /// The index of an object, which is added if it is new.
+    pub fn intern(&mut self, object: Object) -> ObjectId {
+        let at = match self.objects.iter().position(|o| *o == object) {
+            Some(at) => at,
+            None => {
+                self.objects.push(object);
+                self.objects.len() - 1
+            }
+        };
+        ObjectId(at as u32)
+    }
+
+    /// Adds a snapshot of these slots, in ascending order.
+    pub fn snapshot(
+        &mut self,
+        frame: FrameId,
+        pc: u32,
+        top: Option<Slot>,
+        slots: impl IntoIterator<Item = (Slot, Ref)>,
+    ) -> SnapshotId {
+        let first = self.slots.len() as u32;
+        self.slots.extend(slots);
+        debug_assert!(self.slots[first as usize..].is_sorted_by_key(|s| s.0));
+        let len = self.slots.len() as u32 - first;
+        self.snapshots.push(Snapshot { frame, pc, top, first, len });
+        SnapshotId(self.snapshots.len() as u32 - 1)
+    }
+
+    pub fn snapshot_at(&self, id: SnapshotId) -> &Snapshot {
+        &self.snapshots[id.0 as usize]
+    }
+
+    /// The slots of a snapshot with their values, in ascending order.
+    pub fn slots_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
+        let Snapshot { first, len, .. } = *self.snapshot_at(id);
+        &self.slots[first as usize..][..len as usize]
+    }
+
+    /// The end of the highest frame: slots that an activation of the superblock may use.
+    pub fn slot_count(&self) -> usize {
+        self.frames.iter().map(|f| f.base as usize + f.registers as usize).max().unwrap_or(0)
+    }
+
+    /// The depth of inlining: the most records that leaving may push.
+    pub fn depth(&self) -> usize {
+        (0..self.frames.len()).map(|i| self.chain(FrameId(i as u16)).count() - 1).max().unwrap_or(0)
+    }
+
+    /// A frame and its callers, the innermost first.
+    pub fn chain(&self, from: FrameId) -> impl Iterator<Item = FrameId> + '_ {
+        std::iter::successors(Some(from), |id| self.frame(*id).caller)
+    }
+
+    /// The `PHI`s of the loop.
+    pub fn phis(&self) -> impl Iterator<Item = Ref> + '_ {
+        let first = self.looping.as_ref().map_or(0, |l| l.head.0 + 1);
+        let n = self.looping.as_ref().map_or(0, |l| l.back.len() as u32);
+        (first..first + n).map(Ref)
+    }
+}
+
+/// Builds a superblock out of another one: what every pass of the optimizer is made with.
+///
+/// A pass goes through the nodes of the old superblock in order and for each says what it becomes: a new node
+/// ([`Rewriter::emit`]), an existing one of the new superblock ([`Rewriter::replace`]) or nothing. Inputs are renamed on the
+/// way. Snapshots are copied when the node that uses them is emitted; frames and objects stay as they are.
+pub struct Rewriter<'a> {
+    pub old: &'a Superblock,
+    pub new: Superblock,
+    /// For each old node the new one, or `NONE`.
+    names: Vec<Ref>,
+    /// For each old snapshot the new one, or `NONE`.
+    copied: Vec<SnapshotId>,
+    /// For each old `PHI`, and then for each one that was added, the old node that the pass leaves for the next one.
+    pub back: Vec<Ref>,
+    /// For each entry of the old slots whether snapshots keep it; all of them if it is empty.
+    kept: Vec<bool>,
+}
+
+impl<'a> Rewriter<'a> {
+    pub fn new(old: &'a Superblock) -> Rewriter<'a> {
+        Rewriter {
+            old,
+            new: Superblock {
+                nodes: Vec::with_capacity(old.nodes.len() + 8),
+                frames: old.frames.clone(),
+                objects: old.objects.clone(),
+                snapshots: Vec::with_capacity(old.snapshots.len()),
+                slots: Vec::with_capacity(old.slots.len()),
+                looping: None,
+                param_shapes: old.param_shapes.clone(),
+            },
+            names: vec![Ref::NONE; old.nodes.len()],
+            copied: vec![SnapshotId::NONE; old.snapshots.len()],
+            back: old.looping.as_ref().map_or(Vec::new(), |l| l.back.clone()),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Says which slots snapshots keep. To be called before anything is emitted.
+    pub fn keep_slots(&mut self, keep: impl Fn(SnapshotId, Slot, Ref) -> bool) {
+        self.kept = vec![true; self.old.slots.len()];
+        for (i, snapshot) in self.old.snapshots.iter().enumerate() {
+            let range = snapshot.first as usize..(snapshot.first + snapshot.len) as usize;
+            for (kept, &(slot, value)) in self.kept[range.clone()].iter_mut().zip(&self.old.slots[range]) {
+                *kept = keep(SnapshotId(i as u32), slot, value);
+            }
+        }
+    }
+
+    /// What an old node has become.
+    pub fn name(&self, old: Ref) -> Ref {
+        self.names[old.index()]
+    }
+
+    /// The old node with its inputs renamed; its exit is still the old one.
+    pub fn renamed(&self, old: Ref) -> Node {
+        let mut node = *self.old.node(old);
+        for input in node.inputs_mut() {
+            *input = self.names[input.index()];
+        }
+        node
+    }
+
+    /// The new snapshot for an old one, with the values renamed. A copy is made once.
+    pub fn exit(&mut self, old: SnapshotId) -> SnapshotId {
+        if old.is_none() || !self.copied[old.0 as usize].is_none() {
+            return if old.is_none() { old } else { self.copied[old.0 as usize] };
+        }
+        let source = *self.old.snapshot_at(old);
+        let range = source.first as usize..(source.first + source.len) as usize;
+        let (names, kept) = (&self.names, &self.kept);
+        let slots = range.filter(|&i| kept.is_empty() || kept[i]).map(|i| {
+            let (slot, r) = self.old.slots[i];
+            (slot, names[r.index()])
+        });
+        let new = self.new.snapshot(source.frame, source.pc, source.top, slots);
+        self.copied[old.0 as usize] = new;
+        new
+    }
+
+    /// Emits `node`, whose inputs are new and whose exit is old, in the place of `old`.
+    pub fn emit(&mut self, old: Ref, node: Node) -> Ref {
+        let new = self.add(node);
+        self.names[old.index()] = new;
+        new
+    }
+
+    /// Emits `node`, whose inputs are new and whose exit is old, beside what the old nodes become.
+    pub fn add(&mut self, mut node: Node) -> Ref {
+        node.exit = self.exit(node.exit);
+        self.new.push(node)
+    }
+
+    /// Copies `old` with its inputs renamed.
+    pub fn copy(&mut self, old: Ref) -> Ref {
+        let node = self.renamed(old);
+        self.emit(old, node)
+    }
+
+    /// Lets the existing new node `by` stand for `old`.
+    pub fn replace(&mut self, old: Ref, by: Ref) {
+        self.names[old.index()] = by;
+    }
+
+    /// Adds a `PHI` of this type that is `init`, a new node, on the first pass and becomes what the old node `back` is.
+    /// To be called when the old `PHI`s have been handled and before anything else is emitted.
+    pub fn carry(&mut self, ty: Type, init: Ref, back: Ref) -> Ref {
+        self.back.push(back);
+        self.new.push(Node::new(MicroOp::PHI, &[init], &[]).with_type(ty))
+    }
+
+    /// Finishes: renames what the loop, if there is one, carries back. To be called when all nodes have been
+    /// handled. The `LOOP` node and the `PHI`s must have been copied in order and without anything between; a `PHI` may
+    /// have been replaced by a node before it, and all of them and the `LOOP` node left out.
+    pub fn finish(mut self) -> Superblock {
+        if let Some(old) = &self.old.looping
+            && !self.names[old.head.index()].is_none()
+        {
+            let head = self.names[old.head.index()];
+            let entry = self.exit(old.entry);
+            let mut back = Vec::with_capacity(self.back.len());
+            for (i, &r) in self.back.iter().enumerate() {
+                let next = Ref(head.0 + 1 + back.len() as u32);
+                if i >= old.back.len() || self.names[old.head.index() + 1 + i] == next {
+                    back.push(self.names[r.index()]);
+                }
+            }
+            self.new.looping = Some(Loop { head, back, entry });
+        }
+        self.new
+    }
+
+    /// Finishes with leaving for the old snapshot `exit`: control does not go beyond what has been emitted. If that
+    /// includes the head of the loop, the loop never closes, and what it would carry is what it begins with.
+    pub fn leave(mut self, exit: SnapshotId) -> Superblock {
+        self.add(Node::new(MicroOp::EXIT, &[], &[]).with_exit(exit));
+        let cut = self.new;
+        if !cut.nodes.iter().any(|node| node.op == MicroOp::LOOP) {
+            return cut;
+        }
+        let mut straight = Rewriter::new(&cut);
+        for (r, node) in cut.iter() {
+            match node.op {
+                MicroOp::LOOP => {}
+                MicroOp::PHI => straight.replace(r, straight.name(node.inputs[0])),
+                _ => {
+                    straight.copy(r);
+                }
+            }
+        }
+        straight.finish()
+    }
+}
