@@ -1,4 +1,7 @@
-//! The `perilune` command: runs Lua programs as `lua` does, on the public interface only.
+//! The `perilune` command: runs Lua programs as `lua` does, on the public interface only. Its interactive mode is in
+//! [`repl`].
+
+mod repl;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -18,9 +21,11 @@ const VERSION: &str = concat!("perilune ", env!("CARGO_PKG_VERSION"), " (Lua 5.4
 const USAGE: &str = "usage: perilune [options] [script [args]]
 Available options are:
   -e stat   execute string 'stat'
+  -i        enter interactive mode after executing 'script'
   -l mod    require library 'mod' into global 'mod'
   -l g=mod  require library 'mod' into global 'g'
   -v        show version information
+  -E        ignore environment variables
   -W        turn warnings on
   --        stop handling options
   -         stop handling options and execute stdin
@@ -49,6 +54,8 @@ enum Script {
 struct Options {
     tasks: Vec<Task>,
     version: bool,
+    interactive: bool,
+    ignore_environment: bool,
     dump: bool,
     stats: bool,
     gc_stress: bool,
@@ -82,6 +89,8 @@ impl Options {
                     break;
                 }
                 b"-v" => options.version = true,
+                b"-i" => (options.interactive, options.version) = (true, true),
+                b"-E" => options.ignore_environment = true,
                 b"-W" => options.tasks.push(Task::WarningsOn),
                 [b'-', letter @ (b'e' | b'l'), text @ ..] => {
                     let text = if text.is_empty() {
@@ -120,6 +129,13 @@ impl Options {
         if options.script.is_none() {
             options.script = words.get(next).cloned().map(Script::File);
         }
+        let codes = options.tasks.iter().any(|task| matches!(task, Task::Execute(_)));
+        if options.script.is_none() && !options.interactive && !options.version && !codes {
+            // Without anything to do, what is done depends on where the input comes from.
+            options.interactive = io::stdin().is_terminal();
+            options.version = options.interactive;
+            options.script = (!options.interactive).then_some(Script::Stdin);
+        }
         options.script_index = next.min(words.len());
         options.words = words;
         Ok(options)
@@ -137,7 +153,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> std::result::Result<(), Failed> {
-    let mut options = Options::parse(env::args_os().collect()).map_err(|problem| {
+    let options = Options::parse(env::args_os().collect()).map_err(|problem| {
         complain(problem);
         show(io::stderr(), USAGE);
         Failed
@@ -145,21 +161,16 @@ fn run() -> std::result::Result<(), Failed> {
     if options.version {
         show(io::stdout(), VERSION);
     }
-    if options.script.is_none() && options.tasks.is_empty() && !options.version {
-        if io::stdin().is_terminal() {
-            show(io::stderr(), VERSION);
-            show(io::stderr(), USAGE);
-            return Err(Failed);
-        }
-        options.script = Some(Script::Stdin);
-    }
-    let stats = options.stats;
+    let (stats, interactive) = (options.stats, options.interactive);
     let vm = new_vm(&options).map_err(complain)?;
     // Programs run below a host function, as they do in `lua`: tracebacks show it.
     let main = vm.create_function(move |vm, ()| Ok(run_program(vm, &options).is_ok()));
     let succeeded = main
         .and_then(|main| main.call::<bool>(()))
         .map_err(complain)?;
+    if interactive && succeeded {
+        repl::run(&vm).map_err(report)?;
+    }
     if stats {
         let statistics = vm.statistics().map_err(complain)?;
         show(io::stderr(), statistics.to_string().trim_end());
@@ -172,6 +183,7 @@ fn run() -> std::result::Result<(), Failed> {
 fn new_vm(options: &Options) -> Result<Vm> {
     let mut builder = Vm::builder()
         .gc_stress(options.gc_stress)
+        .environment(!options.ignore_environment)
         .dump_superblocks(options.dump_superblocks);
     if let Some(engine) = options.engine {
         builder = builder.engine(engine);
@@ -187,6 +199,9 @@ fn new_vm(options: &Options) -> Result<Vm> {
 
 fn run_program(vm: &Vm, options: &Options) -> std::result::Result<(), Failed> {
     set_arg(vm, options).map_err(report)?;
+    if !options.ignore_environment {
+        run_initialisation(vm)?;
+    }
     for task in &options.tasks {
         let done = match task {
             Task::Execute(source) => vm.load(source).name("=(command line)").exec(),
@@ -195,18 +210,34 @@ fn run_program(vm: &Vm, options: &Options) -> std::result::Result<(), Failed> {
         };
         done.map_err(report)?;
     }
-    let Some(script) = &options.script else {
+    if let Some(script) = &options.script {
+        let chunk = read_script(vm, script).map_err(complain)?;
+        let done = chunk.into_function().and_then(|f| {
+            if options.dump {
+                list(&f)
+            } else {
+                f.call(script_arguments(vm)?)
+            }
+        });
+        done.map_err(report)?;
+    }
+    Ok(())
+}
+
+/// Runs what the environment variable `LUA_INIT_5_4` or else `LUA_INIT` says: code, or a file behind `@`.
+fn run_initialisation(vm: &Vm) -> std::result::Result<(), Failed> {
+    let set = |name| env::var_os(name).map(|text| (name, text.into_vec()));
+    let Some((name, text)) = set("LUA_INIT_5_4").or_else(|| set("LUA_INIT")) else {
         return Ok(());
     };
-    let chunk = read_script(vm, script).map_err(complain)?;
-    let done = chunk.into_function().and_then(|f| {
-        if options.dump {
-            list(&f)
-        } else {
-            f.call(script_arguments(vm)?)
+    let chunk = match text.strip_prefix(b"@") {
+        Some(file) => {
+            let file = Script::File(OsString::from_vec(file.to_vec()));
+            read_script(vm, &file).map_err(complain)?
         }
-    });
-    done.map_err(report)
+        None => vm.load(text).name(format!("={name}")),
+    };
+    chunk.exec().map_err(report)
 }
 
 /// Sets the global `arg`: the script at 0, its arguments from 1, what precedes it below.
@@ -279,15 +310,18 @@ fn list(f: &Function) -> Result<()> {
     Ok(())
 }
 
-/// Shows an error with its traceback, which values that describe themselves have not.
+/// Shows an error.
 fn report(error: Error) -> Failed {
-    match &error {
-        Error::Runtime(e) => match description(&e.value) {
-            Some(text) => complain(text),
-            None => complain(&error),
-        },
-        _ => complain(&error),
+    complain(error_text(&error))
+}
+
+/// An error with its traceback, which values that describe themselves have not.
+fn error_text(error: &Error) -> String {
+    match error {
+        Error::Runtime(e) => description(&e.value),
+        _ => None,
     }
+    .unwrap_or_else(|| error.to_string())
 }
 
 /// What the `__tostring` of an error value says.

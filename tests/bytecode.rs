@@ -611,3 +611,80 @@ fn random_functions_do_no_harm() {
         f.finish().unwrap()
     });
 }
+
+/// Extra arguments may go to a variable below registers that are in use.
+#[test]
+fn extra_arguments_leave_the_registers_above_alone() {
+    let vm = Vm::new();
+    let source = "local function f(t, ...) local a, b a, b = #t + 1, ... return a, b end return f({1, 2}, 5)";
+    assert_eq!(vm.load(source).call::<(i64, i64)>(()).unwrap(), (3, 5));
+    let f = vm.load(source).into_function().unwrap();
+    let again = vm
+        .load_bytecode(&f.description().unwrap().unwrap())
+        .unwrap();
+    assert_eq!(again.call::<(i64, i64)>(()).unwrap(), (3, 5));
+}
+
+/// The binary chunks of the programs, stripped and not.
+fn chunks() -> Vec<Vec<u8>> {
+    let vm = Vm::new();
+    let dump = |source: &&str| {
+        let f = vm.load(source).into_function().unwrap();
+        [false, true].map(|strip| f.dump(strip).unwrap().unwrap())
+    };
+    PROGRAMS.iter().flat_map(dump).collect()
+}
+
+#[test]
+fn a_chunk_is_what_was_dumped() {
+    let vm = Vm::new();
+    for source in PROGRAMS {
+        let f = vm.load(source).into_function().unwrap();
+        let chunk = f.dump(false).unwrap().unwrap();
+        let again = vm.load(&chunk).into_function().unwrap();
+        assert_eq!(again.description().unwrap(), f.description().unwrap());
+        assert_eq!(again.dump(false).unwrap().unwrap(), chunk);
+    }
+    assert!(
+        vm.load("return print")
+            .eval::<Function>()
+            .unwrap()
+            .dump(true)
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn changed_chunks_do_no_harm() {
+    let chunks = chunks();
+    let changes = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4);
+    let mut runner = TestRunner::new(Config {
+        cases: cases(),
+        failure_persistence: None,
+        ..Config::default()
+    });
+    runner
+        .run(&(0..chunks.len(), changes), |(n, changes)| {
+            let mut chunk = chunks[n].clone();
+            for (at, byte) in changes {
+                let at = at.index(chunk.len());
+                chunk[at] = byte;
+            }
+            let vm = machine();
+            match vm.load(&chunk).name("=chunk").into_function() {
+                Ok(f) => assert!(try_out(&f.description().unwrap().unwrap())),
+                Err(Error::Memory) => {}
+                Err(Error::Syntax { message, .. }) => {
+                    let is_source = chunk[0] != 0x1b;
+                    assert!(
+                        is_source || message.starts_with("chunk: bad binary format ("),
+                        "{message}"
+                    );
+                }
+                Err(e) => panic!("{e}"),
+            }
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,7 +1,8 @@
 //! The `perilune` command: options, messages, exit codes, output.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -32,25 +33,41 @@ impl Directory {
         self.run_with_input(args, "")
     }
 
-    fn run_with_input(&self, args: &[&str], input: &str) -> Run {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_perilune"))
-            .args(args)
-            .current_dir(&self.0)
-            .env_remove("LUA_PATH")
-            .env_remove("LUA_PATH_5_4")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that does not read its input may be gone already.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Run {
-            status: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perilune"));
+        command.args(args).current_dir(&self.0).env("HOME", &self.0);
+        for name in ["LUA_PATH", "LUA_CPATH", "LUA_INIT"] {
+            command.env_remove(name).env_remove(format!("{name}_5_4"));
         }
+        command
+    }
+
+    fn run_with_input(&self, args: &[&str], input: &str) -> Run {
+        finish(self.command(args), input)
+    }
+
+    fn run_in_environment(&self, args: &[&str], variables: &[(&str, &str)]) -> Run {
+        let mut command = self.command(args);
+        command.envs(variables.iter().copied());
+        finish(command, "")
+    }
+}
+
+/// Runs a command to its end.
+fn finish(mut command: Command, input: &str) -> Run {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that does not read its input may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    Run {
+        status: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
     }
 }
 
@@ -210,7 +227,8 @@ fn scripts_that_cannot_be_read() {
 fn bad_options_show_the_usage() {
     for (args, problem) in [
         (&["-x"][..], "unrecognized option '-x'"),
-        (&["-i"], "unrecognized option '-i'"),
+        (&["-vi"], "unrecognized option '-vi'"),
+        (&["-i-"], "unrecognized option '-i-'"),
         (&["-vv"], "unrecognized option '-vv'"),
         (&["--unknown"], "unrecognized option '--unknown'"),
         (
@@ -336,4 +354,208 @@ fn memory_can_be_limited() {
         "local t = {} for i = 1, math.huge do t[i] = {} end",
     ]);
     assert_eq!(run, fails("perilune: not enough memory\n"));
+}
+
+#[test]
+fn obeys_the_environment() {
+    let directory = Directory::new("environment")
+        .file("init.lua", "print('from a file', arg[0])")
+        .file("mod.lua", "return 'mod'");
+    let path = "print((package.path:gsub('/usr.*', '')), (package.cpath:gsub('/usr.*', '')))";
+    let run = |args: &[&str], variables| directory.run_in_environment(args, variables);
+    let init = [("LUA_INIT", "print('init', ...)")];
+    assert_eq!(run(&["-e", "print(1)"], &init), prints("init\n1\n"));
+    assert_eq!(run(&["-E", "-e", "print(1)"], &init), prints("1\n"));
+    let versioned = [("LUA_INIT", "error()"), ("LUA_INIT_5_4", "@init.lua")];
+    let name = env!("CARGO_BIN_EXE_perilune");
+    assert_eq!(
+        run(&["-e", "print(1)"], &versioned),
+        prints(&format!("from a file\t{name}\n1\n"))
+    );
+    let failing = run(&["-e", "print(1)"], &[("LUA_INIT", "error('no')")]);
+    assert_eq!((failing.status, failing.stdout.as_str()), (1, ""));
+    assert!(
+        failing
+            .stderr
+            .starts_with("perilune: LUA_INIT:1: no\nstack traceback:\n"),
+        "{failing:?}"
+    );
+    let missing = run(&["-e", "print(1)"], &[("LUA_INIT", "@missing.lua")]);
+    assert_eq!(
+        missing,
+        fails("perilune: cannot open missing.lua: No such file or directory\n")
+    );
+    let paths = [
+        ("LUA_PATH", "a;;b"),
+        ("LUA_CPATH_5_4", "c"),
+        ("LUA_CPATH", "d"),
+    ];
+    assert_eq!(run(&["-e", path], &paths), prints("a;\tc\n"));
+    assert_eq!(run(&["-E", "-e", path], &paths), prints("\t\n"));
+    let found = run(
+        &["-e", "print(require 'mod')"],
+        &[("LUA_PATH_5_4", "./?.lua")],
+    );
+    assert_eq!(found, prints("mod\t./mod.lua\n"));
+}
+
+#[test]
+fn warnings_can_be_switched() {
+    let run = run(&[
+        "-e",
+        "warn('lost') warn('@on') warn('seen') warn('@unknown') warn('@off') warn('lost')",
+    ]);
+    assert_eq!(
+        (run.status, run.stderr.as_str()),
+        (0, "Lua warning: seen\n")
+    );
+}
+
+#[test]
+fn a_name_behind_two_hyphens_is_a_file() {
+    let missing = "perilune: cannot open -: No such file or directory\n";
+    assert_eq!(run(&["--", "-"]), fails(missing));
+    assert_eq!(run(&["-i-"]).status, 1);
+}
+
+/// What the interactive mode prints for lines of input.
+fn interact(directory: &Directory, args: &[&str], input: &str) -> (String, String) {
+    let run = directory.run_with_input(args, input);
+    assert_eq!(run.status, 0, "{run:?}");
+    (run.stdout, run.stderr)
+}
+
+const GREETING: &str = concat!("perilune ", env!("CARGO_PKG_VERSION"), " (Lua 5.4)\n");
+
+#[test]
+fn interactive_mode_prints_values_and_asks_for_the_rest() {
+    let directory = Directory::new("interactive").file("script.lua", "x = 'set' print(...)");
+    let input = "1 + 1\n=x, nil\nlocal a = 1 return a\nfor i = 1, 2 do\nprint(i)\nend\nx =\n5\nx\n";
+    let (stdout, stderr) = interact(&directory, &["-i", "script.lua", "arg"], input);
+    let expected = "arg\n> 2\n> set\tnil\n> 1\n> >> >> 1\n2\n> >> > 5\n> \n";
+    assert_eq!(
+        (stdout, stderr.as_str()),
+        (format!("{GREETING}{expected}"), "")
+    );
+}
+
+#[test]
+fn interactive_mode_goes_on_after_errors() {
+    let directory = Directory::new("interactive_errors");
+    let input = "error('one')\nx = = 1\nerror({})\nprint = nil\n2\n_PROMPT = 3\n_PROMPT2 = 'more '\nx = (\n1)\n=x\nio.write(x, '\\n')\n(";
+    let (stdout, stderr) = interact(&directory, &["-i"], input);
+    let traceback =
+        "stack traceback:\n\t[C]: in function 'error'\n\tstdin:1: in main chunk\n\t[C]: in ?\n";
+    let expected = format!(
+        "stdin:1: one\n{traceback}stdin:1: unexpected symbol near '='\n\
+         (error object is a table value)\n{traceback}\
+         error calling 'print' (attempt to call a nil value)\n\
+         error calling 'print' (attempt to call a nil value)\n\
+         error calling 'print' (attempt to call a nil value)\n\
+         stdin:1: unexpected symbol near <eof>\n"
+    );
+    assert_eq!(stderr, expected);
+    assert_eq!(
+        stdout,
+        format!("{GREETING}> > > > > > 33more 331\n3more 3\n")
+    );
+}
+
+/// A terminal with the command at its other end.
+struct Terminal {
+    master: fs::File,
+    child: std::process::Child,
+    seen: String,
+}
+
+impl Terminal {
+    fn open(mut command: Command) -> Terminal {
+        let (mut master, mut slave) = (0, 0);
+        let none = std::ptr::null_mut();
+        // SAFETY: the two descriptors are written to; the other arguments may be null.
+        let opened =
+            unsafe { libc::openpty(&mut master, &mut slave, none, none.cast(), none.cast()) };
+        assert_eq!(opened, 0);
+        // SAFETY: both descriptors have just been opened, and nobody else has them.
+        let (master, slave) =
+            unsafe { (fs::File::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+        command
+            .env("TERM", "xterm")
+            .stdin(slave.try_clone().unwrap())
+            .stdout(slave.try_clone().unwrap())
+            .stderr(slave);
+        let child = command.spawn().unwrap();
+        Terminal {
+            master,
+            child,
+            seen: String::new(),
+        }
+    }
+
+    fn send(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Reads until what is new contains `text`.
+    fn expect(&mut self, text: &str) {
+        let mut bytes = [0; 1024];
+        while !self.seen.contains(text) {
+            let n = self.master.read(&mut bytes).unwrap_or(0);
+            assert!(n > 0, "no {text:?} in {:?}", self.seen);
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        }
+        let end = self.seen.find(text).unwrap() + text.len();
+        self.seen.drain(..end);
+    }
+}
+
+#[test]
+fn interactive_mode_on_a_terminal() {
+    let directory = Directory::new("terminal");
+    let mut terminal = Terminal::open(directory.command(&[]));
+    terminal.expect(GREETING.trim_end());
+    terminal.expect("> ");
+    terminal.send("('ab'):rep(3)\n");
+    terminal.expect("\nababab\r\n");
+    terminal.expect("> ");
+    terminal.send("while true do\n");
+    terminal.expect(">> ");
+    terminal.send("end print('not reached')\n");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    // SAFETY: the child has not been waited for, so the number is still its own.
+    unsafe { libc::kill(terminal.child.id() as i32, libc::SIGINT) };
+    terminal.expect("interrupted!\r\n");
+    terminal.expect("> ");
+    terminal.send("6 * 7\n");
+    terminal.expect("\n42\r\n");
+    terminal.expect("> ");
+    terminal.send("\u{4}");
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+#[cfg(feature = "repl")]
+#[test]
+fn lines_can_be_edited_completed_and_recalled() {
+    let directory = Directory::new("editing");
+    let mut terminal = Terminal::open(directory.command(&["-i"]));
+    terminal.expect("> ");
+    terminal.send("string.rep('xz', 2\u{1b}[D\u{1b}[D\u{1b}[D\u{1b}[D\u{7f}y\u{5})\n");
+    terminal.expect("\nxyxy");
+    terminal.expect("> ");
+    terminal.send("string.rev\t('abc')\n");
+    terminal.expect("\ncba");
+    terminal.expect("> ");
+    terminal.send("\u{1b}[A\u{1b}[A\n");
+    terminal.expect("\nxyxy");
+    terminal.expect("> ");
+    terminal.send("lost\u{3}");
+    terminal.expect("> ");
+    terminal.send("\u{4}");
+    assert!(terminal.child.wait().unwrap().success());
+    let mut terminal = Terminal::open(directory.command(&["-i"]));
+    terminal.expect("> ");
+    terminal.send("\u{1b}[A\n");
+    terminal.expect("\nxyxy");
+    terminal.send("\u{4}");
+    assert!(terminal.child.wait().unwrap().success());
 }

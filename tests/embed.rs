@@ -820,9 +820,53 @@ fn cancellation() {
         "while true do swallow(function() while true do end end) end",
         "xpcall(function() while true do end end, function() return 1 end)",
         "for i = 1, math.huge do local s = ('x'):rep(100) end",
+        "table.sort(endless, function() return true end)",
+        "table.sort(endless, rawequal)",
+        "table.sort(endless)",
+        "pcall(table.sort, endless, function(a, b) table.sort(endless, function() return true end) end)",
+        "while true do pcall(table.sort, {3, 2, 1, 5}, function() return true end) end",
+        "string.gsub('x', '.', function() while true do end end)",
+        "while true do string.gsub(('x'):rep(1000), '.', function() end) end",
+        "while true do string.gsub(('x'):rep(1000), '.', string.upper) end",
+        "load(function() return ' ' end)",
+        "load(os.time)",
+        "tostring(setmetatable({}, {__tostring = function() while true do end end}))",
     ] {
+        vm.load(
+            "endless = setmetatable({}, {
+                 __len = function() return 1 << 30 end,
+                 __index = function(_, i) return i == 1 << 30 and 0 or i end,
+                 __newindex = function() end,
+             })",
+        )
+        .exec()
+        .unwrap();
         cancelled_after(&vm, source);
     }
+}
+
+#[test]
+fn callbacks_that_fail_leave_no_memory_behind() {
+    let vm = Vm::new();
+    let left = eval::<f64>(
+        &vm,
+        "local function fail(f, ...)
+             collectgarbage() collectgarbage()
+             local before = collectgarbage('count')
+             pcall(f, ...)
+             collectgarbage() collectgarbage()
+             return collectgarbage('count') - before
+         end
+         local s, n, left = ('x'):rep(200000), 0, 0
+         for _, wrap in ipairs { function(f) return f end, coroutine.wrap } do
+             n = 0
+             left = math.max(left, fail(wrap(string.gsub), s, '.', function() n = n + 1 if n == 150000 then error(n) end return 'yz' end))
+             n = 0
+             left = math.max(left, fail(wrap(load), function() n = n + 1 if n == 20 then error(n) end return s end))
+         end
+         return left",
+    );
+    assert!(left < 100.0, "{left} KiB are left");
 }
 
 #[test]
@@ -924,10 +968,18 @@ fn output_and_warnings() {
         .warnings(move |piece, more| kept.lock().unwrap().push((piece.to_vec(), more)))
         .build()
         .unwrap();
-    vm.load("print(1, 'a') io.write('x', 2, '\\n') warn('w', 'v')")
-        .exec()
-        .unwrap();
-    assert_eq!(*sink.0.lock().unwrap(), b"1\ta\nx2\n");
+    vm.load(
+        "local n = 0
+         local o = setmetatable({}, {__tostring = function() n = n + 1 if n > 3 then error('m') end return 'o' .. n end})
+         print(1, 'a') io.write('x', 2, '\\n') warn('w', 'v')
+         print() print(o, nil, o, o) print(pcall(print, true, o))",
+    )
+    .exec()
+    .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&sink.0.lock().unwrap()),
+        "1\ta\nx2\n\no1\tnil\to2\to3\ntruefalse\t[string \"local n = 0...\"]:2: m\n"
+    );
     assert_eq!(
         *warnings.lock().unwrap(),
         [(b"w".to_vec(), true), (b"v".to_vec(), false)]
@@ -955,4 +1007,87 @@ fn scripts_cannot_reach_the_closure_of_a_host_function() {
         .exec()
         .unwrap();
     assert_eq!(eval::<i64>(&vm, "f()"), 1);
+}
+
+/// The events that a hook of the host sees in a run of `source`, with line and name.
+fn hooked(triggers: HookTriggers, source: &str) -> Vec<(HookEvent, Option<u32>, Option<String>)> {
+    let vm = Vm::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let f = vm.load(source).name("=hooked").into_function().unwrap();
+    vm.set_hook(triggers, move |_, context| {
+        if context.source().as_deref() == Some("hooked") {
+            log.lock()
+                .unwrap()
+                .push((context.event(), context.line(), context.function_name()));
+        }
+        Ok(())
+    })
+    .unwrap();
+    f.call::<()>(()).unwrap();
+    vm.remove_hook().unwrap();
+    vm.load("local a = 1").name("=hooked").exec().unwrap();
+    drop(vm);
+    Arc::into_inner(seen).unwrap().into_inner().unwrap()
+}
+
+#[test]
+fn hooks_of_the_host_see_all_coroutines() {
+    let source =
+        "local function f()\n  return 1\nend\ncoroutine.wrap(function()\n  local x = f()\nend)()";
+    let lines: Vec<u32> = hooked(HookTriggers::EVERY_LINE, source)
+        .iter()
+        .map(|(event, line, _)| {
+            assert_eq!(*event, HookEvent::Line);
+            line.unwrap()
+        })
+        .collect();
+    assert_eq!(lines, [3, 4, 6, 4, 6, 5, 2, 6]);
+    let calls = hooked(HookTriggers::ON_CALLS | HookTriggers::ON_RETURNS, source);
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|(event, _, name)| (*event, name.as_deref()))
+        .collect();
+    assert_eq!(
+        calls,
+        [
+            (HookEvent::Call, None),
+            (HookEvent::Call, None),
+            (HookEvent::Call, Some("f")),
+            (HookEvent::Return, Some("f")),
+            (HookEvent::Return, None),
+            (HookEvent::Return, None),
+        ]
+    );
+}
+
+#[test]
+fn a_hook_of_the_host_limits_what_script_hooks_do() {
+    let vm = Vm::new();
+    let source = "coroutine.wrap(function()\n\
+        debug.sethook(function() while true do end end, 'l')\n\
+        local a = 1\n\
+        end)()";
+    vm.set_hook(HookTriggers::every_nth_instruction(10_000), |_, context| {
+        assert_eq!(context.event(), HookEvent::Count);
+        Err(Error::Cancelled)
+    })
+    .unwrap();
+    assert!(matches!(vm.load(source).exec(), Err(Error::Cancelled)));
+    // A hook that is set while code runs takes effect at once, and its errors can be caught unless they end the run.
+    vm.remove_hook().unwrap();
+    let set = vm
+        .create_function(|vm, ()| {
+            vm.set_hook(HookTriggers::EVERY_LINE, |vm, _| {
+                vm.remove_hook()?;
+                Err(Error::message("a line"))
+            })
+        })
+        .unwrap();
+    vm.globals().set("set", set).unwrap();
+    let caught: String = vm
+        .load("local _, e = pcall(function()\nset()\nlocal a = 1\nend) return tostring(e)")
+        .eval()
+        .unwrap();
+    assert!(caught.contains("a line"), "{caught}");
 }

@@ -215,6 +215,10 @@ fn mutated_sources_get_the_messages_of_the_reference() {
         env::var("PERILUNE_MUTANTS").map_or(MUTANTS, |n| n.parse().expect("a number of mutants"));
     for number in 0..mutants {
         let text = mutant(&mut rng, &sources);
+        if text.first() == Some(&0x1b) {
+            // The reference takes it for a binary chunk and does not look further.
+            continue;
+        }
         let compiled = catch_unwind(AssertUnwindSafe(|| {
             vm.load(&text).name("=m").into_function().map(drop)
         }));
@@ -646,8 +650,8 @@ const BOMBS: &[&str] = &[
     "local t = {} for i = 1, math.huge do t[i] = coroutine.wrap(function() coroutine.yield(i) end) t[i]() end",
     "local t = {} for i = 1, math.huge do t[i] = setmetatable({}, {__gc = function() end}) end",
     "local t = setmetatable({}, {__mode = 'k'}) for i = 1, math.huge do local k = {} t[k] = k t[i] = k end",
-    "local t = {} for i = 1, math.huge do t[i] = assert(load('return ' .. i)) end",
-    "local s = 'return 1' while true do s = s .. ' + ' .. s:sub(8) assert(load(s)) end",
+    "local t = {} for i = 1, math.huge do local f, e = load('return ' .. i) if not f then error(e, 0) end t[i] = f end",
+    "local s = 'return 1' while true do s = s .. ' + ' .. s:sub(8) local f, e = load(s) if not f then error(e, 0) end end",
     "local t = {} for i = 1, math.huge do t[i] = table.pack(i, i, i) end",
     "local t = {} for i = 1, math.huge do t[i] = string.format('%099d', i) end",
     "local t = {} for i = 1, math.huge do t[i] = string.pack('i8', i) end",
@@ -657,6 +661,11 @@ const BOMBS: &[&str] = &[
     "local s = ('x'):rep(1000) while true do s = s:gsub('x', 'xx') end",
     "local s = ('x'):rep(1000) while true do s = s:gsub('.', function(c) return c .. c end) end",
     "local s = ('x'):rep(1000) while true do s = s:gsub('', s) end",
+    "local s = ('x'):rep(1000) while true do string.gsub(s, '.', function() s = s .. 'y' return s end) end",
+    "local s = ('x'):rep(100000) (s:gsub('.', function() return s end))",
+    "local t, kept = {}, {} for i = 1, 1000 do t[i] = i end \
+     while true do table.sort(t, function(a, b) kept[#kept + 1] = {a, b} return a > b end) end",
+    "local t = {} local function f() t[#t + 1] = ('x'):rep(100000) table.sort({1, 2}, f) end f()",
     "local s = ('x'):rep(1000000) return s:gsub('.+', ('%0'):rep(100000))",
     "local s = ('?'):rep(100000) return package.searchpath(s:gsub('?', 'x'), s)",
     "local s = ('%c'):rep(1000000) return os.date(s)",
@@ -753,55 +762,64 @@ fn memory_bombs_end_with_an_error() {
     }
 }
 
-/// Sources whose trees and code need much more memory than they do.
-const GIANTS: &[&str] = &[
-    "('x = {1, 2, y = 3} '):rep(N)",
-    "('f(a)(b)(c) '):rep(N)",
-    "'return ' .. ('1,'):rep(N) .. '1'",
-    "'return ' .. ('a+'):rep(N) .. '1'",
-    "('do local a, b = function(...) return ... end end '):rep(N)",
-    "(function() local t = {} for i = 1, N do t[i] = 'v' .. i .. ' = ' .. i .. ' ' end return table.concat(t) end)()",
+/// Sources whose trees and code need much more memory than they do: what begins them, is repeated and ends them. `N` is
+/// replaced by the number of the repetition.
+const GIANTS: &[(&str, &str, &str)] = &[
+    ("", "x = {1, 2, y = 3} ", ""),
+    ("", "f(a)(b)(c) ", ""),
+    ("return {", "1, ", "}"),
+    ("return ", "a + ", "1"),
+    ("", "do local a, b = function(...) return ... end end ", ""),
+    ("", "vN = N ", ""),
 ];
 
 #[test]
 fn loading_keeps_to_the_limit() {
     let path = std::env::temp_dir().join(format!("perilune-giant-{}.lua", std::process::id()));
-    for giant in GIANTS {
+    for (begin, repeated, end) in GIANTS {
+        let source = |n: usize| {
+            let body: String = (0..n).map(|i| repeated.replace('N', &i.to_string())).collect();
+            [begin, body.as_str(), end].concat()
+        };
         let before = BALANCE.get();
-        PEAK.set(before);
         let vm = Vm::builder().memory_limit(LIMIT).build().expect("the libraries fit");
         vm.globals().set("path", path.to_str()).expect("there is room");
-        let sizes = [1000, 10_000, 50_000, 200_000];
-        let mut refused = 0;
+        // What an idle VM holds beyond what it counts: above all its first reservation, of which it uses little.
+        let idle = BALANCE.get() - before - vm.used_memory().expect("the VM is at rest") as isize;
+        let sizes = [1000, 10_000, 20_000, 50_000, 200_000];
+        let (mut refused, mut peak) = (0, before);
         for n in sizes {
-            let source = giant.replace('N', &n.to_string());
-            let program = format!(
-                "local source = {source} \
-                 local f, e = load(source) \
+            let source = source(n);
+            let program = "local f, e = load(source) \
                  local rest = source \
                  local g, e2 = load(function() local piece = rest:sub(1, 1 << 16) rest = rest:sub(1 + (1 << 16)) return piece end) \
                  local file = assert(io.open(path, 'w')) assert(file:write(source)) file:close() \
                  local h, e3 = loadfile(path) \
                  assert(f or e == 'not enough memory', e) assert(g or e2 == 'not enough memory', e2) \
                  assert(h or e3 == 'not enough memory', e3) \
-                 return not f"
-            );
+                 return not f";
+            let given = vm.create_string(&source).and_then(|s| vm.globals().set("source", s));
+            drop(source);
+            PEAK.set(peak);
             let result = with_timeout(vm.cancel_handle(), || {
-                refused += vm.load(&program).eval::<bool>()? as usize;
+                given?;
+                refused += vm.load(program).eval::<bool>()? as usize;
                 Ok(())
             });
+            peak = peak.max(PEAK.get());
             match result {
                 Ok(()) | Err(Error::Memory) => {}
-                Err(error) => panic!("{error} from {giant}"),
+                Err(error) => panic!("{error} from {repeated}"),
             }
+            vm.globals().set("source", Value::Nil).expect("storing nil needs no memory");
             vm.collect_garbage().expect("the VM is at rest");
-            assert!(vm.used_memory().is_ok_and(|used| used <= LIMIT), "over the limit after {giant}");
-            assert_usable(&vm, giant);
+            assert!(vm.used_memory().is_ok_and(|used| used <= LIMIT), "over the limit after {repeated}");
+            assert_usable(&vm, repeated);
         }
-        assert!(refused > 0, "{giant} is no giant");
+        assert!(refused > 0, "{repeated} makes no giant");
         drop(vm);
-        let peak = PEAK.get() - before;
-        assert!(peak <= LIMIT as isize + (1 << 20), "the host needed {peak} bytes for {giant}");
+        let peak = peak - before - idle;
+        assert!(peak <= LIMIT as isize + (1 << 20), "the host needed {peak} bytes for {repeated}");
     }
     std::fs::remove_file(&path).expect("it has been written");
 }
@@ -832,12 +850,19 @@ mod injected {
         "local ok, e = pcall(function() local x = nil return x.y end) return not ok and e:find('index a nil value', 1, true) ~= nil",
         "local ok, e = pcall(error, {code = 7}) return not ok and e.code == 7",
         "local ok, e = xpcall(function() error('x') end, function(m) return debug.traceback(m) end) return not ok and #e > 10",
-        "return assert(load('local a, b = 1, {x = 2} return function(...) return a + b.x + select(1, ...) end'))()(3) == 6",
+        "local f, e = load('local a, b = 1, {x = 2} return function(...) return a + b.x + select(1, ...) end') \
+         if not f then error(e, 0) end return f()(3) == 6",
         "local f = load('x = = 1') return f == nil",
         "local done local f, e = load(function() if not done then done = true return 'return {...}, function() end' end end) \
          if not f then error(e, 0) end return #f(1, 2) == 2",
         "local t = {} for i = 1, 50 do t[i] = (i * 7919) % 101 end table.sort(t, function(a, b) return a < b end) \
          for i = 2, 50 do if t[i - 1] > t[i] then return false end end return true",
+        "local t = {} for i = 1, 50 do t[i] = setmetatable({k = i * 7919 % 101}, {__lt = function(a, b) return a.k < b.k end}) end \
+         table.sort(t) for i = 2, 50 do if t[i - 1].k > t[i].k then return false end end return true",
+        "local n = 0 local s = ('ab '):rep(50):gsub('%a+', function(w) n = n + 1 return w .. n .. ('x'):rep(50) end) return #s > 2600",
+        "local n = 0 local f = load(function() n = n + 1 return n < 30 and ' local x = ' .. n or n == 30 and ' return x' or nil end) \
+         return f == nil or f() == 29",
+        "local t = setmetatable({}, {__tostring = function() return ('x'):rep(50) end}) return #tostring(t) == 50",
         "local w = setmetatable({}, {__mode = 'k'}) for i = 1, 20 do w[{}] = {} end collectgarbage() return next(w) == nil",
         "local n = 0 for i = 1, 10 do setmetatable({}, {__gc = function() n = n + 1 end}) end collectgarbage() return n == 10",
         "local log = {} do local a <close> = setmetatable({}, {__close = function() log[#log + 1] = 'a' end}) end return log[1] == 'a'",

@@ -155,7 +155,10 @@ impl<E: Copy> SharedTable<E> {
     #[inline(always)]
     fn find(&self, shape: ShapeId, key: Gc<Str>, shape_of: impl Fn(&E) -> ShapeId) -> Option<&E> {
         let place = &self.0[Self::index(shape, key)];
-        place.iter().find(|(k, e)| *k == key.addr() && shape_of(e) == shape).map(|(_, e)| e)
+        place
+            .iter()
+            .find(|(k, e)| *k == key.addr() && shape_of(e) == shape)
+            .map(|(_, e)| e)
     }
 
     fn put(&mut self, shape: ShapeId, key: Gc<Str>, e: E, shape_of: impl Fn(&E) -> ShapeId) {
@@ -194,7 +197,10 @@ const NO_STORE: StoreEntry = StoreEntry {
 
 impl SharedCache {
     pub fn new() -> SharedCache {
-        SharedCache { loads: SharedTable::new(NO_LOAD), stores: SharedTable::new(NO_STORE) }
+        SharedCache {
+            loads: SharedTable::new(NO_LOAD),
+            stores: SharedTable::new(NO_STORE),
+        }
     }
 
     /// How to get `key` from tables of `shape`.

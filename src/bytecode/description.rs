@@ -16,12 +16,13 @@ use crate::runtime::value::{Tag, Value};
 use perilune_uops::Wide;
 
 /// How deep functions may be nested in each other.
-const NESTING_MAX: usize = 200;
+pub(super) const NESTING_MAX: usize = 200;
 
 /// A function as data; see the [module's documentation](super).
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct FunctionDescription {
-    /// The chunk's name, as for Lua source: `=name`, `@file`, or the source itself.
+    /// The chunk's name, as for Lua source: `=name`, `@file`, or the source itself. Empty in a nested function, it is that
+    /// of the function around it.
     pub source: Vec<u8>,
     /// The line where the definition begins, or 0 for a main function.
     pub line_defined: u32,
@@ -156,7 +157,7 @@ impl FunctionDescription {
             return self.invalid("more sites than instructions");
         }
         let source = match outer {
-            Some(outer) if outer.as_bytes() == self.source => outer,
+            Some(outer) if self.source.is_empty() || outer.as_bytes() == self.source => outer,
             _ => rt.new_string(&self.source)?,
         };
         let mut builder = ProtoBuilder::new(FunctionHead {
@@ -287,7 +288,7 @@ impl FunctionDescription {
 }
 
 /// The instruction as it was before it ran.
-fn unlearned(instr: Instr) -> Instr {
+pub(super) fn unlearned(instr: Instr) -> Instr {
     let op: Op = instr.op().general();
     let instr = instr.with_op(op);
     if op.format().d == Wide::None {

@@ -91,7 +91,7 @@
 //! - Registers marked by `TBC` or `TFORPREP` are marked in ascending order and kept, unwritten, until a `CLOSE` or the
 //!   end of the function closes them.
 
-internal! { cache lines listing names proto proto_builder source verify }
+internal! { binary cache lines listing names proto proto_builder source verify }
 
 mod builder;
 mod description;
@@ -141,6 +141,16 @@ impl Instr {
     #[inline(always)]
     pub const fn with_bc(op: Op, a: u8, bc: u16, d: u32) -> Instr {
         Instr::new(op, a, bc as u8, (bc >> 8) as u8, d)
+    }
+
+    /// The instruction as a word.
+    pub(crate) const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The instruction in a word, if its opcode exists.
+    pub(crate) fn from_bits(bits: u64) -> Option<Instr> {
+        ((bits as u8 as usize) < Op::ALL.len()).then_some(Instr(bits))
     }
 
     /// The opcode's number.

@@ -16,8 +16,6 @@ pub mod proto_flags {
     pub const VARARG: u8 = 1;
     /// Library code in bytecode: it reports itself as a host function (`[C]`).
     pub const BUILTIN: u8 = 2;
-    /// A yield across an activation of this function is an error.
-    pub const NO_YIELD: u8 = 4;
 }
 
 /// A function prototype. The head is read by machine code; the rest is in [`ProtoInfo`], which owns the

@@ -93,6 +93,10 @@ pub struct ProtoBuilder<'m> {
     live: Vec<u8>,
     lines: LineTable,
     line: u32,
+    /// The first of the instructions that take the line of the next one.
+    lineless: Option<u32>,
+    /// The last instruction that something jumps to.
+    last_target: u32,
     constants: Vec<Value>,
     constant_indices: HashMap<(u8, u64), u32, BuildWordHasher>,
     fields: Vec<FieldCache>,
@@ -122,6 +126,8 @@ impl<'m> ProtoBuilder<'m> {
             live: Vec::new(),
             lines: LineTable::default(),
             line: head.line_defined,
+            lineless: None,
+            last_target: 0,
             constants: Vec::new(),
             constant_indices: HashMap::default(),
             fields: Vec::new(),
@@ -174,6 +180,38 @@ impl<'m> ProtoBuilder<'m> {
         self.line = line;
     }
 
+    /// Lets the next instruction belong to the line of the one that follows.
+    pub fn without_line(&mut self) {
+        self.lineless.get_or_insert(self.here());
+    }
+
+    /// Lets the `NIL` that has just been emitted set `count` registers from `first` on as well. False if there is none
+    /// that sets the registers before these.
+    pub fn extend_nil(&mut self, first: usize, count: usize, live: usize) -> bool {
+        if self.failure.is_some() || self.last_target == self.here() {
+            return false;
+        }
+        match (self.code.last_mut(), self.live.last_mut()) {
+            (Some(last), Some(last_live))
+                if last.op() == Op::NIL && last.a() + last.b() + 1 == first =>
+            {
+                *last = instr(Op::NIL, last.a(), last.b() + count, 0, 0);
+                *last_live = live as u8;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Continues the line of the instruction before, if that declares variables without values.
+    pub fn join_nil(&mut self) {
+        let joins = self.last_target != self.here()
+            && self.code.last().is_some_and(|last| matches!(last.op(), Op::NIL | Op::NEWCELL));
+        if joins {
+            self.line = self.lines.line(self.here() - 1);
+        }
+    }
+
     /// The index of the next instruction.
     #[inline]
     pub fn here(&self) -> u32 {
@@ -198,7 +236,14 @@ impl<'m> ProtoBuilder<'m> {
             return Ok(());
         }
         debug_assert!(live <= Instr::MAX_REGISTERS);
-        self.lines.try_push(self.meter, self.code.len() as u32, self.line)?;
+        let pc = self.here();
+        match self.lineless {
+            Some(first) if first == pc => {}
+            lineless => {
+                self.lines.try_push(self.meter, lineless.unwrap_or(pc), self.line)?;
+                self.lineless = None;
+            }
+        }
         push(self.meter, &mut self.live, live as u8)?;
         push(self.meter, &mut self.code, instr)
     }
@@ -218,6 +263,11 @@ impl<'m> ProtoBuilder<'m> {
         self.emit(instr.with_d(distance), live);
     }
 
+    /// Notes that something jumps to an instruction.
+    pub fn target(&mut self, pc: u32) {
+        self.last_target = self.last_target.max(pc);
+    }
+
     /// Lets the jumps of `list` go to the next instruction.
     pub fn patch_here(&mut self, list: JumpList) {
         self.patch(list, self.here());
@@ -225,6 +275,7 @@ impl<'m> ProtoBuilder<'m> {
 
     /// Lets the jumps of `list` go to instruction `target`.
     pub fn patch(&mut self, list: JumpList, target: u32) {
+        self.target(target);
         let mut pc = list.last;
         while let Some(jump) = self.code.get_mut(pc as usize) {
             let next = jump.d();

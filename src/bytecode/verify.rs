@@ -277,7 +277,7 @@ impl Verifier<'_> {
             self.proto.params as usize <= self.registers(),
             "more parameters than registers"
         );
-        let flags = proto_flags::VARARG | proto_flags::BUILTIN | proto_flags::NO_YIELD;
+        let flags = proto_flags::VARARG | proto_flags::BUILTIN;
         ensure!(self.proto.flags & !flags == 0, "unknown flags");
         ensure!(info.live.len() == len, "live counts do not match the code");
         ensure!(
@@ -698,7 +698,9 @@ impl Verifier<'_> {
                 ensure!(end >= a, "the open list lies below the results");
                 self.values(&before, a, end)?;
             }
-            Op::VARARG => self.call(&mut after, a, c)?,
+            Op::VARARG if c == 0 => self.call(&mut after, a, 0)?,
+            // Nothing above is lost.
+            Op::VARARG => (a..a + c - 1).try_for_each(|r| self.define(&mut after, r))?,
             Op::CLOSURE => {
                 for var in &self.info.protos[i.d() as usize].info.captured {
                     match var.source {

@@ -1,17 +1,20 @@
-//! Chunks: source text on its way to becoming a function.
+//! Chunks: source text and binary chunks on their way to becoming a function.
 
 use super::convert::{FromLuaMulti, IntoLuaMulti};
 use super::error::{Error, Result};
 use super::function::Function;
 use super::handle::Handle;
 use super::{Table, Vm};
+use crate::bytecode::binary;
 use crate::lua::codegen::{CompileError, compile};
 use crate::lua::skip_shebang;
 use crate::runtime::function::CellState;
 use crate::runtime::value::Value as Raw;
+use crate::stdlib::load::{ANY, load};
 use crate::tier1::{Raised, State};
 
-/// Source text to be run; made by [`Vm::load`].
+/// Source text, or a binary chunk made by [`Function::dump`] or `string.dump`, to be run; made by [`Vm::load`].
+/// Binary chunks are verified, whatever their origin.
 ///
 /// ```
 /// let vm = perilune::Vm::new();
@@ -69,6 +72,9 @@ impl Chunk<'_> {
 
     /// Runs the chunk, which may also be an expression, and converts its results.
     pub fn eval<R: FromLuaMulti>(self) -> Result<R> {
+        if self.is_binary() {
+            return self.call(());
+        }
         let expression = [b"return ", self.source.as_slice()].concat();
         match self.compile(&expression) {
             Ok(f) => f.call(()),
@@ -82,6 +88,10 @@ impl Chunk<'_> {
         self.into_function()?.call(args)
     }
 
+    fn is_binary(&self) -> bool {
+        self.source.first() == Some(&binary::MARK)
+    }
+
     fn compile(&self, source: &[u8]) -> Result<Function> {
         let inner = &self.vm.inner;
         let name = self.name.as_deref().unwrap_or(&self.source);
@@ -91,6 +101,19 @@ impl Chunk<'_> {
                 Some(env) => env.0.in_vm(st, inner)?,
                 None => Raw::table(st.globals),
             };
+            if self.is_binary() {
+                let loaded = load(st, source, name, ANY).map_err(|Raised| Error::Memory)?;
+                let f = loaded.map_err(|message| Error::Syntax {
+                    message: message.as_string().map_or_else(String::new, |s| {
+                        String::from_utf8_lossy(s.as_bytes()).into_owned()
+                    }),
+                    incomplete_input: false,
+                })?;
+                if f.cell_count > 0 {
+                    st.store_cell(f.cell(0), env);
+                }
+                return Ok(Function(Handle::new(st, shared, inner, Raw::closure(f))));
+            }
             let proto =
                 compile(&mut st.rt, source, name, st.native_depth).map_err(|e| match e {
                     CompileError::Memory => Error::Memory,

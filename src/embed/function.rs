@@ -11,7 +11,7 @@ use super::error::{Error, Result};
 use super::handle::handle_type;
 use super::shared::{Section, enter};
 use super::userdata::{Contained, new_userdata};
-use crate::bytecode::{FunctionDescription, listing};
+use crate::bytecode::{FunctionDescription, binary, listing};
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value as Raw;
@@ -183,6 +183,33 @@ impl Function {
             let closure = self.0.get(st).as_closure()?;
             Some(FunctionDescription::of(&closure.proto))
         })
+    }
+
+    /// The function as a binary chunk, which [`Vm::load`] takes; `None` for a host function. With `strip` it is without the
+    /// names and lines that messages show. Captured variables are not part of it: a loaded function has new ones, of which the
+    /// first is the table of globals and the others are nil.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// let chunk = vm.load("return ... + 1").into_function()?.dump(true)?.unwrap();
+    /// assert_eq!(vm.load(&chunk).call::<i64>(41)?, 42);
+    /// assert!(vm.load(&chunk[..40]).exec().is_err());
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn dump(&self, strip: bool) -> Result<Option<Vec<u8>>> {
+        self.0.inner.with(|st, _| {
+            let proto = self.0.get(st).as_closure().map(|closure| closure.proto);
+            let Some(proto) = proto.filter(|proto| binary::is_writable(proto)) else {
+                return Ok(None);
+            };
+            let mut chunk = Vec::new();
+            binary::write(&proto, strip, &mut |piece| -> Result<()> {
+                chunk.try_reserve(piece.len()).map_err(|_| Error::Memory)?;
+                chunk.extend_from_slice(piece);
+                Ok(())
+            })?;
+            Ok(Some(chunk))
+        })?
     }
 
     /// The bytecode of a Lua function and of all functions inside it, for people; `None` for a host function. Shows

@@ -2,7 +2,7 @@
 //!
 //! - [`vm`]: the VM and its settings; [`chunk`]: loading source;
 //! - [`table`], [`string`], [`function`], [`coroutine`], [`userdata`]: handles by type, on top of [`handle`];
-//! - [`value`], [`convert`]: values and conversions; [`error`]: errors and how they cross the boundary;
+//! - [`hook`]: hooks; [`value`], [`convert`]: values and conversions; [`error`]: errors and how they cross the boundary;
 //! - [`shared`]: the lock and why all this is sound. Only that module creates references to the state.
 
 mod chunk;
@@ -11,6 +11,7 @@ mod coroutine;
 mod error;
 mod function;
 mod handle;
+mod hook;
 mod shared;
 mod string;
 mod table;
@@ -23,6 +24,7 @@ pub use convert::{Bytes, FromLua, FromLuaMulti, IntoLua, IntoLuaMulti};
 pub use coroutine::{Coroutine, CoroutineStatus};
 pub use error::{Error, Result, RuntimeError};
 pub use function::{Function, Signature, ValueKind};
+pub use hook::{HookContext, HookEvent, HookTriggers};
 pub use string::{BorrowedBytes, LuaString};
 pub use table::{Table, TablePairs, TableSequence};
 pub use userdata::{

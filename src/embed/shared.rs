@@ -301,11 +301,11 @@ impl Shared {
     pub fn root(&self, st: &mut State, v: Value) -> u32 {
         let slot = st.handles.insert(v);
         let mut references = self.references.borrow_mut();
-        if slot as usize == references.len() {
-            references.push(1);
-        } else {
-            references[slot as usize] = 1;
+        // The engine may root values of its own, which nobody refers to by a handle.
+        if slot as usize >= references.len() {
+            references.resize(slot as usize + 1, 0);
         }
+        references[slot as usize] = 1;
         slot
     }
 

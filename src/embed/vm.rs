@@ -18,7 +18,6 @@ use super::table::Table;
 use crate::bytecode::cache::POLY_MAX;
 use crate::bytecode::{FunctionDescription, LoadError};
 use crate::heap::OutOfMemory;
-use crate::runtime::function::CellState;
 use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
@@ -149,16 +148,14 @@ impl Vm {
                 LoadError::Memory => Error::Memory,
                 LoadError::Invalid(e) => Error::Bytecode(Box::new(e)),
             })?;
-            let mut cells = Vec::new();
-            for i in 0..proto.info.captured.len() {
-                let (v, state) = match i {
-                    0 => (Raw::table(st.globals), CellState::Constant),
-                    _ => (Raw::NIL, CellState::Uninitialised),
-                };
-                cells.push(st.new_cell(v, state).map_err(|Raised| Error::Memory)?);
-            }
-            let closure = Raw::closure(st.rt.new_closure(proto, &cells)?);
-            Ok(Function(Handle::new(st, shared, &self.inner, closure)))
+            let closure =
+                stdlib::load::close_over_globals(st, proto).map_err(|Raised| Error::Memory)?;
+            Ok(Function(Handle::new(
+                st,
+                shared,
+                &self.inner,
+                Raw::closure(closure),
+            )))
         })?
     }
 
@@ -392,6 +389,7 @@ pub struct VmBuilder {
     output: Option<Box<dyn Write + Send>>,
     warnings: Option<WarningSink>,
     tracebacks: bool,
+    environment: bool,
 }
 
 impl Default for VmBuilder {
@@ -408,6 +406,7 @@ impl Default for VmBuilder {
             output: None,
             warnings: None,
             tracebacks: true,
+            environment: true,
         }
     }
 }
@@ -505,6 +504,13 @@ impl VmBuilder {
         self
     }
 
+    /// Whether the environment variables `LUA_PATH` and `LUA_CPATH` (and those that end in `_5_4`) say where modules are
+    /// searched. Default: yes.
+    pub fn environment(mut self, on: bool) -> VmBuilder {
+        self.environment = on;
+        self
+    }
+
     /// Whether errors that reach the host carry a traceback. Default: yes.
     pub fn tracebacks(mut self, on: bool) -> VmBuilder {
         self.tracebacks = on;
@@ -537,7 +543,12 @@ impl VmBuilder {
             inner: Inner::new(state),
             marker: PhantomData,
         };
-        vm.inner.protect(|st, _| stdlib::open(st, self.libraries))?;
+        vm.inner.protect(|st, _| {
+            if !self.environment {
+                stdlib::ignore_environment(st)?;
+            }
+            stdlib::open(st, self.libraries)
+        })?;
         vm.inner.with(|st, _| {
             st.keep_traceback = self.tracebacks;
             st.rt.heap.set_stress(self.gc_stress);

@@ -59,7 +59,11 @@ impl Meter {
         // Both blocks may exist while the contents move.
         self.take(capacity.checked_mul(size_of::<T>()).ok_or(OutOfMemory)?)?;
         let grown = vec.try_reserve_exact(capacity - vec.len());
-        self.give_back(if grown.is_ok() { before } else { capacity * size_of::<T>() });
+        self.give_back(if grown.is_ok() {
+            before
+        } else {
+            capacity * size_of::<T>()
+        });
         Ok(grown?)
     }
 

@@ -25,8 +25,11 @@ struct Owner {
     bytes: usize,
 }
 
-/// The sizes of the cells of owners.
-const OWNER_SIZES: [usize; 3] = [size_of::<Coroutine>(), size_of::<Userdata>(), size_of::<Proto>()];
+/// The size classes of owners, a bit each.
+fn owner_classes() -> u64 {
+    let sizes = [size_of::<Coroutine>(), size_of::<Userdata>(), size_of::<Proto>()];
+    sizes.iter().fold(0, |held, &size| held | 1 << class_of(size))
+}
 
 /// The list of owners.
 #[derive(Default)]
@@ -110,7 +113,7 @@ impl Heap {
 
     /// Begins the walk over the list and holds back the cells of owners.
     pub(super) fn begin_owner_sweep(&mut self) {
-        self.held |= OWNER_SIZES.iter().fold(0, |held, &size| held | 1 << class_of(size));
+        self.held |= owner_classes();
         self.owners.unswept = self.owners.list.len();
     }
 
@@ -123,7 +126,7 @@ impl Heap {
 
     /// Holds back only the cells of owners.
     pub(super) fn release_strings(&mut self) {
-        self.held = OWNER_SIZES.iter().fold(0, |held, &size| held | 1 << class_of(size));
+        self.held = owner_classes();
     }
 
     /// Examines one owner; `None` at the end, when no cells are held back any longer.

@@ -168,6 +168,7 @@ impl Marker<'_> {
         if let Some(resumer) = co.resumer.get() {
             self.mark(resumer);
         }
+        self.mark_value(co.hook.get().function);
         let mut scanned = 0;
         each_window(co, |first, end, _| {
             for slot in first..end {
@@ -367,13 +368,15 @@ fn each_window(co: Gc<Coroutine>, mut visit: impl FnMut(u32, u32, u32)) {
     let to_close = co.to_close.take();
     for i in 0..depth {
         // SAFETY: `depth` records are in use.
-        let (record, next) = unsafe {
-            let next = (i + 1 < depth).then(|| first_slot(&*records.add(i + 1)));
-            (&*records.add(i), next)
-        };
+        let (record, callee) = unsafe { (&*records.add(i), (i + 1 < depth).then(|| &*records.add(i + 1))) };
         let first = first_slot(record);
-        // SAFETY: a record in use.
-        let mut end = unsafe { window_end(co.stack.get(), record, next, co.top.get()) };
+        let next = callee.map(first_slot);
+        let mut end = match callee {
+            // Whatever registers the next instruction reads, they are in use.
+            Some(callee) if callee.is_hook() => first_slot(callee),
+            // SAFETY: a record in use.
+            _ => unsafe { window_end(co.stack.get(), record, next, co.top.get()) },
+        };
         let limit = next.unwrap_or(co.stack_size.get());
         // Variables to be closed are in use until they are, whatever the code says.
         if let Some(&last) = to_close.iter().rfind(|&&slot| slot < limit) {

@@ -398,6 +398,8 @@ pub struct Block {
     pub do_line: u32,
     /// The line of the block's last token.
     pub end_line: u32,
+    /// In the body of a `for`, the line of its `end`; otherwise 0.
+    pub close_line: u32,
 }
 
 /// A local variable.

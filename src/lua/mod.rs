@@ -13,6 +13,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 
+use crate::bytecode::binary::MARK;
 use crate::bytecode::source::chunk_id;
 use crate::heap::{Meter, OutOfMemory};
 pub use parser::parse;
@@ -68,14 +69,17 @@ fn append<T: Copy>(meter: &Meter, vec: &mut Vec<T>, items: &[T]) -> Result<(), F
 }
 
 /// The text of a source file without its byte order mark and without a first line that starts with
-/// `#`. That line's newline stays, so that line numbers hold.
+/// `#`. That line's newline stays, so that line numbers hold, unless a binary chunk follows.
 pub fn skip_shebang(source: &[u8]) -> &[u8] {
     let text = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
     if text.first() != Some(&b'#') {
         return text;
     }
-    let end = text.iter().position(|&c| c == b'\n');
-    &text[end.unwrap_or(text.len())..]
+    let end = text.iter().position(|&c| c == b'\n').unwrap_or(text.len());
+    match &text[end..] {
+        [b'\n', chunk @ ..] if chunk.first() == Some(&MARK) => chunk,
+        text => text,
+    }
 }
 
 #[cfg(test)]

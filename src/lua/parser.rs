@@ -422,6 +422,7 @@ impl<'s> Parser<'s> {
             Block {
                 statements,
                 do_line: 0,
+                close_line: 0,
                 end_line,
             },
         )?;
@@ -900,6 +901,7 @@ impl<'s> Parser<'s> {
         self.chunk.blocks[body.index()].do_line = do_line;
         self.leave_block(outer)?;
         self.expect_match(Tok::End, Tok::For, line)?;
+        self.chunk.blocks[body.index()].close_line = self.lexer.last_line;
         Ok(body)
     }
 
@@ -1403,6 +1405,12 @@ impl<'s> Parser<'s> {
         self.expect_match(Tok::RightBrace, Tok::LeftBrace, line)?;
         if let Some(value) = waiting {
             self.discharge(value);
+        }
+        // The last elements are stored at the end.
+        let close_line = self.lexer.last_line;
+        let last = self.open_fields[base..].iter_mut().rfind(|field| matches!(field.key, FieldKey::Next));
+        if let Some(last) = last {
+            last.line = close_line;
         }
         let start = self.chunk.fields.len();
         append(self.lexer.meter, &mut self.chunk.fields, &self.open_fields[base..])?;

@@ -96,6 +96,30 @@ impl Gc<Table> {
         }
     }
 
+    /// Whether `i` is the index behind the last element, with capacity for it, and a store there has nothing to ask.
+    #[inline(always)]
+    pub fn appends(self, i: i64) -> bool {
+        let index = (i as u64).wrapping_sub(1);
+        index == self.array_len.get() as u64
+            && index < self.array_cap.get() as u64
+            && self.metatable.get().is_none()
+            && self.hash.get().is_null()
+    }
+
+    /// Whether a store of `v` at `i` needs no more than writing the element: `v` is not nil and of the array's kind, and
+    /// it goes over an element for which no metatable would be asked, or behind the last one.
+    #[inline(always)]
+    pub fn is_storable(self, i: i64, v: Value) -> bool {
+        if v.is_nil() || !self.array_kind.get().accepts(v.tag()) {
+            return false;
+        }
+        if (i as u64).wrapping_sub(1) < self.array_len.get() as u64 {
+            self.metatable.get().is_none() || self.element_tag(i as u32) != Tag::NIL.byte()
+        } else {
+            self.appends(i)
+        }
+    }
+
     /// The tags of the elements in use.
     #[inline]
     pub fn element_tags<'a>(self) -> &'a [u8] {

@@ -68,6 +68,50 @@ pub mod record_flags {
     pub const CLOSING: u8 = 32;
     /// The function was called as a finalizer.
     pub const FINALIZER: u8 = 64;
+    /// The activation counts among those of its coroutine's [`non_yieldable`](super::Coroutine::non_yieldable) ones.
+    pub const NO_YIELD: u8 = 128;
+
+    // Host functions close no variables of their own; the bits for that say something else in their frames.
+
+    /// Of a host function that catches: errors pass through the message handler in the window's first slot (`xpcall`).
+    pub const HANDLER: u8 = TBC;
+    /// Of a host function that catches: it then returns nil and the error instead of `false` and the error (`load`).
+    pub const NIL_ON_ERROR: u8 = CLOSING;
+    /// Of a host function that resumes: it wants values and errors as if it had called the coroutine's body.
+    pub const WRAPS: u8 = CLOSING;
+}
+
+/// A function that is called at certain events.
+#[derive(Clone, Copy)]
+pub struct Hook {
+    /// Nil if there is none.
+    pub function: Value,
+    /// The events; see [`tier1::hook`](crate::tier1::hook).
+    pub events: u8,
+    /// The number of instructions between two events of their kind.
+    pub period: i32,
+    /// Instructions left until the next of these events.
+    pub left: i32,
+}
+
+impl Hook {
+    pub const NONE: Hook = Hook {
+        function: Value::NIL,
+        events: 0,
+        period: 0,
+        left: 0,
+    };
+}
+
+impl CallRecord {
+    /// The [`aux`](CallRecord::aux) of a function that Rust has called as a hook.
+    pub const HOOK: u64 = 1;
+
+    /// Whether the function was called as a hook: between two instructions of its caller, all of whose registers are in use
+    /// then.
+    pub fn is_hook(&self) -> bool {
+        self.continuation == Continuation::Host && self.aux == CallRecord::HOOK
+    }
 }
 
 /// One activation.
@@ -106,7 +150,8 @@ pub struct Coroutine {
     pub barrier: Cell<u8>,
     pub kind: Kind,
     pub status: Cell<Status>,
-    pub spare: u8,
+    /// Which hooks are running; see [`tier1::hook`](crate::tier1::hook).
+    pub hooks_running: Cell<u8>,
     /// Calls in progress across which it cannot yield.
     pub non_yieldable: Cell<u32>,
     pub stack: Cell<*mut Value>,
@@ -122,6 +167,10 @@ pub struct Coroutine {
     pub resumer: Cell<Option<Gc<Coroutine>>>,
     /// Stack indices of pending to-be-closed variables, oldest first.
     pub to_close: Cell<Vec<u32>>,
+    /// The hook that scripts have set.
+    pub hook: Cell<Hook>,
+    /// The instruction before which hooks were due last, in the current function.
+    pub hook_pc: Cell<u32>,
 }
 
 // SAFETY: `#[repr(C)]`, barrier and kind first.

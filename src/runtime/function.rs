@@ -143,18 +143,32 @@ impl Runtime {
     /// A closure over a prototype, with as many cells as that has captured variables.
     pub fn new_closure(&mut self, proto: Gc<Proto>, cells: &[Gc<UpCell>]) -> Result<Gc<Closure>, OutOfMemory> {
         assert_eq!(cells.len(), proto.info.captured.len());
-        let p = self.heap.alloc(Closure::size(cells.len()))?.cast::<Closure>();
+        // SAFETY: all captured variables are set below.
+        let closure = unsafe { self.allocate_closure(proto)? };
+        for (i, &cell) in cells.iter().enumerate() {
+            closure.set_cell(i, cell);
+        }
+        Ok(closure)
+    }
+
+    /// The same without its cells.
+    ///
+    /// # Safety
+    /// The caller sets every captured variable before the collector runs or anybody looks at the closure.
+    #[inline]
+    pub unsafe fn allocate_closure(&mut self, proto: Gc<Proto>) -> Result<Gc<Closure>, OutOfMemory> {
+        let cells = proto.info.captured.len();
+        let p = self.heap.alloc(Closure::size(cells))?.cast::<Closure>();
         // SAFETY: the cell is fresh and has room for the head and the captured variables.
         unsafe {
             p.write(Closure {
                 barrier: Cell::new(0),
                 kind: Kind::Closure,
-                cell_count: cells.len() as u8,
+                cell_count: cells as u8,
                 spare: 0,
                 spare2: 0,
                 proto,
             });
-            ptr::copy_nonoverlapping(cells.as_ptr(), p.as_ptr().add(1) as *mut Gc<UpCell>, cells.len());
             Ok(Gc::from_ptr(p))
         }
     }

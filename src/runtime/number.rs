@@ -793,6 +793,60 @@ pub fn le_float_int(a: f64, b: i64) -> bool {
 mod tests {
     use super::*;
 
+    /// The short way to a remainder gives the bits of the long one.
+    #[test]
+    fn float_remainder_is_exact() {
+        let next = |x: f64, steps: i64| f64::from_bits((x.to_bits() as i64 + steps) as u64);
+        let mut bits = 0x9e37_79b9_7f4a_7c15u64;
+        let mut random = || {
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            bits
+        };
+        let check = |a: f64, b: f64| {
+            for (a, b) in [(a, b), (-a, b), (a, -b), (-a, -b)] {
+                let (rest, expected) = (float_remainder(a, b), a % b);
+                assert!(
+                    rest.to_bits() == expected.to_bits() || rest.is_nan() && expected.is_nan(),
+                    "{a:e} % {b:e}: {rest:e}"
+                );
+            }
+        };
+        let bound = (1u64 << 26) as f64;
+        let special = [
+            0.0,
+            5e-324,
+            0.5,
+            1.0,
+            2.0,
+            3.0,
+            360.0,
+            bound - 1.0,
+            bound,
+            bound + 1.0,
+            1e15,
+            1e300,
+            f64::INFINITY,
+            f64::NAN,
+        ];
+        for a in special {
+            for b in special {
+                check(a, b);
+            }
+        }
+        for _ in 0..20_000 {
+            let b = ((random() >> (37 + random() % 26)) + 1) as f64;
+            let n = (random() >> (37 + random() % 26)) as f64;
+            // At and around multiples of the divisor, where rounding matters, and anywhere.
+            for steps in -3..=3 {
+                check(next(n * b + 1.0, steps) - 1.0, b);
+                check(next((n + 1.0) * b, steps), b);
+            }
+            check(n + random() as f64 / u64::MAX as f64, b);
+        }
+    }
+
     fn int(text: &str) -> Option<Numeral> {
         let value = parse_numeral(text.as_bytes());
         assert!(!matches!(value, Some(Numeral::Float(_))), "{text}");

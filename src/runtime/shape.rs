@@ -70,6 +70,18 @@ pub enum Location {
     Absent,
 }
 
+impl SlotOffsets {
+    /// Whether the offsets are of a slot in an overflow block, which they tell by themselves: inline slots follow the header
+    /// of the table, and that has no room for as many tags as it has for payloads.
+    pub fn in_overflow(self) -> bool {
+        // Payload `k` and tag `k` are this far apart modulo 8, whatever the capacity.
+        let header = size_of::<Table>() as u16;
+        const { assert!(!(size_of::<Table>() - size_of::<Table>() / 8).is_multiple_of(8)) };
+        let inline = (header - header / 8) % 8;
+        self.tag.wrapping_sub(self.payload / 8) % 8 != inline
+    }
+}
+
 /// The capacity of the overflow block for so many slots beyond the inline ones.
 #[inline]
 pub fn overflow_capacity(slots: u32) -> u32 {

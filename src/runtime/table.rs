@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::Runtime;
 use super::array::ArrayKind;
 use super::assumption::Assumption;
-use super::hash::HashPart;
+use super::hash::{HashPart, Node};
 use super::number;
 use super::object::{Gc, Kind, Object};
 use super::shape::{self, Location, ShapeId};
@@ -212,6 +212,12 @@ impl Gc<Table> {
         }
     }
 
+    /// The node before a position of a traversal; none at the end.
+    #[inline]
+    fn node_before<'a>(self, position: u64) -> Option<&'a Node> {
+        self.hash_part()?.nodes().get((position - NODES) as usize - 1)
+    }
+
     /// The hash part's block and its size, for the collector.
     pub fn hash_block(self) -> Option<(NonNull<u8>, usize)> {
         let hash = self.hash_part()?;
@@ -274,6 +280,22 @@ impl Runtime {
             t.put_slot(self.shapes.slot_location(shape, slot as u32), v);
         }
         Ok(())
+    }
+
+    /// A table of any shape that is nobody's own, with nil in all slots.
+    pub fn allocate_table(&mut self, shape: ShapeId, array_cap: u32) -> Result<Gc<Table>, OutOfMemory> {
+        let root = self.shapes.root_for(self.shapes.inline_cap(shape));
+        debug_assert!(self.shapes.inline_cap(root) == self.shapes.inline_cap(shape) && !self.shapes.is_owned(shape));
+        let t = self.new_table(root, array_cap)?;
+        let overflow = self.shapes.overflow_cap(shape) as usize;
+        if overflow > 0 {
+            t.overflow.set(self.heap.alloc(9 * overflow)?.as_ptr());
+        }
+        t.shape.set(shape);
+        for slot in 0..self.shapes.slot_count(shape) {
+            t.put_slot(self.shapes.slot_location(shape, slot), Value::NIL);
+        }
+        Ok(t)
     }
 
     /// An empty table with what its site has learned.
@@ -951,6 +973,42 @@ impl Runtime {
         Ok(NODES + node as u64 + 1)
     }
 
+    /// The position behind the entry that follows `key` (nil: that is the first one), or [`END`].
+    pub fn find_next(&self, t: Gc<Table>, key: Value) -> Result<u64, InvalidKey> {
+        let position = if key.is_nil() { 0 } else { self.position_behind(t, key)? };
+        Ok(self.next_position(t, position))
+    }
+
+    /// The position behind the first entry at or behind a position, or [`END`].
+    #[inline]
+    pub fn next_position(&self, t: Gc<Table>, position: u64) -> u64 {
+        self.next_index(t, position).map_or(END, |(position, ..)| position)
+    }
+
+    /// The key before a position that [`Runtime::next_position`] has given; nil at the end.
+    #[inline]
+    pub fn key_before(&self, t: Gc<Table>, position: u64) -> Value {
+        if position <= SLOTS {
+            Value::int(position as i64)
+        } else if position <= NODES {
+            Value::string(self.shapes.keys(t.shape.get())[(position - SLOTS) as usize - 1])
+        } else {
+            t.node_before(position).map_or(Value::NIL, Node::key)
+        }
+    }
+
+    /// The value of that key.
+    #[inline]
+    pub fn value_before(&self, t: Gc<Table>, position: u64) -> Value {
+        if position <= SLOTS {
+            t.get_int(position as i64)
+        } else if position <= NODES {
+            t.slot(self.shapes.slot_location(t.shape.get(), (position - SLOTS) as u32 - 1))
+        } else {
+            t.node_before(position).map_or(Value::NIL, Node::value)
+        }
+    }
+
     /// The first entry at or behind a position, and the position behind that. Traversals begin at 0; positions
     /// stay good as long as no key is added.
     #[inline]
@@ -992,6 +1050,8 @@ impl Runtime {
 /// Positions of a traversal: elements from 0, slots from here, nodes from there.
 const SLOTS: u64 = 1 << 32;
 const NODES: u64 = 1 << 33;
+/// The position behind all entries.
+pub const END: u64 = u64::MAX;
 
 /// The largest power of two such that more than half of the keys up to it are in use, or 0.
 fn dense_size(bins: &[u32; 33]) -> u32 {

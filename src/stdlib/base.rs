@@ -2,13 +2,17 @@
 
 use std::io::{self, Write};
 
+use smallvec::SmallVec;
+
 use super::load::{ANY, Loaded, load, load_file};
 use super::stream::Streams;
-use super::support::{Bytes, call_for_value, index, tostring_value};
+use super::support::{Bytes, index, tostring_result, tostring_value};
 use super::{Fields, running};
 use crate::heap::Mode;
 use crate::runtime::metatable::Event;
 use crate::runtime::number::parse_in_base;
+use crate::runtime::object::Gc;
+use crate::runtime::string::Str;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::native::string_to_number;
 use crate::tier1::state::WarningSink;
@@ -176,8 +180,31 @@ fn type_(st: &mut State, args: Args) -> NativeResult {
 
 fn tostring(st: &mut State, args: Args) -> NativeResult {
     let v = st.arg_any(args, 0)?;
+    if let Some(func) = tostring_call(st, v)? {
+        return st.call_then(func, 1, |st, results| {
+            let v = st.arg(results, 0);
+            let s = tostring_result(st, v)?;
+            let args = Args { base: st.frame().base, count: 1 };
+            st.ret1(args, Value::string(s))
+        });
+    }
     let s = tostring_value(st, v)?;
     st.ret1(args, Value::string(s))
+}
+
+/// If `v` has a `__tostring`, prepares a call of that at the stack index returned, across which nobody can yield.
+fn tostring_call(st: &mut State, v: Value) -> Result<Option<u32>, Raised> {
+    if v.is_string() {
+        return Ok(None);
+    }
+    let handler = st.rt.metamethod(v, Event::ToString);
+    if handler.is_nil() {
+        return Ok(None);
+    }
+    st.forbid_yields()?;
+    let func = st.push_temp(handler)?;
+    st.push_temp(v)?;
+    Ok(Some(func))
 }
 
 fn tonumber(st: &mut State, args: Args) -> NativeResult {
@@ -329,16 +356,46 @@ fn ipairs_step(st: &mut State, args: Args) -> NativeResult {
 // Output.
 
 fn print(st: &mut State, args: Args) -> NativeResult {
-    for i in 0..args.count {
+    print_from(st, args, 0)
+}
+
+/// Prints the arguments from number `first` on.
+fn print_from(st: &mut State, args: Args, first: u32) -> NativeResult {
+    for i in first..args.count {
         let v = st.arg(args, i);
-        let s = tostring_value(st, v)?;
-        if i > 0 {
-            write_stdout(st, b"\t");
+        // The number of the argument waits above the arguments.
+        st.frame_mut().top = args.base + args.count;
+        if !v.is_string() && !v.tag().is_number() {
+            st.push_temp(Value::int(i as i64))?;
+            if let Some(func) = tostring_call(st, v)? {
+                return st.call_then(func, 1, printed);
+            }
         }
-        write_stdout(st, s.as_bytes());
+        let s = tostring_value(st, v)?;
+        print_piece(st, i, s);
     }
     write_stdout(st, b"\n");
     st.ret0()
+}
+
+/// Goes on after `__tostring` has given the text of an argument.
+fn printed(st: &mut State, results: Args) -> NativeResult {
+    let v = st.arg(results, 0);
+    let s = tostring_result(st, v)?;
+    let base = st.frame().base;
+    let args = Args { base, count: results.base - 1 - base };
+    // SAFETY: the slot above the arguments. Scripts can set it with the debug library.
+    let i = unsafe { Value::load(st.slot(results.base - 1)) }.as_int();
+    let i = i.and_then(|i| u32::try_from(i).ok()).unwrap_or(args.count);
+    print_piece(st, i, s);
+    print_from(st, args, i.saturating_add(1))
+}
+
+fn print_piece(st: &mut State, i: u32, s: Gc<Str>) {
+    if i > 0 {
+        write_stdout(st, b"\t");
+    }
+    write_stdout(st, s.as_bytes());
 }
 
 /// As in the reference, failures to print are not reported.
@@ -353,53 +410,90 @@ fn write_stdout(st: &mut State, bytes: &[u8]) {
 
 fn load_(st: &mut State, args: Args) -> NativeResult {
     let mode = arg_mode(st, args, 2)?;
-    let env = (args.count > 3).then(|| st.arg(args, 3));
+    let env = args.count > 3;
     let source = st.arg(args, 0);
     if source.is_string() || source.tag().is_number() {
         let text = st.arg_str(args, 0)?.as_bytes();
         let name = if st.arg(args, 1).is_nil() { text } else { st.arg_str(args, 1)?.as_bytes() };
         let loaded = load(st, text, name, mode)?;
+        let env = env.then(|| st.arg(args, 3));
         return return_loaded(st, args, loaded, env);
     }
-    let name = if st.arg(args, 1).is_nil() { &b"=(load)"[..] } else { st.arg_str(args, 1)?.as_bytes() };
-    let reader = st.arg_function(args, 0)?;
-    let mut text = Bytes::default();
-    let loaded = match read_all(st, reader, &mut text) {
-        Ok(()) => load(st, text.as_slice(), name, mode),
-        Err(raised) => Err(raised),
-    };
-    text.release(st);
-    match loaded {
-        Ok(loaded) => return_loaded(st, args, loaded, env),
-        Err(raised) if st.cancelling => Err(raised),
-        Err(Raised) => {
-            // Errors of the reader are the result, too.
-            let error = st.error;
-            st.ret2(args, Value::NIL, error)
+    if !st.arg(args, 1).is_nil() {
+        st.arg_str(args, 1)?;
+    }
+    st.arg_function(args, 0)?;
+    let reading = Reading { text: Bytes::default(), named: !st.arg(args, 1).is_nil(), mode: mode.into(), env };
+    // Errors of the reader are the result, too.
+    st.catch_errors_as_nil();
+    st.forbid_yields()?;
+    let func = st.free_index();
+    read_next(st, Box::new(reading), func)
+}
+
+/// A chunk whose text comes from a function.
+struct Reading {
+    text: Bytes,
+    /// Whether the chunk's name is in the second slot of the window.
+    named: bool,
+    mode: SmallVec<[u8; 8]>,
+    /// Whether the environment is in the fourth slot of the window.
+    env: bool,
+}
+
+/// Calls the reader for the next piece, at stack index `func`.
+fn read_next(st: &mut State, reading: Box<Reading>, func: u32) -> NativeResult {
+    let charged = reading.text.charged();
+    st.keep_waiting(reading, charged)?;
+    let reader = st.slot(st.frame().base);
+    // SAFETY: a host function has free slots above its window.
+    unsafe { Value::store(st.slot(func), Value::load(reader)) };
+    st.call_then(func, 0, read)
+}
+
+/// Goes on after the reader has given a piece: asks for the next one, or loads the chunk after the last.
+fn read(st: &mut State, results: Args) -> NativeResult {
+    let mut reading = st.take_waiting::<Reading>();
+    let piece = st.arg(results, 0);
+    // A reader of the host's does not look whether the VM shall stop.
+    let appended = st.check_cancelled().and_then(|()| append_piece(st, &mut reading.text, piece));
+    match appended {
+        Ok(true) => read_next(st, reading, results.base),
+        Ok(false) => {
+            let args = Args { base: st.frame().base, count: 4 };
+            let loaded = load_read(st, args, &reading);
+            reading.text.release(st);
+            let env = reading.env.then(|| st.arg(args, 3));
+            return_loaded(st, args, loaded?, env)
         }
+        Err(raised) => {
+            reading.text.release(st);
+            Err(raised)
+        }
+    }
+}
+
+fn load_read(st: &mut State, args: Args, reading: &Reading) -> Result<Loaded, Raised> {
+    let name = if reading.named { st.arg_str(args, 1)?.as_bytes() } else { b"=(load)" };
+    load(st, reading.text.as_slice(), name, &reading.mode)
+}
+
+/// Appends a piece that the reader has given; false if it was the end.
+fn append_piece(st: &mut State, text: &mut Bytes, piece: Value) -> Result<bool, Raised> {
+    let piece = match piece.tag() {
+        Tag::NIL => return Ok(false),
+        Tag::STRING => piece.as_string(),
+        Tag::INT | Tag::FLOAT => Some(st.number_to_str(piece)?),
+        _ => None,
+    };
+    match piece {
+        Some(s) => text.push(st, s.as_bytes()).map(|()| s.len > 0),
+        None => Err(st.raise_text("reader function must return a string")),
     }
 }
 
 fn arg_mode<'a>(st: &mut State, args: Args, i: u32) -> Result<&'a [u8], Raised> {
     if st.arg(args, i).is_nil() { Ok(ANY) } else { st.arg_str(args, i).map(|s| s.as_bytes()) }
-}
-
-/// Calls `reader` for pieces of text until it returns nothing more.
-fn read_all(st: &mut State, reader: Value, text: &mut Bytes) -> Result<(), Raised> {
-    loop {
-        let piece = call_for_value(st, reader, &[])?;
-        let piece = match piece.tag() {
-            Tag::NIL => return Ok(()),
-            Tag::STRING => piece.as_string(),
-            Tag::INT | Tag::FLOAT => Some(st.number_to_str(piece)?),
-            _ => None,
-        };
-        match piece {
-            Some(s) if s.len == 0 => return Ok(()),
-            Some(s) => text.push(st, s.as_bytes())?,
-            None => return Err(st.raise_text("reader function must return a string")),
-        }
-    }
 }
 
 /// The function, its first captured variable set to `env` if that is given; or nil and the message.
@@ -471,7 +565,8 @@ fn collectgarbage(st: &mut State, args: Args) -> NativeResult {
         b"step" => {
             let done = st.collect_in_native(|rt, roots| rt.gc_step_kb(roots, numbers[0]));
             st.run_finalizers()?;
-            Value::bool(done)
+            // Young collections are no whole cycles.
+            Value::bool(done && st.rt.heap.mode() == Mode::Incremental)
         }
         b"stop" => {
             st.rt.heap.stop();
@@ -485,15 +580,20 @@ fn collectgarbage(st: &mut State, args: Args) -> NativeResult {
         b"isrunning" => Value::bool(st.rt.heap.is_running()),
         b"setpause" => {
             let pause = &mut st.rt.heap.parameters_mut().pause;
-            Value::int(std::mem::replace(pause, numbers[0]) as i64)
+            Value::int(std::mem::replace(pause, kept(numbers[0])) as i64)
         }
         b"setstepmul" => {
             let multiplier = &mut st.rt.heap.parameters_mut().step_multiplier;
-            Value::int(std::mem::replace(multiplier, numbers[0]) as i64)
+            Value::int(std::mem::replace(multiplier, kept(numbers[0])) as i64)
         }
         mode => set_mode(st, mode == b"generational", numbers)?,
     };
     st.ret1(args, result)
+}
+
+/// What Lua keeps of a parameter of the collector: a byte, in fours.
+fn kept(n: usize) -> usize {
+    (n / 4 & 0xff) * 4
 }
 
 /// Changes the mode, and the parameters that are given (not 0); the name of the mode before.

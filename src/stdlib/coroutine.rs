@@ -2,7 +2,7 @@
 
 use super::support::return_text;
 use super::{library, running};
-use crate::runtime::coroutine::{Coroutine, Status};
+use crate::runtime::coroutine::{Coroutine, Hook, Status};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
@@ -42,6 +42,8 @@ fn new_coroutine(st: &mut State, args: Args) -> Result<Gc<Coroutine>, Raised> {
     // SAFETY: a fresh stack has more than two slots; the body's place is the first one above the bottom record's.
     unsafe { Value::store(co.stack.get().add(1), f) };
     co.top.set(2);
+    // Events are inherited, but not whom Lua's library calls for them.
+    co.hook.set(Hook { function: Value::NIL, ..st.co.hook.get() });
     Ok(co)
 }
 

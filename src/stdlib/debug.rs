@@ -1,14 +1,19 @@
-//! The `debug` library, without hooks.
+//! The `debug` library.
 
+use std::io::{self, BufRead, Read, Write};
+
+use super::load::{ANY, load};
+use super::support::tostring_value;
 use super::{library, set_field};
 use crate::bytecode::proto::{Proto, proto_flags};
-use crate::runtime::coroutine::Coroutine;
+use crate::runtime::coroutine::{Coroutine, Hook};
 use crate::runtime::function::CellState;
 use crate::runtime::metatable::{Event, basic_type};
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
+use crate::tier1::hook::event;
 use crate::tier1::introspect::{self, Frame};
 use crate::tier1::{Args, NativeResult, Raised, State};
 
@@ -17,12 +22,16 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     library(
         st,
         &[
+            ("debug", debug),
+            ("gethook", gethook),
             ("getinfo", getinfo),
             ("getlocal", getlocal),
             ("getmetatable", getmetatable),
             ("getregistry", getregistry),
             ("getupvalue", getupvalue),
             ("getuservalue", getuservalue),
+            ("setcstacklimit", setcstacklimit),
+            ("sethook", sethook),
             ("setlocal", setlocal),
             ("setmetatable", setmetatable),
             ("setupvalue", setupvalue),
@@ -62,6 +71,44 @@ fn traceback(st: &mut State, args: Args) -> NativeResult {
     let v = st.string_value(&text)?;
     st.ret1(args, v)
 }
+
+/// The longest line that [`debug`] reads.
+const LINE_MAX: u64 = 249;
+
+/// Runs what is typed until a line is "cont".
+fn debug(st: &mut State, _: Args) -> NativeResult {
+    loop {
+        let mut errors = io::stderr().lock();
+        // If nobody can see the prompt, there is nobody to tell.
+        let _ = errors.write_all(b"lua_debug> ").and_then(|()| errors.flush());
+        drop(errors);
+        let mut line = Vec::new();
+        let read = io::stdin().lock().take(LINE_MAX).read_until(b'\n', &mut line);
+        if read.is_err() || line.is_empty() || line == b"cont\n" {
+            return st.ret0();
+        }
+        let message = match load(st, &line, b"=(debug command)", ANY)? {
+            Ok(command) => match st.call_value(Value::closure(command), &[]) {
+                Ok(_) => continue,
+                Err(Raised) if st.cancelling => return Err(Raised),
+                Err(Raised) => st.error,
+            },
+            Err(message) => message,
+        };
+        let text = tostring_value(st, message)?;
+        // As above.
+        let _ = io::stderr().lock().write_all(&[text.as_bytes(), b"\n"].concat());
+    }
+}
+
+/// What is left of a function that limited the native stack: the limit that there is.
+fn setcstacklimit(st: &mut State, args: Args) -> NativeResult {
+    st.arg_int(args, 0)?;
+    st.ret1(args, Value::int(C_STACK_LIMIT))
+}
+
+/// Lua's limit of calls on the native stack.
+const C_STACK_LIMIT: i64 = 200;
 
 // Activations and functions.
 
@@ -134,9 +181,9 @@ fn getinfo(st: &mut State, args: Args) -> NativeResult {
         }
     }
     if what.contains(&b'r') {
-        // Values in transfer are those of call and return hooks.
-        set_field(st, t, "ftransfer", Value::int(0))?;
-        set_field(st, t, "ntransfer", Value::int(0))?;
+        let (first, count) = frame.map_or((0, 0), |frame| frame.transfer(st));
+        set_field(st, t, "ftransfer", Value::int(first as i64))?;
+        set_field(st, t, "ntransfer", Value::int(count as i64))?;
     }
     if what.contains(&b't') {
         let tail = frame.is_some_and(|f| f.is_tail_call());
@@ -175,7 +222,7 @@ fn active_lines(st: &mut State, proto: Gc<Proto>) -> Result<Gc<Table>, Raised> {
     let root = st.rt.shapes.root_for(0);
     let made = st.rt.new_table(root, 0);
     let t = st.check_memory(made)?;
-    for (_, line) in proto.info.lines.runs() {
+    for (_, line) in proto.info.lines.runs().iter().filter(|(_, line)| *line != 0) {
         let stored = st.rt.set_int(t, *line as i64, Value::TRUE);
         st.check_store(stored)?;
     }
@@ -226,6 +273,46 @@ fn setlocal(st: &mut State, args: Args) -> NativeResult {
         None => Value::NIL,
     };
     st.ret1(args, v)
+}
+
+// Hooks.
+
+/// The letters of events.
+const EVENTS: [(u8, u8); 3] = [(b'c', event::CALL), (b'r', event::RETURN), (b'l', event::LINE)];
+
+fn sethook(st: &mut State, args: Args) -> NativeResult {
+    let (co, skip) = arg_coroutine(st, args);
+    let mut hook = Hook::NONE;
+    if !st.arg(args, skip).is_nil() {
+        let mask = st.arg_str(args, skip + 1)?;
+        hook.function = st.arg_function(args, skip)?;
+        let period = st.arg_int_or(args, skip + 2, 0)?;
+        for (letter, event) in EVENTS {
+            if mask.as_bytes().contains(&letter) {
+                hook.events |= event;
+            }
+        }
+        // As in Lua, where the number is a C `int`.
+        hook.period = period as i32;
+        if hook.period > 0 {
+            hook.events |= event::COUNT;
+        }
+    }
+    st.set_hook(co, hook);
+    // The return is an event already.
+    st.return_at(args.base, 0)
+}
+
+fn gethook(st: &mut State, args: Args) -> NativeResult {
+    let (co, _) = arg_coroutine(st, args);
+    let hook = co.hook.get();
+    if hook.events == 0 {
+        return st.ret1(args, Value::NIL);
+    }
+    let letters = EVENTS.iter().filter(|(_, event)| hook.events & event != 0);
+    let mask: Vec<u8> = letters.map(|(letter, _)| *letter).collect();
+    let mask = st.string_value(&mask)?;
+    st.ret(args, &[hook.function, mask, Value::int(hook.period as i64)])
 }
 
 // Upvalues.
@@ -331,7 +418,7 @@ fn getmetatable(st: &mut State, args: Args) -> NativeResult {
 fn setmetatable(st: &mut State, args: Args) -> NativeResult {
     let v = st.arg(args, 0);
     let m = st.arg(args, 1);
-    if !m.is_nil() && !m.is_table() {
+    if args.count < 2 || !m.is_nil() && !m.is_table() {
         return Err(st.arg_type_error(args, 1, "nil or table"));
     }
     let m = m.as_table();

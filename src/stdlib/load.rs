@@ -6,10 +6,16 @@
 use std::io::{self, ErrorKind, Read};
 
 use super::io::{error_text, path_of};
+use smallvec::SmallVec;
+
 use super::support::Bytes;
+use crate::bytecode::LoadError;
+use crate::bytecode::binary::{self, ReadError};
+use crate::bytecode::names::c_string;
+use crate::bytecode::proto::Proto;
 use crate::lua::codegen::{CompileError, compile};
 use crate::lua::skip_shebang;
-use crate::runtime::function::{CellState, Closure};
+use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value;
 use crate::tier1::{Raised, State};
@@ -20,35 +26,64 @@ pub type Loaded = Result<Gc<Closure>, Value>;
 /// Accepts text and binary chunks; see [`load`].
 pub const ANY: &[u8] = b"bt";
 
-/// The first byte of a binary chunk.
-const BINARY_MARK: u8 = 0x1b;
-
-/// Compiles a chunk, if `mode` contains the letter of its kind (`t` or `b`). Its `_ENV` is the table of globals.
+/// Compiles or reads a chunk, if `mode` contains the letter of its kind (`t` or `b`). Its first captured variable is the
+/// table of globals.
 pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: &[u8]) -> Result<Loaded, Raised> {
-    let binary = source.first() == Some(&BINARY_MARK);
+    let binary = source.first() == Some(&binary::MARK);
     if !mode.contains(if binary { &b'b' } else { &b't' }) {
         let kind = if binary { &b"binary"[..] } else { b"text" };
         let text = [b"attempt to load a ", kind, b" chunk (mode is '", mode, b"')"].concat();
         return st.string_value(&text).map(Err);
     }
     if binary {
-        let mut text = crate::bytecode::source::chunk_id(chunk_name);
-        text.extend_from_slice(b": bad binary format (not supported)");
-        return st.string_value(&text).map(Err);
+        return load_binary(st, source, chunk_name);
     }
     match compile(&mut st.rt, source, chunk_name, st.native_depth) {
         Ok(proto) => {
-            let closure = st
-                .new_cell(Value::table(st.globals), CellState::Constant)
-                .and_then(|environment| {
-                    let closure = st.rt.new_closure(proto, &[environment]);
-                    st.check_memory(closure)
-                });
+            let closure = close_over_globals(st, proto);
             Ok(closure.map_err(|Raised| Value::string(st.memory_message)))
         }
         Err(CompileError::Syntax(message)) => st.string_value(&message).map(Err),
         Err(CompileError::Memory) => Ok(Err(Value::string(st.memory_message))),
     }
+}
+
+fn load_binary(st: &mut State, chunk: &[u8], chunk_name: &[u8]) -> Result<Loaded, Raised> {
+    let reason = match binary::read(chunk, &mut st.rt.heap) {
+        Ok(read) => {
+            let made = read.function.make(&mut st.rt);
+            read.release(&mut st.rt.heap);
+            match made {
+                Ok(proto) => return close_over_globals(st, proto).map(Ok),
+                Err(LoadError::Memory) => return Err(st.raise_memory()),
+                Err(LoadError::Invalid(e)) => e.to_string(),
+            }
+        }
+        Err(ReadError::Memory) => return Err(st.raise_memory()),
+        Err(ReadError::Invalid(reason)) => reason.to_owned(),
+    };
+    let name = match chunk_name {
+        [b'@' | b'=', name @ ..] => name,
+        [binary::MARK, ..] => b"binary string",
+        name => name,
+    };
+    let text = [c_string(name), b": bad binary format (", reason.as_bytes(), b")"].concat();
+    st.string_value(&text).map(Err)
+}
+
+/// A closure over a function that no other encloses: its first captured variable is the table of globals, the others are
+/// nil.
+pub fn close_over_globals(st: &mut State, proto: Gc<Proto>) -> Result<Gc<Closure>, Raised> {
+    let mut cells: SmallVec<[Gc<UpCell>; 8]> = SmallVec::new();
+    for i in 0..proto.info.captured.len() {
+        let (v, state) = match i {
+            0 => (Value::table(st.globals), CellState::Constant),
+            _ => (Value::NIL, CellState::Uninitialised),
+        };
+        cells.push(st.new_cell(v, state)?);
+    }
+    let closure = st.rt.new_closure(proto, &cells);
+    st.check_memory(closure)
 }
 
 /// Loads a file; standard input if there is no name.

@@ -1,6 +1,7 @@
 //! Lua's standard library: host functions over [`State`].
 
 mod base;
+mod builtin;
 mod coroutine;
 mod date;
 mod debug;
@@ -81,6 +82,11 @@ const LIBRARIES: [(Libraries, &str, Open); 8] = [
 /// Opens libraries in a fresh VM: each becomes a global and a loaded module.
 pub fn open(st: &mut State, libraries: Libraries) -> Result<(), Raised> {
     let globals = st.globals;
+    let (registry, main) = (st.registry, st.main);
+    for (i, v) in [(1, Value::coroutine(main)), (2, Value::table(globals))] {
+        let stored = st.rt.set_int(registry, i, v);
+        st.check_store(stored)?;
+    }
     let loaded = package::registry_table(st, package::LOADED)?;
     let (mut fields, mut modules) = (Fields::default(), Fields::default());
     if libraries.contains(Libraries::BASE) {
@@ -103,6 +109,12 @@ pub fn open(st: &mut State, libraries: Libraries) -> Result<(), Raised> {
     let made = st.rt.make_holder(globals);
     st.check_memory(made)?;
     Ok(())
+}
+
+/// Lets the libraries, which are still to be opened, ignore environment variables.
+pub fn ignore_environment(st: &mut State) -> Result<(), Raised> {
+    let registry = st.registry;
+    set_field(st, registry, package::NO_ENVIRONMENT, Value::TRUE)
 }
 
 /// The fields of a table to be, all with different names.

@@ -19,13 +19,17 @@ const C_PATH: &str = "/usr/local/lib/lua/5.4/?.so;/usr/local/lib/lua/5.4/loadall
 const CONFIG: &str = "/\n;\n?\n!\n-\n";
 /// Registry keys.
 pub const LOADED: &str = "_LOADED";
+/// If this one is true, the environment is not looked at.
+pub const NO_ENVIRONMENT: &str = "LUA_NOENV";
 const PRELOAD: &str = "_PRELOAD";
 const NO_C_MODULES: &str = "dynamic libraries not enabled; check your Lua installation";
 
 /// Makes the library's table, and adds `require` to the globals.
 pub fn open(st: &mut State, globals: &mut Fields) -> Result<Gc<Table>, Raised> {
-    let path = st.string_value(&from_environment("LUA_PATH", LUA_PATH))?;
-    let c_path = st.string_value(&from_environment("LUA_CPATH", C_PATH))?;
+    let key = st.string_value(NO_ENVIRONMENT.as_bytes())?;
+    let environment = st.rt.get(st.registry, key).is_falsy();
+    let path = st.string_value(&initial_path(environment, "LUA_PATH", LUA_PATH))?;
+    let c_path = st.string_value(&initial_path(environment, "LUA_CPATH", C_PATH))?;
     let config = st.string_value(CONFIG.as_bytes())?;
     let loaded = registry_table(st, LOADED)?;
     let preload = registry_table(st, PRELOAD)?;
@@ -65,9 +69,12 @@ pub fn registry_table(st: &mut State, key: &str) -> Result<Gc<Table>, Raised> {
     Ok(t)
 }
 
-/// A path from the environment, in which `;;` stands for the default.
-fn from_environment(name: &str, default: &str) -> Vec<u8> {
+/// The default, or a path from the environment, in which `;;` stands for the default.
+fn initial_path(environment: bool, name: &str, default: &str) -> Vec<u8> {
     use std::os::unix::ffi::OsStringExt;
+    if !environment {
+        return default.into();
+    }
     let set = std::env::var_os(format!("{name}_5_4")).or_else(|| std::env::var_os(name));
     let Some(path) = set.map(|path| path.into_vec()) else {
         return default.into();

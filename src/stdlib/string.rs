@@ -14,6 +14,7 @@ use super::pack::{self, Blame, Kind, Options, PackError, Unpacked};
 use super::pattern::{self, Capture, Match, Matcher, PatternError, Workspace};
 use super::support::{Bytes, index, tostring_value};
 use super::{library, running};
+use crate::bytecode::binary;
 use crate::runtime::metatable::{Event, basic_type};
 use crate::runtime::number::{self, NumberBuffer};
 use crate::runtime::object::Gc;
@@ -30,6 +31,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         &[
             ("byte", byte),
             ("char", char),
+            ("dump", dump),
             ("find", find),
             ("format", format),
             ("gmatch", gmatch),
@@ -149,6 +151,20 @@ fn ret_each(
         unsafe { Value::store(st.slot(args.base - 1 + i as u32), v) };
     }
     Ok(n as i32)
+}
+
+fn dump(st: &mut State, args: Args) -> NativeResult {
+    let function = st.arg_function(args, 0)?;
+    let strip = !st.arg(args, 1).is_falsy();
+    let proto = function.as_closure().map(|closure| closure.proto);
+    let Some(proto) = proto.filter(|proto| binary::is_writable(proto)) else {
+        return Err(st.raise_text("unable to dump given function"));
+    };
+    let mut chunk = Bytes::default();
+    let written = binary::write(&proto, strip, &mut |piece| chunk.push(st, piece));
+    let v = written.and_then(|()| st.string_value(chunk.as_slice()));
+    chunk.release(st);
+    st.ret1(args, v?)
 }
 
 fn len(st: &mut State, args: Args) -> NativeResult {
@@ -342,16 +358,30 @@ fn ret_captures(
     if n == 0 && whole_too {
         n = 1;
     }
-    st.reserve(args.base + skip + n as u32)?;
+    store_captures(st, args.base - 1 + skip, n, source, work, whole)?;
+    Ok((skip as usize + n) as i32)
+}
+
+/// Stores the first `n` captures of a match, or the whole match if there are none, at stack index `first` and up.
+#[inline]
+fn store_captures(
+    st: &mut State,
+    first: u32,
+    n: usize,
+    source: &[u8],
+    work: &Workspace,
+    whole: Match,
+) -> Result<(), Raised> {
+    st.reserve(first + n as u32 + 1)?;
     for i in 0..n {
         let v = match work.capture(i, whole) {
             Ok(capture) => capture_value(st, source, capture)?,
             Err(e) => return Err(pattern_error(st, e)),
         };
         // SAFETY: room was made above.
-        unsafe { Value::store(st.slot(args.base - 1 + skip + i as u32), v) };
+        unsafe { Value::store(st.slot(first + i as u32), v) };
     }
-    Ok((skip as usize + n) as i32)
+    Ok(())
 }
 
 /// Subjects shorter than this are searched byte by byte, which needs no preparation.
@@ -468,7 +498,7 @@ fn gmatch_step(st: &mut State, args: Args) -> NativeResult {
     result
 }
 
-/// What `gsub` replaces matches by.
+/// What `gsub` replaces matches by, unless it is a function.
 #[derive(Clone, Copy)]
 enum Replacement {
     /// A string without escapes.
@@ -476,7 +506,6 @@ enum Replacement {
     /// A string with captures to be filled in.
     Template(Gc<Str>),
     Table(Gc<Table>),
-    Function(Value),
 }
 
 fn gsub(st: &mut State, args: Args) -> NativeResult {
@@ -494,7 +523,12 @@ fn gsub(st: &mut State, args: Args) -> NativeResult {
             }
         }
         Tag::TABLE => Replacement::Table(st.arg_table(args, 2)?),
-        tag if tag.is_function() => Replacement::Function(v),
+        tag if tag.is_function() => {
+            let (out, work) = (take_buffer(st), take_work(st));
+            let calls = Box::new(Calls { out, work, copied: 0, found: None, count: 0, max });
+            let func = st.free_index();
+            return go_on(st, calls, func, None);
+        }
         _ => return Err(st.arg_type_error(args, 2, "string/function/table")),
     };
     let mut buffer = take_buffer(st);
@@ -513,6 +547,106 @@ fn gsub(st: &mut State, args: Args) -> NativeResult {
     result
 }
 
+/// A substitution that calls a function for each match.
+struct Calls {
+    out: Bytes,
+    work: Box<Workspace>,
+    /// The subject is in `out` up to here.
+    copied: usize,
+    /// The match for which the function has been called.
+    found: Option<Match>,
+    count: i64,
+    max: i64,
+}
+
+impl Calls {
+    /// Puts the replacement of the last match into the result, if the function has given one.
+    fn replace(&mut self, st: &mut State, source: &[u8], v: Value) -> Result<(), Raised> {
+        let Some(whole) = self.found.filter(|_| !v.is_falsy()) else {
+            return Ok(());
+        };
+        // A script may have exchanged the subject with the debug library.
+        let kept = source.get(self.copied..whole.start).unwrap_or_default();
+        self.out.push(st, kept)?;
+        self.copied = whole.end;
+        append_value(st, &mut self.out, v)
+    }
+
+    /// Finds the next match and puts its captures at stack index `first`; how many, or `None` at the end.
+    fn find(&mut self, st: &mut State, source: &[u8], pattern: &[u8], first: u32) -> Result<Option<u32>, Raised> {
+        let anchored = pattern.first() == Some(&b'^');
+        if self.count >= self.max || anchored && self.count > 0 {
+            return Ok(None);
+        }
+        let last_end = self.found.map(|whole| whole.end);
+        let interrupt = &st.interrupt;
+        let found = Matcher::new(source, pattern, &mut self.work, &mut |_| !cancelled(interrupt))
+            .find_next(last_end.unwrap_or(0).min(source.len()), last_end);
+        match found {
+            Ok(Some(whole)) => {
+                self.found = Some(whole);
+                self.count += 1;
+                let n = self.work.capture_count().max(1);
+                store_captures(st, first, n, source, &self.work, whole)?;
+                Ok(Some(n as u32))
+            }
+            Ok(None) => Ok(None),
+            Err(e) => Err(pattern_error(st, e)),
+        }
+    }
+}
+
+/// The function has returned: its results lie where it was.
+fn called(st: &mut State, results: Args) -> NativeResult {
+    let calls = st.take_waiting::<Calls>();
+    let v = st.arg(results, 0);
+    go_on(st, calls, results.base, Some(v))
+}
+
+/// Goes on substituting with a call at stack index `func`, after a call that has given `v`.
+fn go_on(st: &mut State, mut calls: Box<Calls>, func: u32, v: Option<Value>) -> NativeResult {
+    let args = Args { base: st.frame().base, count: 3 };
+    let next = call_next(st, &mut calls, args, func, v);
+    if let Ok(Some(n)) = next {
+        let charged = calls.out.charged();
+        st.keep_waiting(calls, charged)?;
+        return st.call_then(func, n, called);
+    }
+    put_work(st, calls.work);
+    put_buffer(st, calls.out);
+    next.map(|_| 2)
+}
+
+/// Prepares the next call and returns its number of arguments; at the end `None`, with the results in their places.
+fn call_next(
+    st: &mut State,
+    calls: &mut Calls,
+    args: Args,
+    func: u32,
+    v: Option<Value>,
+) -> Result<Option<u32>, Raised> {
+    let source = st.arg_str(args, 0)?;
+    let pattern = st.arg_str(args, 1)?;
+    if let Some(v) = v {
+        calls.replace(st, source.as_bytes(), v)?;
+        st.check_cancelled()?;
+    }
+    st.frame_mut().top = func;
+    if let Some(n) = calls.find(st, source.as_bytes(), pattern.as_bytes(), func + 1)? {
+        let f = st.arg(args, 2);
+        // SAFETY: room was made for the captures above.
+        unsafe { Value::store(st.slot(func), f) };
+        st.forbid_yields()?;
+        return Ok(Some(n));
+    }
+    let mut made = Value::string(source);
+    if calls.copied > 0 || calls.out.len() > 0 {
+        calls.out.push(st, source.as_bytes().get(calls.copied..).unwrap_or_default())?;
+        made = st.string_value(calls.out.as_slice())?;
+    }
+    st.ret2(args, made, Value::int(calls.count)).map(|_| None)
+}
+
 /// Replaces the first `max` matches; returns how many there were, and whether `out` holds a result that differs from
 /// the subject.
 fn substitute(
@@ -529,73 +663,72 @@ fn substitute(
     let mut changed = false;
     // The subject is in `out` up to here.
     let mut copied = 0;
-    if let Replacement::Plain(s) | Replacement::Template(s) = replacement {
-        let text = s.as_bytes();
-        let plain = matches!(replacement, Replacement::Plain(_));
-        let (interrupt, heap) = (&st.interrupt, &mut st.rt.heap);
-        let mut poll = |_| !cancelled(interrupt);
-        let mut matcher = Matcher::new(source, pattern, work, &mut poll);
-        let mut last_end = None;
-        let mut position = 0;
-        while count < max {
-            let step = matcher.find_next(position, last_end).and_then(|found| {
-                let Some(whole) = found else {
-                    return Ok(None);
-                };
-                let mut append = |piece: &[u8]| out.append(heap, piece).map_err(|_| PatternError::OutOfMemory);
-                append(&source[copied..whole.start])?;
-                if plain {
-                    append(text)?;
-                } else {
-                    matcher.replacement(text, whole, append)?;
+    match replacement {
+        Replacement::Plain(s) | Replacement::Template(s) => {
+            let text = s.as_bytes();
+            let plain = matches!(replacement, Replacement::Plain(_));
+            let (interrupt, heap) = (&st.interrupt, &mut st.rt.heap);
+            let mut poll = |_| !cancelled(interrupt);
+            let mut matcher = Matcher::new(source, pattern, work, &mut poll);
+            let mut last_end = None;
+            let mut position = 0;
+            while count < max {
+                let step = matcher.find_next(position, last_end).and_then(|found| {
+                    let Some(whole) = found else {
+                        return Ok(None);
+                    };
+                    let mut append = |piece: &[u8]| out.append(heap, piece).map_err(|_| PatternError::OutOfMemory);
+                    append(&source[copied..whole.start])?;
+                    if plain {
+                        append(text)?;
+                    } else {
+                        matcher.replacement(text, whole, append)?;
+                    }
+                    Ok(Some(whole.end))
+                });
+                match step {
+                    Ok(Some(end)) => {
+                        count += 1;
+                        changed = true;
+                        (copied, position, last_end) = (end, end, Some(end));
+                    }
+                    Ok(None) => break,
+                    Err(e) => return Err(pattern_error(st, e)),
                 }
-                Ok(Some(whole.end))
-            });
-            match step {
-                Ok(Some(end)) => {
-                    count += 1;
-                    changed = true;
-                    (copied, position, last_end) = (end, end, Some(end));
+                if anchored {
+                    break;
                 }
-                Ok(None) => break,
-                Err(e) => return Err(pattern_error(st, e)),
-            }
-            if anchored {
-                break;
             }
         }
-    } else {
-        let mut last_end = None;
-        let mut position = 0;
-        while count < max {
-            let interrupt = &st.interrupt;
-            let mut poll = |_| !cancelled(interrupt);
-            let found = Matcher::new(source, pattern, work, &mut poll).find_next(position, last_end);
-            let whole = match found {
-                Ok(Some(whole)) => whole,
-                Ok(None) => break,
-                Err(e) => return Err(pattern_error(st, e)),
-            };
-            count += 1;
-            (position, last_end) = (whole.end, Some(whole.end));
-            let v = match replacement {
-                Replacement::Table(t) => {
-                    let key = first_capture(st, source, work, whole)?;
-                    let v = st.rt.get(t, key);
-                    if v.is_nil() && t.metatable.get().is_some() { index(st, Value::table(t), key)? } else { v }
+        Replacement::Table(t) => {
+            let mut last_end = None;
+            let mut position = 0;
+            while count < max {
+                let interrupt = &st.interrupt;
+                let mut poll = |_| !cancelled(interrupt);
+                let found = Matcher::new(source, pattern, work, &mut poll).find_next(position, last_end);
+                let whole = match found {
+                    Ok(Some(whole)) => whole,
+                    Ok(None) => break,
+                    Err(e) => return Err(pattern_error(st, e)),
+                };
+                count += 1;
+                (position, last_end) = (whole.end, Some(whole.end));
+                let key = first_capture(st, source, work, whole)?;
+                let mut v = st.rt.get(t, key);
+                if v.is_nil() && t.metatable.get().is_some() {
+                    v = index(st, Value::table(t), key)?;
                 }
-                Replacement::Function(f) => call_replacement(st, f, source, work, whole)?,
-                Replacement::Plain(s) | Replacement::Template(s) => Value::string(s),
-            };
-            if !v.is_falsy() {
-                out.push(st, &source[copied..whole.start])?;
-                append_value(st, out, v)?;
-                copied = whole.end;
-                changed = true;
-            }
-            st.check_cancelled()?;
-            if anchored {
-                break;
+                if !v.is_falsy() {
+                    out.push(st, &source[copied..whole.start])?;
+                    append_value(st, out, v)?;
+                    copied = whole.end;
+                    changed = true;
+                }
+                st.check_cancelled()?;
+                if anchored {
+                    break;
+                }
             }
         }
     }
@@ -610,32 +743,6 @@ fn first_capture(st: &mut State, source: &[u8], work: &Workspace, whole: Match) 
         Ok(capture) => capture_value(st, source, capture),
         Err(e) => Err(pattern_error(st, e)),
     }
-}
-
-/// Calls the replacement function with the captures, above the running function's window.
-fn call_replacement(
-    st: &mut State,
-    f: Value,
-    source: &[u8],
-    work: &Workspace,
-    whole: Match,
-) -> Result<Value, Raised> {
-    let func = st.free_index();
-    let n = work.capture_count().max(1) as u32;
-    st.reserve(func + 1 + n)?;
-    for i in 0..n {
-        let v = match work.capture(i as usize, whole) {
-            Ok(capture) => capture_value(st, source, capture)?,
-            Err(e) => return Err(pattern_error(st, e)),
-        };
-        // SAFETY: room was made above.
-        unsafe { Value::store(st.slot(func + 1 + i), v) };
-    }
-    // SAFETY: as above.
-    unsafe { Value::store(st.slot(func), f) };
-    let results = st.call(func, n)?;
-    // SAFETY: results are initialised.
-    Ok(if results == 0 { Value::NIL } else { unsafe { Value::load(st.slot(func)) } })
 }
 
 /// Appends a replacement that a table or function gave.

@@ -96,10 +96,7 @@ pub fn tostring_value(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
     let handler = st.rt.metamethod(v, Event::ToString);
     if !handler.is_nil() {
         let s = call_for_value(st, handler, &[v])?;
-        if s.tag().is_number() {
-            return st.number_to_str(s);
-        }
-        return s.as_string().ok_or_else(|| st.raise_text("'__tostring' must return a string"));
+        return tostring_result(st, s);
     }
     if v.tag().is_number() {
         return st.number_to_str(v);
@@ -120,6 +117,14 @@ pub fn tostring_value(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
     };
     let s = st.rt.new_string(&text);
     st.check_memory(s)
+}
+
+/// The string that `__tostring` has given.
+pub fn tostring_result(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
+    if v.tag().is_number() {
+        return st.number_to_str(v);
+    }
+    v.as_string().ok_or_else(|| st.raise_text("'__tostring' must return a string"))
 }
 
 /// Calls `f`; its first result. The VM may be stopped here: loops of the library over what may be endless consist of such
@@ -151,6 +156,11 @@ impl Bytes {
 
     pub fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The memory that is charged to the heap, in bytes.
+    pub fn charged(&self) -> usize {
+        self.charged
     }
 
     /// The memory in use, in bytes.

@@ -2,9 +2,14 @@
 //!
 //! Every function has a path for plain tables, which have no metatable, and otherwise goes through metamethods.
 
+use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
+
+use super::builtin::library_code;
 use super::library;
-use super::support::{Bytes, equals, index, length, less_than, set_index};
+use super::support::{Bytes, equals, index, length, set_index};
 use crate::runtime::array::ArrayKind;
+use crate::runtime::function::Closure;
 use crate::runtime::metatable::Event;
 use crate::runtime::number::{NumberBuffer, format_float, format_int};
 use crate::runtime::object::Gc;
@@ -289,12 +294,9 @@ fn sort(st: &mut State, args: Args) -> NativeResult {
     } else if !comparator.tag().is_function() {
         return Err(st.arg_type_error(args, 1, "function"));
     }
-    let left = st.push_temp(Value::NIL)?;
-    st.push_temp(Value::NIL)?;
-    st.push_temp(Value::NIL)?;
-    let mut sorter = Sorter { object, comparator, left, call: left + 3 };
-    sorter.sort(st, 1, n)?;
-    st.ret0()
+    let code = sort_code(st, comparator.is_nil())?;
+    st.forbid_yields()?;
+    st.continue_in(code, args, args.count.min(2), &[object, Value::int(n), comparator])
 }
 
 /// Sorts an array whose elements are all integers, all floats but NaN, or all strings; false if they are not.
@@ -344,145 +346,50 @@ fn sort_as<T>(
     Ok(())
 }
 
-/// Intervals longer than this choose their pivot with some randomness once partitions turn out lopsided.
-const LARGE: i64 = 100;
-
-/// Quicksort in place, with the pivot choice of the reference (so that elements that compare equal end up in the
-/// same order). The order function is the script's, so nothing may be assumed of it.
-struct Sorter {
-    object: Value,
-    /// The order function, or nil.
-    comparator: Value,
-    /// Stack index of three slots that keep alive the left element, the right element and the pivot.
-    left: u32,
-    /// Stack index of the call of the order function.
-    call: u32,
+/// Handles of the sorting code in bytecode, as far as it has been needed.
+#[derive(Default)]
+struct SortCode {
+    by_function: Option<u32>,
+    by_operator: Option<u32>,
 }
 
-impl Sorter {
-    /// Reads an element into the slot `keep`, counted from `left`.
-    fn read(&self, st: &mut State, i: i64, keep: u32) -> Result<Value, Raised> {
-        let v = get(st, self.object, i)?;
-        // SAFETY: one of the three slots.
-        unsafe { Value::store(st.slot(self.left + keep), v) };
-        Ok(v)
+/// The code that sorts by an order function, or by the operator `<`.
+fn sort_code(st: &mut State, by_operator: bool) -> Result<Gc<Closure>, Raised> {
+    let handles = st.extensions.get_or_default::<SortCode>();
+    let known = if by_operator { handles.by_operator } else { handles.by_function };
+    if let Some(code) = known.and_then(|handle| st.handles.get(handle).as_closure()) {
+        return Ok(code);
     }
-
-    fn write(&self, st: &mut State, i: i64, v: Value) -> Result<(), Raised> {
-        put(st, self.object, i, v)
-    }
-
-    /// Exchanges two elements that have been read.
-    fn exchange(&self, st: &mut State, i: i64, at_i: Value, j: i64, at_j: Value) -> Result<(), Raised> {
-        self.write(st, i, at_j)?;
-        self.write(st, j, at_i)
-    }
-
-    #[inline]
-    fn less(&self, st: &mut State, a: Value, b: Value) -> Result<bool, Raised> {
-        if self.comparator.is_nil() {
-            return less_than(st, a, b);
-        }
-        // SAFETY: a host function has room for a small call above its window.
-        unsafe {
-            let p = st.slot(self.call);
-            Value::store(p, self.comparator);
-            Value::store(p.add(1), a);
-            Value::store(p.add(2), b);
-        }
-        st.check_cancelled()?;
-        let n = st.call(self.call, 2)?;
-        // SAFETY: results are initialised.
-        Ok(n > 0 && !unsafe { Value::load(st.slot(self.call)) }.is_falsy())
-    }
-
-    /// Sorts the elements `low..=high`.
-    fn sort(&mut self, st: &mut State, mut low: i64, mut high: i64) -> Result<(), Raised> {
-        let mut random = 0u64;
-        while low < high {
-            // The three candidates are put in order; the middle one is the pivot.
-            let (a, b) = (self.read(st, low, 0)?, self.read(st, high, 1)?);
-            if self.less(st, b, a)? {
-                self.exchange(st, low, a, high, b)?;
-            }
-            if high - low == 1 {
-                return Ok(());
-            }
-            let middle = if high - low > LARGE { choose_pivot(low, high, random) } else { (low + high) / 2 };
-            let (p, a) = (self.read(st, middle, 2)?, self.read(st, low, 0)?);
-            if self.less(st, p, a)? {
-                self.exchange(st, middle, p, low, a)?;
-            } else {
-                let b = self.read(st, high, 1)?;
-                if self.less(st, b, p)? {
-                    self.exchange(st, middle, p, high, b)?;
-                }
-            }
-            if high - low == 2 {
-                return Ok(());
-            }
-            let pivot = self.read(st, middle, 2)?;
-            let last = self.read(st, high - 1, 1)?;
-            self.exchange(st, middle, pivot, high - 1, last)?;
-            let split = self.partition(st, low, high, pivot)?;
-            // The smaller part recursively, so that the depth is logarithmic.
-            let smaller;
-            if split - low < high - split {
-                self.sort(st, low, split - 1)?;
-                smaller = split - low;
-                low = split + 1;
-            } else {
-                self.sort(st, split + 1, high)?;
-                smaller = high - split;
-                high = split - 1;
-            }
-            if (high - low) / 128 > smaller {
-                random = self.some_bits(st);
-            }
-        }
-        Ok(())
-    }
-
-    /// Partitions `low..=high` around the pivot, which is at `high - 1`; returns where it ends up.
-    fn partition(&self, st: &mut State, low: i64, high: i64, pivot: Value) -> Result<i64, Raised> {
-        let (mut i, mut j) = (low, high - 1);
-        loop {
-            i += 1;
-            let mut a = self.read(st, i, 0)?;
-            while self.less(st, a, pivot)? {
-                if i == high - 1 {
-                    return Err(st.raise_text("invalid order function for sorting"));
-                }
-                i += 1;
-                a = self.read(st, i, 0)?;
-            }
-            j -= 1;
-            let mut b = self.read(st, j, 1)?;
-            while self.less(st, pivot, b)? {
-                if j < i {
-                    return Err(st.raise_text("invalid order function for sorting"));
-                }
-                j -= 1;
-                b = self.read(st, j, 1)?;
-            }
-            if j < i {
-                self.exchange(st, high - 1, pivot, i, a)?;
-                return Ok(i);
-            }
-            self.exchange(st, i, a, j, b)?;
-        }
-    }
-
-    /// Bits that an adversary cannot foresee.
-    #[cold]
-    fn some_bits(&self, st: &State) -> u64 {
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(st.rt.heap.allocated())
-    }
+    let source = include_str!("sort.lua");
+    let source = if by_operator { Cow::Owned(with_operator(source)) } else { Cow::Borrowed(source) };
+    let code = library_code(st, &source, &[("invalid_order", invalid_order), ("random_bits", random_bits)])?;
+    let handle = st.handles.insert(Value::closure(code));
+    let handles = st.extensions.get_or_default::<SortCode>();
+    *(if by_operator { &mut handles.by_operator } else { &mut handles.by_function }) = Some(handle);
+    Ok(code)
 }
 
-/// A pivot in the middle half of the interval.
-fn choose_pivot(low: i64, high: i64, random: u64) -> i64 {
-    let quarter = (high - low) / 4;
-    low + quarter + (random % (quarter as u64 * 2)) as i64
+/// Replaces the calls of `less` by comparisons.
+fn with_operator(source: &str) -> String {
+    let mut replaced = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((before, call)) = rest.split_once("less(") {
+        let (operands, after) = call.split_once(')').unwrap_or((call, ""));
+        replaced.push_str(before);
+        replaced.push_str(&operands.replace(',', " <"));
+        rest = after;
+    }
+    replaced + rest
+}
+
+/// Raises the error in the name of the library code that calls this.
+fn invalid_order(st: &mut State, _: Args) -> NativeResult {
+    st.pop_record();
+    Err(st.raise_text("invalid order function for sorting"))
+}
+
+/// Bits that an adversary cannot foresee.
+fn random_bits(st: &mut State, args: Args) -> NativeResult {
+    let bits = RandomState::new().hash_one(st.rt.heap.allocated());
+    st.ret1(args, Value::int((bits >> 32) as i64))
 }

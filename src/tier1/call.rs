@@ -54,6 +54,8 @@ pub enum Step {
     Call { func: u32, nargs: u32, ret: Return },
     /// The current activation returns `n` values, which begin at stack index `first`.
     Return { first: u32, n: u32 },
+    /// The current activation runs: it has become one of a bytecode function.
+    Run,
 }
 
 /// Where control is after a call or return has been carried out.
@@ -61,8 +63,18 @@ pub enum Step {
 pub enum Outcome {
     /// In a bytecode frame, the current one.
     Continue,
+    /// The same, and the dispatch loop with hooks must run it.
+    Hooked,
     /// The activation entered from Rust has ended; its results end at [`State::top`].
     Exit,
+}
+
+/// What becomes of the results of an activation.
+enum Delivery {
+    /// Control is settled.
+    Settled(Outcome),
+    /// A host function got them and has returned this.
+    Host(i32),
 }
 
 impl State {
@@ -86,16 +98,22 @@ impl State {
     /// Calls the value at stack index `func` with the `nargs` values above it and runs it to its end. The results
     /// replace the function and end at [`State::top`]; their number is returned. Nothing can yield across this.
     pub fn call(&mut self, func: u32, nargs: u32) -> Result<u32, Raised> {
-        self.call_flagged(func, nargs, 0)
+        self.call_flagged(func, nargs, 0, 0)
     }
 
     /// Calls a finalizer with its object. What it raises is no business of any message handler.
     pub(super) fn call_finalizer(&mut self, method: Value, object: Value) -> Result<(), Raised> {
         let func = self.push_call(method, &[object])?;
-        self.call_flagged(func, 1, record_flags::FINALIZER).map(|_| ())
+        self.call_flagged(func, 1, record_flags::FINALIZER, 0).map(|_| ())
     }
 
-    fn call_flagged(&mut self, func: u32, nargs: u32, flags: u8) -> Result<u32, Raised> {
+    /// Calls a hook.
+    pub(super) fn call_hook(&mut self, hook: Value, args: &[Value]) -> Result<(), Raised> {
+        let func = self.push_call(hook, args)?;
+        self.call_flagged(func, args.len() as u32, 0, CallRecord::HOOK).map(|_| ())
+    }
+
+    fn call_flagged(&mut self, func: u32, nargs: u32, flags: u8, aux: u64) -> Result<u32, Raised> {
         if self.native_depth >= NATIVE_DEPTH_MAX {
             return Err(self.stack_overflow_in_native());
         }
@@ -103,7 +121,7 @@ impl State {
         self.raised_depth = 0;
         let co = self.co;
         co.non_yieldable.set(co.non_yieldable.get() + 1);
-        let outcome = self.call_to_end(func, nargs, flags);
+        let outcome = self.call_to_end(func, nargs, flags, aux);
         co.non_yieldable.set(co.non_yieldable.get() - 1);
         self.native_depth -= 1;
         outcome?;
@@ -111,28 +129,25 @@ impl State {
     }
 
     #[cold]
-    fn stack_overflow_in_native(&mut self) -> Raised {
+    pub(super) fn stack_overflow_in_native(&mut self) -> Raised {
         if self.native_depth > NATIVE_DEPTH_MAX {
-            return match self.string_value(b"error in error handling") {
-                Ok(v) => self.raise(v),
-                Err(raised) => raised,
-            };
+            return self.raise_message(b"error in error handling");
         }
         // The handler of this error may nest a little deeper.
         self.native_depth += 1;
-        let raised = self.raise_text("C stack overflow");
+        let raised = self.raise_message(b"C stack overflow");
         self.native_depth -= 1;
         raised
     }
 
-    fn call_to_end(&mut self, func: u32, nargs: u32, flags: u8) -> Result<(), Raised> {
+    fn call_to_end(&mut self, func: u32, nargs: u32, flags: u8, aux: u64) -> Result<(), Raised> {
         let (co, depth) = (self.co, self.depth());
-        let ret = Return { flags, ..Return::to(Continuation::Host, 0) };
+        let ret = Return { flags, ..Return::to(Continuation::Host, aux) };
         let mut outcome = self.drive(Step::Call { func, nargs, ret });
         loop {
             outcome = match outcome {
                 Ok(Outcome::Exit) => return Ok(()),
-                Ok(Outcome::Continue) => interp::execute(self),
+                Ok(Outcome::Continue | Outcome::Hooked) => interp::execute(self),
                 // The activation was never entered: the error is its caller's.
                 Err(Raised) if self.co == co && self.depth() == depth => return Err(Raised),
                 Err(Raised) => match self.unwind() {
@@ -176,45 +191,71 @@ impl State {
     }
 
     /// Carries out `step` and what follows from it.
-    pub fn drive(&mut self, mut step: Step) -> Result<Outcome, Raised> {
-        loop {
-            step = match step {
-                Step::Call { func, nargs, ret } => match self.enter(func, nargs, ret)? {
-                    None => return Ok(Outcome::Continue),
-                    Some(step) => step,
-                },
-                Step::Return { first, n } => match self.deliver(first, n)? {
-                    Ok(outcome) => return Ok(outcome),
-                    Err(step) => step,
-                },
-            };
+    pub fn drive(&mut self, step: Step) -> Result<Outcome, Raised> {
+        match step {
+            Step::Call { func, nargs, ret } => match self.enter(func, nargs, ret)? {
+                None => Ok(self.settled()),
+                Some(result) => self.settle(result),
+            },
+            Step::Return { first, n } => self.return_values(first, n),
+            Step::Run => Ok(self.settled()),
         }
     }
 
-    /// What a host function's result asks for.
-    #[inline]
-    pub(super) fn step_of(&mut self, result: i32) -> Step {
-        if result >= 0 {
-            Step::Return { first: self.frame().base - 1, n: result as u32 }
-        } else {
-            self.pending.take().expect("a host function that returns a request has made one")
+    /// Returns `n` values that begin at stack index `first` from the current activation, and carries out what follows.
+    pub(super) fn return_values(&mut self, first: u32, n: u32) -> Result<Outcome, Raised> {
+        match self.deliver(first, n)? {
+            Delivery::Settled(outcome) => Ok(outcome),
+            Delivery::Host(result) => self.settle(result),
+        }
+    }
+
+    /// Carries out what the running host function wants, which has returned `result`, and what follows from it.
+    pub(super) fn settle(&mut self, mut result: i32) -> Result<Outcome, Raised> {
+        loop {
+            let delivery = if result >= 0 {
+                let first = self.frame().base - 1;
+                self.deliver(first, result as u32)?
+            } else {
+                match self.pending.take().expect("a host function that returns a request has made one") {
+                    Step::Call { func, nargs, ret } => match self.enter(func, nargs, ret)? {
+                        None => return Ok(self.settled()),
+                        Some(result) => Delivery::Host(result),
+                    },
+                    Step::Return { first, n } => self.deliver(first, n)?,
+                    Step::Run => return Ok(self.settled()),
+                }
+            };
+            match delivery {
+                Delivery::Settled(outcome) => return Ok(outcome),
+                Delivery::Host(next) => result = next,
+            }
         }
     }
 
     /// Enters the function at `func`: pushes a bytecode frame (`None`), or runs a host function and returns
-    /// what it asks for.
-    pub(super) fn enter(&mut self, func: u32, mut nargs: u32, ret: Return) -> Result<Option<Step>, Raised> {
+    /// its result.
+    fn enter(&mut self, func: u32, mut nargs: u32, ret: Return) -> Result<Option<i32>, Raised> {
         loop {
             // SAFETY: the caller has put the function there.
             let f = unsafe { Value::load(self.slot(func)) };
             if let Some(closure) = f.as_closure() {
                 self.push_closure(closure, func, nargs, ret)?;
+                if self.hook_events != 0 {
+                    self.hook_call()?;
+                }
                 return Ok(None);
             }
             if let Some(native) = f.as_native() {
                 let args = self.push_native(func, nargs, ret)?;
+                if self.hook_events != 0 {
+                    self.hook_call()?;
+                }
                 let result = (native.func)(self, args)?;
-                return Ok(Some(self.step_of(result)));
+                if self.hook_events != 0 {
+                    return self.keep_function(f, result).map(Some);
+                }
+                return Ok(Some(result));
             }
             self.insert_call_handler(func, nargs)?;
             nargs += 1;
@@ -261,7 +302,7 @@ impl State {
     }
 
     /// Pushes the frame of a bytecode function.
-    pub(super) fn push_closure(
+    pub(crate) fn push_closure(
         &mut self,
         closure: crate::runtime::object::Gc<crate::runtime::function::Closure>,
         func: u32,
@@ -325,22 +366,29 @@ impl State {
         func
     }
 
-    /// Returns from the current activation: `Ok` when control is settled, `Err` with the next step otherwise.
-    fn deliver(&mut self, first: u32, n: u32) -> Result<Result<Outcome, Step>, Raised> {
+    /// Returns from the current activation.
+    fn deliver(&mut self, first: u32, n: u32) -> Result<Delivery, Raised> {
         // Calls by host functions and of metamethods are entered without a poll, so that closing a variable is never
         // skipped; they may still be all that a program does.
         self.check_cancelled()?;
-        let frame = *self.frame();
+        if self.hook_events != 0 {
+            self.hook_return(first, n)?;
+        }
+        // Only what is needed: copying the whole record has to wait for the stores that have just written its fields.
+        let CallRecord { continuation, flags, wanted, aux, then, .. } = *self.frame();
         let dest = self.result_slot();
-        match frame.continuation {
+        if flags & record_flags::NO_YIELD != 0 {
+            self.permit_yields();
+        }
+        match continuation {
             Continuation::Call => {
                 self.pop_record();
-                self.place_results(dest, first, n, frame.wanted);
+                self.place_results(dest, first, n, wanted);
             }
             Continuation::Host => {
                 self.pop_record();
                 self.place_results(dest, first, n, -1);
-                return Ok(Ok(Outcome::Exit));
+                return Ok(Delivery::Settled(Outcome::Exit));
             }
             Continuation::Discard => self.pop_record(),
             Continuation::Repeat => {
@@ -348,19 +396,20 @@ impl State {
                 let caller = self.frame_mut();
                 // SAFETY: the program counter lies behind the instruction that made the call.
                 caller.pc = unsafe { caller.pc.sub(1) };
+                self.hook_repeat();
             }
             Continuation::StoreResult => {
                 let v = self.first_result(first, n);
                 self.pop_record();
-                let to = self.frame().base + frame.aux as u32;
+                let to = self.frame().base + aux as u32;
                 // SAFETY: `aux` is a register of the caller.
                 unsafe { Value::store(self.slot(to), v) };
             }
             Continuation::Jump => {
                 let v = self.first_result(first, n);
                 self.pop_record();
-                if v.is_falsy() != (frame.aux & 1 != 0) {
-                    let distance = (frame.aux as i64) >> 1;
+                if v.is_falsy() != (aux & 1 != 0) {
+                    let distance = (aux as i64) >> 1;
                     let caller = self.frame_mut();
                     // SAFETY: the distance is that of the interrupted jump, which the verifier has checked.
                     caller.pc = unsafe { caller.pc.offset(distance as isize) };
@@ -369,21 +418,27 @@ impl State {
             Continuation::Concat => {
                 let v = self.first_result(first, n);
                 self.pop_record();
-                if let Some(step) = self.concat_resume(v, frame.aux)? {
-                    return Ok(Err(step));
+                if let Some(step) = self.concat_resume(v, aux)? {
+                    return self.request_step(step).map(Delivery::Host);
                 }
             }
             Continuation::Native => {
                 self.pop_record();
                 self.place_results(dest, first, n, -1);
-                let then = frame.then.expect("a native continuation has a function");
+                let then = then.expect("a native continuation has a function");
                 self.frame_mut().top = dest + n;
+                let function = self.slot(self.frame().base - 1);
+                // SAFETY: the slot of the host function that goes on.
+                let function = unsafe { Value::load(function) };
                 let result = then(self, Args { base: dest, count: n })?;
-                return Ok(Err(self.step_of(result)));
+                if self.hook_events != 0 {
+                    return self.keep_function(function, result).map(Delivery::Host);
+                }
+                return Ok(Delivery::Host(result));
             }
-            Continuation::Coroutine => return Ok(Err(self.end_coroutine(first, n)?)),
+            Continuation::Coroutine => return self.end_coroutine(first, n).map(Delivery::Host),
         }
-        Ok(Ok(Outcome::Continue))
+        Ok(Delivery::Settled(self.settled()))
     }
 
     fn first_result(&self, first: u32, n: u32) -> Value {

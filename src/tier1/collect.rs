@@ -18,7 +18,7 @@ struct VmRoots<'a> {
     coroutines: [Gc<Coroutine>; 2],
     tables: [Gc<Table>; 2],
     message: Gc<Str>,
-    error: Value,
+    values: [Value; 2],
     handles: &'a [Value],
     recording: &'a [RecordedStep],
 }
@@ -28,7 +28,7 @@ impl Roots for VmRoots<'_> {
         self.coroutines.iter().for_each(|co| marker.mark(*co));
         self.tables.iter().for_each(|t| marker.mark(*t));
         marker.mark(self.message);
-        marker.mark_value(self.error);
+        self.values.iter().for_each(|v| marker.mark_value(*v));
         self.handles.iter().for_each(|v| marker.mark_value(*v));
         for step in self.recording {
             marker.mark(step.closure);
@@ -49,7 +49,7 @@ impl State {
             coroutines: [self.co, self.main],
             tables: [self.globals, self.registry],
             message: self.memory_message,
-            error: self.error,
+            values: [self.error, self.host_hook.function],
             handles: self.handles.values(),
             recording: &self.recording.steps,
         };

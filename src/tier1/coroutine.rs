@@ -2,12 +2,12 @@
 //!
 //! A switch exchanges which coroutine's stacks the state points to and moves the values over; the native stack
 //! is not involved. While a coroutine runs, its resumer waits in the frame of the host function that resumed it
-//! (`coroutine.resume`, or a function made by `coroutine.wrap`), whose record's `aux` says which.
+//! (`coroutine.resume`, or a function made by `coroutine.wrap`), whose record's flags say which.
 
 use super::call::{Return, Step};
 use super::native::{Args, NativeResult};
 use super::state::{NATIVE_DEPTH_MAX, Raised, State};
-use crate::runtime::coroutine::{Continuation, Coroutine, Status};
+use crate::runtime::coroutine::{Continuation, Coroutine, Status, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value;
@@ -16,9 +16,9 @@ use crate::runtime::value::Value;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ResumeKind {
     /// `true` and the values, or `false` and the error.
-    Protected = 0,
+    Protected,
     /// The values, or the error raised again.
-    Wrapped = 1,
+    Wrapped,
 }
 
 impl State {
@@ -33,7 +33,9 @@ impl State {
         if self.native_depth >= NATIVE_DEPTH_MAX {
             return self.refuse_resume("C stack overflow", kind);
         }
-        self.frame_mut().aux = kind as u64;
+        if kind == ResumeKind::Wrapped {
+            self.frame_mut().flags |= record_flags::WRAPS;
+        }
         // Results and errors will be delivered above the window.
         self.top = self.slot(self.frame().top);
         let started = co.depth.get() > 1;
@@ -115,7 +117,7 @@ impl State {
     }
 
     /// The running coroutine's body has returned: ends it and gives the values to the resumer.
-    pub(super) fn end_coroutine(&mut self, first: u32, n: u32) -> Result<Step, Raised> {
+    pub(super) fn end_coroutine(&mut self, first: u32, n: u32) -> NativeResult {
         let co = self.co;
         let resumer = co.resumer.get().expect("a running coroutine has a resumer");
         self.transfer(resumer, resumer.top.get(), first, n)?;
@@ -124,13 +126,13 @@ impl State {
         self.leave_coroutine();
         co.status.set(Status::Dead);
         self.return_to_resumer(co);
-        self.resumed_with_values(n).map(|r| self.step_of(r))
+        self.resumed_with_values(n)
     }
 
     /// The running coroutine's resuming function gets `n` values, which lie at the top of the stack.
     fn resumed_with_values(&mut self, n: u32) -> NativeResult {
         let first = self.index_of(self.top);
-        if self.frame().aux == ResumeKind::Wrapped as u64 {
+        if self.frame().flags & record_flags::WRAPS != 0 {
             return self.request_step(Step::Return { first, n });
         }
         // SAFETY: `transfer` has made more room than the values need; they move up by one for the status.
@@ -145,7 +147,7 @@ impl State {
 
     /// The running coroutine's resuming function gets the error with which `dead` has ended.
     pub(super) fn resumed_with_error(&mut self, dead: Gc<Coroutine>, error: Value) -> Result<Step, Raised> {
-        if self.frame().aux == ResumeKind::Wrapped as u64 {
+        if self.frame().flags & record_flags::WRAPS != 0 {
             // A wrapped coroutine is closed; strings get the position of the resumer's caller.
             let closed = self.close_coroutine(dead);
             let error = closed.err().unwrap_or(error);
@@ -160,12 +162,12 @@ impl State {
             return Err(self.raise(error));
         }
         let base = self.frame().base;
-        // SAFETY: the function's slot and the one above.
+        // SAFETY: above the window there is always the slack.
         unsafe {
-            Value::store(self.slot(base - 1), Value::FALSE);
-            Value::store(self.slot(base), error);
+            Value::store(self.slot(base), Value::FALSE);
+            Value::store(self.slot(base + 1), error);
         }
-        Ok(Step::Return { first: base - 1, n: 2 })
+        Ok(Step::Return { first: base, n: 2 })
     }
 
     /// Closes the pending variables of a suspended or failed coroutine and makes it dead. `Err` is the error of a

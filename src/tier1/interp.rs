@@ -10,7 +10,8 @@
 //! [`MISSES_MAX`] of them.
 //!
 //! The same function, instantiated with `RECORD`, is the recording dispatch: it notes each instruction with
-//! what it sees before executing it ([`State::note`]).
+//! what it sees before executing it ([`State::note`]). Instantiated with `HOOK` it is the dispatch with hooks
+//! ([`State::before_instruction`]): calls and returns take the slow path, which runs their hooks, and nothing gets hot.
 
 use super::call::{Outcome, Return};
 use super::native::Args;
@@ -32,23 +33,33 @@ use crate::tier2::uop;
 pub(super) const MISSES_MAX: u32 = 6;
 
 /// Runs the current frame until the activation entered from Rust ends.
-pub(super) fn execute(st: &mut State) -> Result<Outcome, Raised> {
+pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
     loop {
         // SAFETY: the current record is a bytecode frame whose code has been verified.
-        let outcome = if st.recording.active {
-            unsafe { dispatch::<true>(st)? }
+        let outcome = if st.hook_events != 0 {
+            st.stop_recording();
+            unsafe { dispatch::<false, true>(st)? }
+        } else if st.recording.active {
+            unsafe { dispatch::<true, false>(st)? }
         } else if st.recording.complete {
             st.recorded();
             continue;
         } else if let Some(executor) = st.take_entering() {
             uop::run(st, executor)?
         } else {
-            unsafe { dispatch::<false>(st)? }
+            unsafe { dispatch::<false, false>(st)? }
         };
         if outcome == Outcome::Exit {
             return Ok(outcome);
         }
     }
+}
+
+/// Runs the one instruction at which the current frame stands.
+pub(crate) fn execute_one(st: &mut State) -> Result<Outcome, Raised> {
+    st.recording.single = true;
+    // SAFETY: as in `execute`.
+    unsafe { dispatch::<true, false>(st) }
 }
 
 /// The slot of a cached field: base plus offsets.
@@ -84,6 +95,21 @@ fn mod_int(a: i64, b: i64) -> i64 {
     number::int_modulo(a, b).unwrap_or_default()
 }
 
+/// The value that a cache has found in its holder.
+///
+/// # Safety
+/// The cache has a holder, and its epoch has been checked.
+#[inline(always)]
+unsafe fn holder_value(cache: &FieldCache) -> Value {
+    // SAFETY: the epoch guarantees that the holder still has the shape for which the offsets were computed.
+    unsafe {
+        let holder = cache.holder.get().unwrap_unchecked();
+        let base = if cache.in_overflow.get() { holder.overflow.get() as *const u8 } else { holder.as_ptr() as *const u8 };
+        let slot = cache.slot.get();
+        read_slot(base, slot.payload, slot.tag)
+    }
+}
+
 /// What an entry for the shape of `t` says; `None` if that takes a closer look.
 ///
 /// # Safety
@@ -114,6 +140,28 @@ fn poly_get(st: &State, cache: &FieldCache, t: Gc<Table>) -> Option<Value> {
     let e = more.entries[..more.len].iter().find(|e| e.shape == shape)?;
     // SAFETY: the shape has been compared.
     unsafe { entry_value(st, e, t) }
+}
+
+/// Stores through a polymorphic site; false if it does not know the shape.
+#[inline]
+fn poly_set(st: &mut State, cache: &FieldCache, t: Gc<Table>, v: Value) -> bool {
+    let shape = t.shape.get();
+    // SAFETY: null, or a live box owned by the cache; offsets belong to the shape that is compared.
+    unsafe {
+        let Some(more) = cache.more.get().as_ref() else {
+            return false;
+        };
+        let Some(e) = more.entries[..more.len].iter().find(|e| e.shape == shape) else {
+            return false;
+        };
+        let base = if e.kind == SlotKind::Inline { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+        if !e.nil_is_final && *base.add(e.slot.tag as usize) == 0 {
+            return false;
+        }
+        write_slot(base, e.slot.payload, e.slot.tag, v);
+        st.rt.heap.write_barrier(t);
+        true
+    }
 }
 
 /// A get in a megamorphic site: puts the value at `dest`, or returns false if the shared cache does not have it.
@@ -172,11 +220,13 @@ unsafe fn shared_set(st: &mut State, cache: &FieldCache, receiver: *const Value,
 
 /// # Safety
 /// The current record must be that of a bytecode function whose prototype has been verified.
-unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised> {
+unsafe fn dispatch<const RECORD: bool, const HOOK: bool>(st: &mut State) -> Result<Outcome, Raised> {
     let mut pc: *const Instr;
     let mut base: *mut Value;
     let mut k: *const Value;
     let mut proto: *const Proto;
+    // Of a call for one instruction: how many are left.
+    let mut left = if RECORD && std::mem::take(&mut st.recording.single) { Some(1u8) } else { None };
 
     macro_rules! reload {
         () => {{
@@ -208,10 +258,26 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($e:expr) => {{
             (*st.record).pc = pc;
             let outcome: Outcome = $e?;
-            if outcome == Outcome::Exit {
+            settle!(outcome);
+        }};
+    }
+    // Goes on in the current frame, if this loop may.
+    macro_rules! settle {
+        ($outcome:expr) => {{
+            let outcome: Outcome = $outcome;
+            if outcome != Outcome::Continue && !(HOOK && outcome == Outcome::Hooked) {
                 return Ok(outcome);
             }
             reload!();
+        }};
+    }
+    // Executes the running instruction again, in another form.
+    macro_rules! again {
+        () => {{
+            pc = pc.sub(1);
+            if HOOK {
+                st.hook_repeat();
+            }
         }};
     }
     // Like `saved`, for what neither moves the frame nor gives up control.
@@ -234,7 +300,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             }
         };
     }
-    // For instructions with a constant, which leave `c` free.
+    // For instructions with a constant or a jump, which leave `c` free.
     macro_rules! specialise_k {
         ($i:expr, $op:ident) => {
             if ($i.c() as u32) < MISSES_MAX {
@@ -247,7 +313,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($i:expr, $op:ident) => {{
             *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op).with_d($i.d() + 1);
             st.counters.despecialised.count(Op::$op);
-            pc = pc.sub(1);
+            again!();
         }};
     }
     macro_rules! despecialise_k {
@@ -255,7 +321,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             let misses = ($i.c() as u8).saturating_add(1);
             *(pc.sub(1) as *mut Instr) = Instr::new(Op::$op, $i.a() as u8, $i.b() as u8, misses, $i.d());
             st.counters.despecialised.count(Op::$op);
-            pc = pc.sub(1);
+            again!();
         }};
     }
     // The same without counting, for forms that are tried again cheaply.
@@ -263,7 +329,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
         ($i:expr, $op:ident) => {{
             *(pc.sub(1) as *mut Instr) = $i.with_op(Op::$op);
             st.counters.despecialised.count(Op::$op);
-            pc = pc.sub(1);
+            again!();
         }};
     }
     macro_rules! jump {
@@ -278,13 +344,15 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 saved!(st.poll());
             }
             jump!($i);
-            let site: *const LoopSite = (*proto).loops.add($i.bc() as usize);
-            let left = (*site).countdown.get().wrapping_sub(1);
-            (*site).countdown.set(left);
-            if left == 0 {
-                (*st.record).pc = pc;
-                if st.hot(&*site, RECORD) {
-                    return Ok(Outcome::Continue);
+            if !HOOK {
+                let site: *const LoopSite = (*proto).loops.add($i.bc() as usize);
+                let left = (*site).countdown.get().wrapping_sub(1);
+                (*site).countdown.set(left);
+                if left == 0 {
+                    (*st.record).pc = pc;
+                    if st.hot(&*site, RECORD) {
+                        return Ok(Outcome::Continue);
+                    }
                 }
             }
         }};
@@ -415,10 +483,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     jump!($i);
                 }
             } else {
-                let misses = ($i.c() as u8).saturating_add(1);
-                *(pc.sub(1) as *mut Instr) = Instr::new(Op::$general, $i.a() as u8, $i.b() as u8, misses, $i.d());
-                st.counters.despecialised.count(Op::$general);
-                pc = pc.sub(1);
+                despecialise_k!($i, $general);
             }
         }};
     }
@@ -430,10 +495,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     jump!($i);
                 }
             } else {
-                let misses = ($i.c() as u8).saturating_add(1);
-                *(pc.sub(1) as *mut Instr) = Instr::new(Op::$general, $i.a() as u8, $i.b() as u8, misses, $i.d());
-                st.counters.despecialised.count(Op::$general);
-                pc = pc.sub(1);
+                despecialise_k!($i, $general);
             }
         }};
     }
@@ -532,18 +594,53 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             st.rt.heap.write_barrier($t);
         }};
     }
+    // With the table `t` at `p`, if it has the cached shape.
+    macro_rules! of_shape {
+        ($p:expr, $cache:expr, |$t:ident| $hit:expr, $miss:expr) => {
+            if Value::tag_at($p) == Tag::TABLE && table_at!($p).shape.get() == $cache.shape.get() {
+                let $t = table_at!($p);
+                $hit
+            } else {
+                $miss
+            }
+        };
+    }
+    // Replaces the value of a cached slot of `t`; a nil that may have a `__newindex` goes the slow way.
+    macro_rules! cached_replace {
+        ($t:expr, $cache:expr, $base:expr, $v:expr, $miss:expr) => {{
+            let to = $base as *mut u8;
+            if $cache.nil_is_final.get() || *to.add($cache.slot.get().tag as usize) != 0 {
+                cached_set!($t, $cache, to, $v);
+            } else {
+                $miss;
+            }
+        }};
+    }
     // Adds the key to a table of the cached shape; a nil reserves the slot.
     macro_rules! cached_add {
-        ($i:expr, $p:expr, $cache:expr, $v:expr) => {{
-            if Value::tag_at($p) == Tag::TABLE
-                && table_at!($p).shape.get() == $cache.shape.get()
-                && ($cache.nil_is_final.get() || !table_at!($p).has_flag(table_flags::IS_METATABLE))
-            {
-                let t = table_at!($p);
-                cached_set!(t, $cache, t.as_ptr(), $v);
-                t.shape.set($cache.next_shape.get());
+        ($i:expr, $p:expr, $cache:expr, $v:expr) => {
+            of_shape!(
+                $p,
+                $cache,
+                |t| if $cache.nil_is_final.get() || !t.has_flag(table_flags::IS_METATABLE) {
+                    cached_set!(t, $cache, t.as_ptr(), $v);
+                    t.shape.set($cache.next_shape.get());
+                } else {
+                    miss_set!($i, $v)
+                },
+                miss_set!($i, $v)
+            )
+        };
+    }
+    // The method `v` of the value at `p`, unless it is nil.
+    macro_rules! method {
+        ($i:expr, $p:expr, $v:expr) => {{
+            let (receiver, v): (Value, Value) = (Value::load($p), $v);
+            if v.is_nil() {
+                miss_self!($i);
             } else {
-                miss_set!($i, $v);
+                set!($i.a() + 1, receiver);
+                set!($i.a(), v);
             }
         }};
     }
@@ -590,6 +687,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             let native: Gc<crate::runtime::function::Native> = Gc::from_addr(Value::payload_at(func));
             (*st.record).pc = pc;
             let at = st.index_of(func);
+            if HOOK {
+                saved!(slow::call(st, at, nargs, $wanted));
+                continue;
+            }
             let args: Args = st.push_native(at, nargs, Return::call($wanted))?;
             let n = (native.func)(st, args)?;
             if n >= 0 {
@@ -613,11 +714,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     saved!(st.poll_after_call(at + used));
                 }
             } else {
-                let step = st.step_of(n);
-                if st.drive(step)? == Outcome::Exit {
-                    return Ok(Outcome::Exit);
-                }
-                reload!();
+                settle!(st.settle(n)?);
             }
         }};
     }
@@ -652,7 +749,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             (*st.record).pc = pc;
             let end = new_base.add((*callee).registers as usize);
             let next = st.record.add(1);
-            if end <= st.stack_limit && next != st.records_end {
+            if !HOOK && end <= st.stack_limit && next != st.records_end {
                 let index = st.index_of(new_base);
                 *next = CallRecord {
                     pc: (*callee).code,
@@ -680,7 +777,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
             let first: *mut Value = $first;
             let n: usize = $n;
             let rec = st.record;
-            if (*rec).continuation as u8 | (*rec).flags & !record_flags::TAIL == 0 {
+            if !HOOK && (*rec).continuation as u8 | (*rec).flags & !record_flags::TAIL == 0 {
                 let dest = base.sub(1);
                 let wanted = (*rec).wanted;
                 st.record = rec.sub(1);
@@ -711,11 +808,29 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
     unsafe {
         reload!();
         loop {
+            if HOOK {
+                (*st.record).pc = pc.add(1);
+                if !st.before_instruction()? {
+                    (*st.record).pc = (*st.record).pc.sub(1);
+                    return Ok(Outcome::Continue);
+                }
+                reload!();
+                pc = pc.sub(1);
+            }
             let i = *pc;
             pc = pc.add(1);
-            if RECORD && !st.note(proto, pc.sub(1), base) {
-                (*st.record).pc = pc.sub(1);
-                return Ok(Outcome::Continue);
+            if RECORD {
+                let goes_on = match &mut left {
+                    None => st.note(proto, pc.sub(1), base),
+                    Some(left) => {
+                        *left = left.wrapping_sub(1);
+                        *left == 0
+                    }
+                };
+                if !goes_on {
+                    (*st.record).pc = pc.sub(1);
+                    return Ok(Outcome::Continue);
+                }
             }
             match i.op_unchecked() {
                 Op::MOVE => set!(i.a(), get!(i.b())),
@@ -779,11 +894,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let t: Gc<Table> = Gc::from_addr(env.payload.get());
                     if env.tag.get() == Tag::TABLE.byte() && t.shape.get() == cache.shape.get() {
                         let to = if i.op_unchecked() == Op::SETENV_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
-                        if cache.nil_is_final.get() || *to.add(cache.slot.get().tag as usize) != 0 {
-                            cached_set!(t, cache, to, get!(i.a()));
-                        } else {
-                            saved!(slow::set_field(st, pc.sub(1) as *mut Instr, env.get(), cache, get!(i.a())));
-                        }
+                        cached_replace!(t, cache, to, get!(i.a()), {
+                            saved!(slow::set_field(st, pc.sub(1) as *mut Instr, env.get(), cache, get!(i.a())))
+                        });
                     } else {
                         generalise!(i, SETENV);
                     }
@@ -794,31 +907,20 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::GETFIELD_INLINE => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        cached_get!(cache, table_at!(p).as_ptr(), i.a(), miss_get!(i));
-                    } else {
-                        miss_get!(i);
-                    }
+                    let (p, cache) = (reg!(i.b()), field!(i));
+                    of_shape!(p, cache, |t| cached_get!(cache, t.as_ptr(), i.a(), miss_get!(i)), miss_get!(i));
                 }
                 Op::GETFIELD_OVERFLOW => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        cached_get!(cache, table_at!(p).overflow.get(), i.a(), miss_get!(i));
-                    } else {
-                        miss_get!(i);
-                    }
+                    let (p, cache) = (reg!(i.b()), field!(i));
+                    of_shape!(p, cache, |t| cached_get!(cache, t.overflow.get(), i.a(), miss_get!(i)), miss_get!(i));
                 }
                 Op::GETFIELD_HOLDER => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
+                    let (p, cache) = (reg!(i.b()), field!(i));
                     if Value::tag_at(p) == Tag::TABLE
                         && table_at!(p).shape.get() == cache.shape.get()
                         && cache.epoch.get() == st.rt.holder_epoch
                     {
-                        let v = slow::holder_value(cache);
+                        let v = holder_value(cache);
                         if v.is_nil() {
                             miss_get!(i);
                         } else {
@@ -844,31 +946,26 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::SETFIELD_INLINE | Op::SETFIELD_OVERFLOW => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        let t = table_at!(p);
-                        let to = if i.op_unchecked() == Op::SETFIELD_INLINE { t.as_ptr() as *mut u8 } else { t.overflow.get() };
-                        let slot = cache.slot.get();
-                        if cache.nil_is_final.get() || *to.add(slot.tag as usize) != 0 {
-                            cached_set!(t, cache, to, get!(i.b()));
-                        } else {
-                            miss_set!(i, get!(i.b()));
-                        }
-                    } else {
-                        miss_set!(i, get!(i.b()));
-                    }
+                    let (p, cache) = (reg!(i.a()), field!(i));
+                    of_shape!(
+                        p,
+                        cache,
+                        |t| {
+                            let inline = i.op_unchecked() == Op::SETFIELD_INLINE;
+                            let to = if inline { t.as_ptr() as *mut u8 } else { t.overflow.get() };
+                            cached_replace!(t, cache, to, get!(i.b()), miss_set!(i, get!(i.b())));
+                        },
+                        miss_set!(i, get!(i.b()))
+                    );
                 }
                 Op::SETFIELD_ADD => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    let v = get!(i.b());
+                    let (p, cache, v) = (reg!(i.a()), field!(i), get!(i.b()));
                     cached_add!(i, p, cache, v);
                 }
                 Op::SETFIELD_POLY => {
                     let p = reg!(i.a());
                     let v = get!(i.b());
-                    if Value::tag_at(p) != Tag::TABLE || !slow::poly_set(st, field!(i), table_at!(p), v) {
+                    if Value::tag_at(p) != Tag::TABLE || !poly_set(st, field!(i), table_at!(p), v) {
                         miss_set!(i, v);
                     }
                 }
@@ -879,25 +976,11 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::SETFIELDK_INLINE => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    let v = Value::load(k.add(i.bc() as usize));
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        let t = table_at!(p);
-                        let slot = cache.slot.get();
-                        if cache.nil_is_final.get() || *(t.as_ptr() as *const u8).add(slot.tag as usize) != 0 {
-                            cached_set!(t, cache, t.as_ptr(), v);
-                        } else {
-                            miss_set!(i, v);
-                        }
-                    } else {
-                        miss_set!(i, v);
-                    }
+                    let (p, cache, v) = (reg!(i.a()), field!(i), Value::load(k.add(i.bc() as usize)));
+                    of_shape!(p, cache, |t| cached_replace!(t, cache, t.as_ptr(), v, miss_set!(i, v)), miss_set!(i, v));
                 }
                 Op::SETFIELDK_ADD => {
-                    let p = reg!(i.a());
-                    let cache = field!(i);
-                    let v = Value::load(k.add(i.bc() as usize));
+                    let (p, cache, v) = (reg!(i.a()), field!(i), Value::load(k.add(i.bc() as usize)));
                     cached_add!(i, p, cache, v);
                 }
                 Op::SELF => {
@@ -910,66 +993,38 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     }
                 }
                 Op::SELF_INLINE => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
-                    if Value::tag_at(p) == Tag::TABLE && table_at!(p).shape.get() == cache.shape.get() {
-                        let receiver = Value::load(p);
-                        let slot = cache.slot.get();
-                        let v = read_slot(table_at!(p).as_ptr() as *const u8, slot.payload, slot.tag);
-                        if v.is_nil() {
-                            miss_self!(i);
-                        } else {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
-                    } else {
-                        miss_self!(i);
-                    }
+                    let (p, cache) = (reg!(i.b()), field!(i));
+                    of_shape!(
+                        p,
+                        cache,
+                        |t| {
+                            let slot = cache.slot.get();
+                            method!(i, p, read_slot(t.as_ptr() as *const u8, slot.payload, slot.tag));
+                        },
+                        miss_self!(i)
+                    );
                 }
                 Op::SELF_HOLDER => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
+                    let (p, cache) = (reg!(i.b()), field!(i));
                     if Value::tag_at(p) == Tag::TABLE
                         && table_at!(p).shape.get() == cache.shape.get()
                         && cache.epoch.get() == st.rt.holder_epoch
                     {
-                        let receiver = Value::load(p);
-                        let v = slow::holder_value(cache);
-                        if v.is_nil() {
-                            miss_self!(i);
-                        } else {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
+                        method!(i, p, holder_value(cache));
                     } else {
                         miss_self!(i);
                     }
                 }
                 Op::SELF_POLY => {
                     let p = reg!(i.b());
-                    let receiver = Value::load(p);
                     let found =
                         if Value::tag_at(p) == Tag::TABLE { poly_get(st, field!(i), table_at!(p)) } else { None };
-                    match found {
-                        Some(v) => {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
-                        None => miss_self!(i),
-                    }
+                    method!(i, p, found.unwrap_or(Value::NIL));
                 }
                 Op::SELF_STRING => {
-                    let p = reg!(i.b());
-                    let cache = field!(i);
+                    let (p, cache) = (reg!(i.b()), field!(i));
                     if Value::tag_at(p) == Tag::STRING && cache.epoch.get() == st.rt.holder_epoch {
-                        let receiver = Value::load(p);
-                        let v = slow::holder_value(cache);
-                        if v.is_nil() {
-                            miss_self!(i);
-                        } else {
-                            set!(i.a() + 1, receiver);
-                            set!(i.a(), v);
-                        }
+                        method!(i, p, holder_value(cache));
                     } else {
                         miss_self!(i);
                     }
@@ -1214,14 +1269,13 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::JEQ | Op::JNE => {
                     let sense = i.op_unchecked() == Op::JEQ;
                     let (x, y) = (get!(i.a()), get!(i.b()));
-                    // Two tables or userdata that are not the same may have an `__eq`.
-                    let plain = x.tag() != y.tag() || !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y);
-                    if plain {
-                        if x.raw_equals(y) == sense {
-                            jump!(i);
+                    match slow::primitive_equality(x, y) {
+                        Some(result) => {
+                            if result == sense {
+                                jump!(i);
+                            }
                         }
-                    } else {
-                        saved!(slow::equals(st, x, y, sense, i.sd()));
+                        None => saved!(slow::equals(st, x, y, sense, i.sd())),
                     }
                 }
                 Op::JEQK | Op::JNEK => {
@@ -1278,7 +1332,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let p = reg!(i.a());
                     if Value::tag_at(p) == Tag::INT {
                         rewrite!(i, FORLOOP_INT);
-                        pc = pc.sub(1);
+                        again!();
                     } else {
                         let step = f64::from_bits(Value::payload_at(p.add(2)));
                         let limit = f64::from_bits(Value::payload_at(p.add(1)));
@@ -1313,9 +1367,9 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 }
                 Op::TFORCALL => {
                     let p = reg!(i.a());
-                    if slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
+                    if !HOOK && slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
                         rewrite!(i, TFORCALL_NEXT);
-                        pc = pc.sub(1);
+                        again!();
                     } else {
                         for j in 0..3 {
                             Value::store(p.add(4 + j), Value::load(p.add(j)));
@@ -1330,7 +1384,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 }
                 Op::TFORCALL_NEXT => {
                     let p = reg!(i.a());
-                    if slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
+                    if !HOOK && slow::is_next(Value::load(p)) && Value::tag_at(p.add(1)) == Tag::TABLE {
                         let t = table_at!(p.add(1));
                         let (key, v) = raising!(slow::next_in_loop(st, t, p));
                         set!(i.a() + 4, key);
@@ -1422,7 +1476,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     let func = reg!(i.a());
                     let nargs = nargs!(i);
                     let rec = st.record;
-                    let plain = (*rec).flags & !(record_flags::TAIL | record_flags::FINALIZER) == 0;
+                    let plain = !HOOK && (*rec).flags & !(record_flags::TAIL | record_flags::FINALIZER) == 0;
                     if plain && Value::tag_at(func) == Tag::CLOSURE {
                         let callee: Gc<Closure> = Gc::from_addr(Value::payload_at(func));
                         let callee = callee.proto;
@@ -1460,21 +1514,10 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                 Op::RETURN0 => leave!(base, 0),
                 Op::RETURN1 => leave!(reg!(i.a()), 1),
                 Op::VARARG => {
-                    let n = (*st.record).extra_args as usize;
-                    let wanted = i.c() as i16 - 1;
-                    let mut count = wanted as usize;
-                    if wanted < 0 {
-                        count = n;
-                        let end = st.index_of(reg!(i.a())) + n as u32;
-                        raising!(st.reserve(end));
-                        base = st.stack.add((*st.record).base as usize);
-                        st.top = reg!(i.a() + n);
-                    }
-                    let extra = base.sub(n + 1);
-                    for j in 0..count {
-                        let v = if j < n { Value::load(extra.add(j)) } else { Value::NIL };
-                        set!(i.a() + j, v);
-                    }
+                    let rec = st.record;
+                    let to = st.index_of(reg!(i.a()));
+                    raising!(slow::spread_extra(st, (*rec).base, (*rec).extra_args, to, i.c() as i16 - 1));
+                    base = st.stack.add((*st.record).base as usize);
                 }
                 Op::CLOSURE => {
                     let closure = raising!(slow::new_closure(st, proto, i.d() as usize, base));
@@ -1488,8 +1531,7 @@ unsafe fn dispatch<const RECORD: bool>(st: &mut State) -> Result<Outcome, Raised
                     (*st.record).pc = pc;
                     match st.close_one(from)? {
                         None => {}
-                        Some(Outcome::Exit) => return Ok(Outcome::Exit),
-                        Some(_) => reload!(),
+                        Some(outcome) => settle!(outcome),
                     }
                 }
 

@@ -3,6 +3,7 @@
 //! Level 0 is the current activation. A coroutine's first record belongs to the host and is no level. Nothing here
 //! runs code or allocates on the VM's heap.
 
+use super::hook::Transfer;
 use super::state::State;
 use crate::bytecode::names::Name;
 use crate::bytecode::source::chunk_id;
@@ -26,6 +27,8 @@ pub struct Frame {
     record: CallRecord,
     /// The first slot of the next activation, or the end of the window of the last one.
     end: u32,
+    /// A hook runs between two instructions of this activation.
+    hooked: bool,
 }
 
 /// A variable of an activation.
@@ -45,16 +48,33 @@ impl Frame {
             index,
             record,
             end: record.top,
+            hooked: false,
         };
         if index + 1 < depth {
-            frame.end = Frame::new(co, 0, index + 1).function_slot();
+            let callee = Frame::new(co, 0, index + 1);
+            frame.end = callee.function_slot();
+            frame.hooked = callee.record.is_hook();
         }
         frame
     }
 
-    /// The function that runs.
+    /// The function that runs; the host function that library code in bytecode stands in for.
     pub fn function(&self) -> Value {
+        match self.stands_in() {
+            true => self.stack_slot(self.record.base - 1 - self.record.extra_args),
+            false => self.code(),
+        }
+    }
+
+    /// The function whose code runs.
+    fn code(&self) -> Value {
         self.stack_slot(self.record.base - 1)
+    }
+
+    /// Whether this is library code in bytecode, which shows the host function that it stands in for and that one's
+    /// arguments where others have extra arguments.
+    fn stands_in(&self) -> bool {
+        self.bytecode().is_some_and(|proto| proto.flags & proto_flags::BUILTIN != 0)
     }
 
     /// The value of a register (or of a slot of a host function's window), which must be in use. It may be a cell.
@@ -78,7 +98,7 @@ impl Frame {
         if self.record.flags & record_flags::NATIVE != 0 {
             return None;
         }
-        self.function().as_closure().map(|closure| closure.proto)
+        self.code().as_closure().map(|closure| closure.proto)
     }
 
     /// The instruction that is being executed.
@@ -99,7 +119,7 @@ impl Frame {
 
     /// Whether this record, which had been popped, still belongs to the contents of the stack.
     pub(super) fn is_intact(&self) -> bool {
-        let function = self.function();
+        let function = self.code();
         if self.record.flags & record_flags::NATIVE != 0 {
             return function.tag() == Tag::NATIVE;
         }
@@ -123,6 +143,13 @@ impl Frame {
         })
     }
 
+    /// The values that the call or return passes for which a hook runs: the number of the first among the
+    /// [variables](Frame::variable), and how many there are.
+    pub fn transfer(&self, st: &State) -> (u32, u32) {
+        let Transfer { co, depth, first, count } = st.transfer;
+        if co == Some(self.co) && depth == self.index + 1 { (first, count) } else { (0, 0) }
+    }
+
     /// Whether the activations between this one and its caller are gone.
     pub fn is_tail_call(&self) -> bool {
         self.record.flags & record_flags::TAIL != 0
@@ -134,6 +161,12 @@ impl Frame {
             return Some(Name {
                 kind: "metamethod",
                 name: b"__gc".to_vec(),
+            });
+        }
+        if self.record.is_hook() && !self.is_tail_call() {
+            return Some(Name {
+                kind: "hook",
+                name: b"?".to_vec(),
             });
         }
         if self.is_tail_call() || self.index <= 1 {
@@ -158,8 +191,12 @@ impl Frame {
     /// downwards the extra arguments.
     pub fn variable(&self, n: i32) -> Option<Variable> {
         let base = self.record.base;
+        let extra = self.record.extra_args;
+        if self.stands_in() {
+            let n = u32::try_from(n).ok().filter(|&n| n >= 1 && n < extra)?;
+            return Some(self.variable_at(b"(C temporary)", base - 1 - extra + n, true));
+        }
         if n < 0 {
-            let extra = self.record.extra_args;
             let i = n.unsigned_abs();
             let slot = (base - 1).checked_sub(extra)? + (i - 1);
             return (i <= extra).then(|| self.variable_at(b"(vararg)", slot, true));
@@ -171,8 +208,8 @@ impl Frame {
         };
         let pc = self.pc(proto);
         // Registers above are not in use, and not what they seem.
-        let live = proto.info.live[pc] as u32;
-        let live = live.min(self.end.saturating_sub(base));
+        let in_use = self.end.saturating_sub(base);
+        let live = if self.hooked { in_use } else { in_use.min(proto.info.live[pc] as u32) };
         if let Some(local) = proto.info.locals_at(pc).nth(register as usize) {
             if (local.register as u32) < live {
                 let slot = base + local.register as u32;
@@ -222,8 +259,11 @@ impl State {
         let variable = frame.variable(n).filter(|variable| variable.settable)?;
         match frame.stack_slot(variable.slot).as_cell() {
             Some(cell) => self.store_cell(cell, v),
-            // SAFETY: the slot of a variable in use. Stacks have no write barrier.
-            None => unsafe { Value::store(frame.co.stack.get().add(variable.slot as usize), v) },
+            None => {
+                self.tier2.disturbances += 1;
+                // SAFETY: the slot of a variable in use. Stacks have no write barrier.
+                unsafe { Value::store(frame.co.stack.get().add(variable.slot as usize), v) }
+            },
         }
         Some(variable.name)
     }

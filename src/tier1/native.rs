@@ -4,7 +4,7 @@
 //! function's slot and up ([`State::ret1`] and friends). It must read its arguments before it writes results.
 //! It may call Lua in two ways: [`State::call`] runs the callee to its end on the native stack (nobody can yield
 //! across it), [`State::call_then`] pushes the callee and continues in another function afterwards, without
-//! native recursion.
+//! native recursion. [`State::forbid_yields`] keeps others from yielding across the latter, too.
 
 use std::any::{Any, TypeId};
 

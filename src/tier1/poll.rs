@@ -62,7 +62,7 @@ impl State {
     #[inline(never)]
     pub(super) fn poll(&mut self) -> Result<Outcome, Raised> {
         self.check_cancelled()?;
-        let bits = self.interrupt.fetch_and(interrupt::CANCEL, Ordering::Relaxed);
+        let bits = self.interrupt.fetch_and(interrupt::CANCEL | interrupt::HOOK, Ordering::Relaxed);
         if bits & interrupt::COLLECT != 0 {
             let live = self.registers_in_use();
             self.collect_at(live);
@@ -70,7 +70,7 @@ impl State {
         if self.rt.heap.has_finalizers() {
             self.run_finalizers()?;
         }
-        Ok(Outcome::Continue)
+        Ok(self.settled())
     }
 
     /// The registers that the current bytecode function uses where it is stopped, as its prototype says.
@@ -97,12 +97,12 @@ impl State {
     /// `end`. Finalizers wait: they would overwrite open results.
     #[cold]
     #[inline(never)]
-    pub(super) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
+    pub(crate) fn poll_after_call(&mut self, end: u32) -> Result<Outcome, Raised> {
         if self.rt.heap.should_collect() {
             self.collect_at(end - self.frame().base);
         }
         self.check_cancelled()?;
-        Ok(Outcome::Continue)
+        Ok(self.settled())
     }
 
     /// Raises an error if the host has asked the VM to stop. Long-running library functions call this.

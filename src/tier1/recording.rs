@@ -84,6 +84,8 @@ pub struct Recording {
     pub active: bool,
     /// The pass has ended, and nobody has taken it yet.
     pub complete: bool,
+    /// The recording dispatch shall run one instruction and note nothing.
+    pub(super) single: bool,
     pub steps: Vec<RecordedStep>,
     pub origin: Option<Origin>,
     start: Option<Start>,
@@ -234,6 +236,16 @@ impl State {
             *bits = *bits << 1 | taken as u16;
         }
         info.history.set(history);
+    }
+
+    /// Gives up a recording and what was to come of it: the dispatch loop with hooks does not record.
+    pub(super) fn stop_recording(&mut self) {
+        if self.recording.active || self.recording.complete {
+            self.end_recording(false);
+            self.recording.steps.clear();
+        }
+        // Nothing is entered either.
+        self.take_entering();
     }
 
     /// Ends the recording; false, for `note`.

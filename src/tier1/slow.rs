@@ -9,7 +9,7 @@ use super::call::{Outcome, Return, Step};
 use super::native::{Builtin, to_integer, to_number};
 use super::state::{Raised, State};
 use super::{ic, message};
-use crate::bytecode::cache::{FieldCache, SlotKind};
+use crate::bytecode::cache::FieldCache;
 use crate::bytecode::Instr;
 use crate::bytecode::proto::{CellSource, Proto};
 use crate::runtime::coroutine::{Continuation, record_flags};
@@ -410,50 +410,6 @@ pub fn set_field(
     set_index(st, receiver, Value::string(cache.key), v)
 }
 
-/// The value that a cache has found in its holder.
-///
-/// # Safety
-/// The cache's holder is alive and the epoch has been checked.
-#[inline(always)]
-pub unsafe fn holder_value(cache: &FieldCache) -> Value {
-    // SAFETY: the epoch guarantees that the holder still has the shape for which the offsets were computed.
-    unsafe {
-        let holder = cache.holder.get().unwrap_unchecked();
-        let base = if cache.in_overflow.get() { holder.overflow.get() as *const u8 } else { holder.as_ptr() as *const u8 };
-        let slot = cache.slot.get();
-        Value::new(
-            (base.add(slot.payload as usize) as *const u64).read(),
-            Tag::from_byte(base.add(slot.tag as usize).read()),
-        )
-    }
-}
-
-/// Stores through a polymorphic site; false if it does not know the shape.
-#[inline]
-pub fn poly_set(st: &mut State, cache: &FieldCache, t: Gc<Table>, v: Value) -> bool {
-    let more = cache.more.get();
-    if more.is_null() {
-        return false;
-    }
-    // SAFETY: a live box owned by the cache; offsets belong to the shape that is checked.
-    unsafe {
-        let more = &*more;
-        for e in &more.entries[..more.len] {
-            if e.shape == t.shape.get() {
-                let base = if e.kind == SlotKind::Inline { t.as_ptr() as *mut u8 } else { t.overflow.get() };
-                if !e.nil_is_final && *base.add(e.slot.tag as usize) == 0 {
-                    return false;
-                }
-                (base.add(e.slot.payload as usize) as *mut u64).write(v.payload());
-                base.add(e.slot.tag as usize).write(v.tag().byte());
-                st.rt.heap.write_barrier(t);
-                return true;
-            }
-        }
-    }
-    false
-}
-
 /// Registers in use after the instruction before `pc`, which has just written `dest`.
 ///
 /// # Safety
@@ -468,15 +424,53 @@ pub unsafe fn live_after(proto: *const Proto, pc: *const Instr, dest: usize) -> 
     }
 }
 
-/// `a == b` for two different tables or userdata: jumps by `distance` if the result equals `sense`.
+/// How a comparison comes out.
+pub enum Comparison {
+    Known(bool),
+    /// As the truth of what this metamethod returns.
+    Handler(Value),
+}
+
+/// `x == y`, `x < y` or `x <= y`, as `event` says, as far as no metamethod is needed.
+#[inline]
+pub fn comparison(st: &mut State, event: Event, x: Value, y: Value) -> Result<Comparison, Raised> {
+    let primitive = if event == Event::Eq { primitive_equality(x, y) } else { primitive_order(x, y, event) };
+    if let Some(result) = primitive {
+        return Ok(Comparison::Known(result));
+    }
+    let handler = binary_handler(st, event, x, y);
+    if !handler.is_nil() {
+        Ok(Comparison::Handler(handler))
+    } else if event == Event::Eq {
+        Ok(Comparison::Known(false))
+    } else {
+        Err(message::compare_error(st, x, y))
+    }
+}
+
+/// `x == y`, unless these are two different tables or userdata: they may have an `__eq`.
+#[inline(always)]
+pub fn primitive_equality(x: Value, y: Value) -> Option<bool> {
+    let plain = x.tag() != y.tag() || !matches!(x.tag(), Tag::TABLE | Tag::USERDATA) || x.same_bits(y);
+    plain.then(|| x.raw_equals(y))
+}
+
+/// `x == y` for two different tables or userdata: jumps by `distance` if the result equals `sense`.
 #[cold]
 #[inline(never)]
 pub fn equals(st: &mut State, x: Value, y: Value, sense: bool, distance: i32) -> Result<Outcome, Raised> {
-    let handler = binary_handler(st, Event::Eq, x, y);
-    if handler.is_nil() {
-        jump_if(st, !sense, distance);
-        return Ok(Outcome::Continue);
-    }
+    compare(st, x, y, Event::Eq, sense, distance)
+}
+
+/// Calls the metamethod of a comparison: jumps by `distance` if the truth of its result equals `sense`.
+pub fn call_comparison(
+    st: &mut State,
+    handler: Value,
+    x: Value,
+    y: Value,
+    sense: bool,
+    distance: i32,
+) -> Result<Outcome, Raised> {
     st.call_metamethod(handler, &[x, y], Return::to(Continuation::Jump, jump_operand(sense, distance)))
 }
 
@@ -534,15 +528,13 @@ pub fn primitive_order(x: Value, y: Value, event: Event) -> Option<bool> {
 }
 
 fn compare(st: &mut State, x: Value, y: Value, event: Event, sense: bool, distance: i32) -> Result<Outcome, Raised> {
-    if let Some(result) = primitive_order(x, y, event) {
-        jump_if(st, result == sense, distance);
-        return Ok(Outcome::Continue);
+    match comparison(st, event, x, y)? {
+        Comparison::Known(result) => {
+            jump_if(st, result == sense, distance);
+            Ok(Outcome::Continue)
+        }
+        Comparison::Handler(handler) => call_comparison(st, handler, x, y, sense, distance),
     }
-    let handler = binary_handler(st, event, x, y);
-    if handler.is_nil() {
-        return Err(message::compare_error(st, x, y));
-    }
-    st.call_metamethod(handler, &[x, y], Return::to(Continuation::Jump, jump_operand(sense, distance)))
 }
 
 /// `R[dest] = #v`.
@@ -583,14 +575,20 @@ pub fn concat(st: &mut State, first: u32, n: u32, live: u32) -> Result<Outcome, 
 /// The same when all operands are strings.
 #[inline(never)]
 pub fn concat_strings(st: &mut State, first: *mut Value, n: usize) -> Result<(), Raised> {
+    let s = concatenation(st, first, n)?;
+    // SAFETY: `n` registers from `first` are initialised.
+    unsafe { Value::store(first, Value::string(s)) };
+    Ok(())
+}
+
+/// The concatenation of `n` strings from `first`.
+#[inline]
+pub fn concatenation(st: &mut State, first: *const Value, n: usize) -> Result<Gc<Str>, Raised> {
     // SAFETY: `n` registers from `first` are initialised.
     let operands: SmallVec<[Gc<Str>; 8]> =
         (0..n).map(|i| Gc::from_addr(unsafe { Value::payload_at(first.add(i)) })).collect();
     let s = st.rt.concat(&operands);
-    let s = st.check_memory(s)?;
-    // SAFETY: as above.
-    unsafe { Value::store(first, Value::string(s)) };
-    Ok(())
+    st.check_memory(s)
 }
 
 impl State {
@@ -763,6 +761,28 @@ pub fn next_in_loop(st: &mut State, t: Gc<Table>, p: *mut Value) -> Result<(Valu
     }
 }
 
+/// `R[to], ...` = the `extra` extra arguments of the function at stack index `base`; `wanted` of them, or with -1 all
+/// and `top` behind them. `to` is a stack index.
+#[inline(always)]
+pub fn spread_extra(st: &mut State, base: u32, extra: u32, to: u32, wanted: i16) -> Result<(), Raised> {
+    let mut count = wanted as u32;
+    if wanted < 0 {
+        count = extra;
+        st.reserve(to + extra)?;
+        st.top = st.slot(to + extra);
+    }
+    // SAFETY: extra arguments lie below the function; results are registers, or room was made for them.
+    unsafe {
+        let from = st.slot(base).sub(extra as usize + 1);
+        let to = st.slot(to);
+        for j in 0..count as usize {
+            let v = if j < extra as usize { Value::load(from.add(j)) } else { Value::NIL };
+            Value::store(to.add(j), v);
+        }
+    }
+    Ok(())
+}
+
 /// A closure over the nested prototype `index`, in the frame at `base`.
 #[inline(never)]
 pub fn new_closure(st: &mut State, proto: *const Proto, index: usize, base: *mut Value) -> Result<Gc<Closure>, Raised> {
@@ -770,17 +790,8 @@ pub fn new_closure(st: &mut State, proto: *const Proto, index: usize, base: *mut
     unsafe {
         let child = (&(*proto).info.protos)[index];
         let sources = &child.info.captured;
-        let cell = st.rt.heap.alloc(Closure::size(sources.len()));
-        let p = st.check_memory(cell)?.cast::<Closure>();
-        p.write(Closure {
-            barrier: Default::default(),
-            kind: Kind::Closure,
-            cell_count: sources.len() as u8,
-            spare: 0,
-            spare2: 0,
-            proto: child,
-        });
-        let closure = Gc::from_ptr(p);
+        let closure = st.rt.allocate_closure(child);
+        let closure = st.check_memory(closure)?;
         let parent: Gc<Closure> = Gc::from_addr(Value::payload_at(base.sub(1)));
         for (i, source) in sources.iter().enumerate() {
             let cell = match source.source {
@@ -823,7 +834,7 @@ pub fn tail_call(st: &mut State, func: u32, mut nargs: u32) -> Result<Outcome, R
         continuation: frame.continuation,
         then: frame.then,
         aux: frame.aux,
-        flags: frame.flags & record_flags::FINALIZER | record_flags::TAIL,
+        flags: frame.flags & (record_flags::FINALIZER | record_flags::NO_YIELD) | record_flags::TAIL,
     };
     let outcome = st.drive(Step::Call { func: dest, nargs, ret })?;
     // The frame keeps its place, so heat alone would not notice a loop of tail calls.
@@ -840,5 +851,5 @@ pub fn leave(st: &mut State, first: *mut Value, n: usize) -> Result<Outcome, Rai
             return Ok(outcome);
         }
     }
-    st.drive(Step::Return { first, n: n as u32 })
+    st.return_values(first, n as u32)
 }

@@ -13,7 +13,7 @@ use crate::bytecode::Instr;
 use crate::bytecode::cache::POLY_MAX;
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
-use crate::runtime::coroutine::{CallRecord, Coroutine, Status};
+use crate::runtime::coroutine::{CallRecord, Coroutine, Hook, Status};
 use crate::runtime::object::{Gc, Kind};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
@@ -30,7 +30,7 @@ pub const STACK_MAX: u32 = 1_000_000;
 const STACK_RESERVE: u32 = 4096;
 /// Slots that are always free above a frame's registers: the arguments of a metamethod call.
 pub const STACK_SLACK: u32 = 8;
-/// Host functions that may be in progress on the native stack at a time.
+/// The greatest [`State::native_depth`].
 pub const NATIVE_DEPTH_MAX: u32 = 196;
 
 /// Passes through a loop or function before its first recording.
@@ -53,7 +53,8 @@ pub mod interrupt {
     pub const FINALIZE: u32 = 2;
     /// The collector wants to run.
     pub use crate::heap::COLLECT;
-
+    /// Hooks are due in the running coroutine: set as long as [`State::hook_events`](super::State::hook_events) is not 0.
+    pub const HOOK: u32 = 1 << 16;
 }
 
 /// Takes a piece of a warning, and whether more of it follows.
@@ -79,12 +80,14 @@ pub struct State {
     pub error: Value,
     /// What a host function that returned a request wants done.
     pub(super) pending: Option<super::call::Step>,
+    /// States of host functions that wait for what they have called, the innermost last.
+    pub(super) waiting: Vec<super::callback::Waiting>,
     /// Whether the message handler has already been applied to `error`.
     pub error_handled: bool,
     /// The depth of the activation that has raised `error`, as long as nothing has changed the stack since then;
     /// otherwise 0.
     pub(super) raised_depth: u32,
-    /// Native activations of the interpreter on the native stack.
+    /// Activations of the interpreter on the native stack, and what counts like them (see [`super::callback`]).
     pub native_depth: u32,
     pub globals: Gc<Table>,
     /// Values that library and host keep alive by name.
@@ -117,6 +120,12 @@ pub struct State {
     pub extensions: crate::tier1::native::Extensions,
     /// The embedding's part of the VM, for host functions; null without one.
     pub host: *const (),
+    /// The hook of the host, for all coroutines.
+    pub(super) host_hook: Hook,
+    /// The events that hooks want from the running coroutine; not 0 selects the dispatch loop with hooks.
+    pub hook_events: u8,
+    /// The values that the hooked call or return passes.
+    pub(super) transfer: super::hook::Transfer,
     pub tier2: crate::tier2::Tier2,
 }
 
@@ -144,6 +153,7 @@ impl State {
             main,
             error: Value::NIL,
             pending: None,
+            waiting: Vec::new(),
             error_handled: false,
             raised_depth: 0,
             native_depth: 0,
@@ -163,6 +173,9 @@ impl State {
             warnings: None,
             extensions: Default::default(),
             host: ptr::null(),
+            host_hook: Hook::NONE,
+            hook_events: 0,
+            transfer: Default::default(),
             tier2: Default::default(),
         });
         st.enter_coroutine(main);
@@ -281,7 +294,7 @@ impl State {
                 barrier: Default::default(),
                 kind: Kind::Coroutine,
                 status: Status::Suspended.into(),
-                spare: 0,
+                hooks_running: 0.into(),
                 non_yieldable: 0.into(),
                 stack: stack.into(),
                 stack_size: FIRST_STACK.into(),
@@ -291,6 +304,8 @@ impl State {
                 depth: 1.into(),
                 resumer: None.into(),
                 to_close: Vec::new().into(),
+                hook: Hook::NONE.into(),
+                hook_pc: 0.into(),
             });
             Gc::from_ptr(p)
         };
@@ -318,6 +333,9 @@ impl State {
             self.top = self.stack.add(co.top.get() as usize);
         }
         co.status.set(Status::Running);
+        if self.hook_events | self.host_hook.events | co.hook.get().events != 0 {
+            self.update_hook_events();
+        }
     }
 
     /// Moves stacks at every call from now on.

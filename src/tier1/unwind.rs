@@ -11,14 +11,6 @@ use crate::runtime::coroutine::{Continuation, Status, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::value::Value;
 
-/// Values of a catching record's `aux`: how the host function wants errors.
-pub(super) mod catch {
-    /// As they are (`pcall`).
-    pub const PLAIN: u64 = 0;
-    /// Passed through the message handler in the window's first slot (`xpcall`).
-    pub const HANDLER: u64 = 1;
-}
-
 /// Who takes the error.
 enum Catcher {
     /// The catching frame at this depth.
@@ -33,9 +25,14 @@ impl State {
     /// Makes the running host function catch the errors of what it calls: it then returns `false` and the error, which
     /// has been passed through the message handler in the window's first slot if there is a handler.
     pub fn catch_errors(&mut self, handler: bool) {
-        let frame = self.frame_mut();
-        frame.flags |= record_flags::CATCHES;
-        frame.aux = if handler { catch::HANDLER } else { catch::PLAIN };
+        let handler = if handler { record_flags::HANDLER } else { 0 };
+        self.frame_mut().flags |= record_flags::CATCHES | handler;
+    }
+
+    /// Makes the running host function catch its own errors and those of what it calls, after any message handler: it
+    /// then returns nil and the error.
+    pub fn catch_errors_as_nil(&mut self) {
+        self.frame_mut().flags |= record_flags::CATCHES | record_flags::NIL_ON_ERROR;
     }
 
     /// Unwinds to whoever catches the current error: returns what is to be done next, or nothing after popping the
@@ -60,11 +57,13 @@ impl State {
         }
         match self.find_catcher() {
             Catcher::Frame(depth) => {
+                self.drop_activations(depth + 1);
                 self.truncate(depth);
                 self.shrink_reserve();
                 self.close_after_error().map(Some)
             }
             Catcher::Host(depth) => {
+                self.drop_activations(depth);
                 self.truncate(depth);
                 let from = self.result_slot();
                 self.close_for_host(from);
@@ -109,8 +108,8 @@ impl State {
                 return;
             }
             let record = *self.record_at(depth);
-            if record.flags & record_flags::CATCHES != 0 {
-                if record.aux == catch::HANDLER {
+            if record.flags & record_flags::CATCHES != 0 && record.flags & record_flags::NIL_ON_ERROR == 0 {
+                if record.flags & record_flags::HANDLER != 0 {
                     // SAFETY: the window's first slot.
                     let handler = unsafe { Value::load(self.slot(record.base)) };
                     self.run_handler(handler);
@@ -145,14 +144,21 @@ impl State {
 
     /// The current record catches: closes the variables above it, then returns `false` and the error from it.
     fn close_after_error(&mut self) -> Result<Step, Raised> {
-        let frame = self.frame();
-        // xpcall keeps its handler in the first slot.
-        let at = frame.base + if frame.aux == catch::HANDLER { 1 } else { 0 };
+        if self.frame().flags & record_flags::NO_YIELD != 0 {
+            self.drop_waiting(self.native_depth);
+        }
+        let at = self.caught_at();
         let error = self.error;
         // SAFETY: the slot held the called function, which is no longer needed.
         unsafe { Value::store(self.slot(at), error) };
         self.frame_mut().top = at + 1;
         self.close_next(at)
+    }
+
+    /// Where the current record, which catches, keeps the error: the first slot, or the one above the handler.
+    fn caught_at(&self) -> u32 {
+        let frame = self.frame();
+        frame.base + if frame.flags & record_flags::HANDLER != 0 { 1 } else { 0 }
     }
 
     fn close_next(&mut self, error_at: u32) -> Result<Step, Raised> {
@@ -173,13 +179,14 @@ impl State {
             }
             return Ok(Step::Call { func, nargs: 2, ret: Return::native(closed_after_error) });
         }
-        let base = self.frame().base;
-        // SAFETY: the function's slot and the one above.
+        let (base, flags) = (self.frame().base, self.frame().flags);
+        let status = if flags & record_flags::NIL_ON_ERROR != 0 { Value::NIL } else { Value::FALSE };
+        // SAFETY: above the window there is always the slack.
         unsafe {
-            Value::store(self.slot(base - 1), Value::FALSE);
-            Value::store(self.slot(base), error);
+            Value::store(self.slot(base), status);
+            Value::store(self.slot(base + 1), error);
         }
-        Ok(Step::Return { first: base - 1, n: 2 })
+        Ok(Step::Return { first: base, n: 2 })
     }
 
     /// Takes the newest variable to be closed at or above stack index `from`.
@@ -229,6 +236,7 @@ impl State {
     /// The error ends the running coroutine: its resumer gets it. The records stay, for tracebacks.
     fn fail_coroutine(&mut self) -> Result<Step, Raised> {
         let error = self.error;
+        self.drop_activations(1);
         // SAFETY: slot 0 of a stack is not used otherwise; `coroutine.close` finds the error there.
         unsafe { Value::store(self.slot(0), error) };
         self.restore_raiser();
@@ -281,7 +289,7 @@ impl State {
     }
 
     /// Calls `__close` of the newest variable at or above `from`, if there is one.
-    pub(super) fn close_one(&mut self, from: u32) -> Result<Option<Outcome>, Raised> {
+    pub(crate) fn close_one(&mut self, from: u32) -> Result<Option<Outcome>, Raised> {
         let Some(slot) = self.take_to_close(from) else {
             return Ok(None);
         };
@@ -298,8 +306,7 @@ impl State {
 
 /// Goes on closing after a `__close` that ran because of an error.
 fn closed_after_error(st: &mut State, _: Args) -> NativeResult {
-    let frame = st.frame();
-    let at = frame.base + if frame.aux == catch::HANDLER { 1 } else { 0 };
+    let at = st.caught_at();
     let step = st.close_next(at)?;
     st.request_step(step)
 }

@@ -4,11 +4,14 @@
 //!   that these form; [`uop`] is the interpreter that runs them;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors.
 
+pub mod deopt;
 pub mod executor;
 mod exits;
 mod install;
 pub mod optimizer;
 pub mod projection;
+#[cfg(test)]
+pub mod random;
 pub mod superblock;
 pub mod text;
 pub mod uop;
@@ -65,6 +68,8 @@ pub struct Tier2 {
     pub registers: Vec<u64>,
     pub dump: Dump,
     pub counters: Counters,
+    /// How often someone has changed registers of frames from outside (`debug.setlocal`).
+    pub disturbances: u64,
 }
 
 /// What is printed while a VM runs.
@@ -101,13 +106,14 @@ impl Default for Tier2 {
             registers: Vec::new(),
             dump: Dump::default(),
             counters: Counters::default(),
+            disturbances: 0,
         }
     }
 }
 
 impl State {
     /// Carries out what broken assumptions mean: executors that made them never run again.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle_assumptions(&mut self) {
         if self.rt.flush_caches {
             self.flush_caches();
         }

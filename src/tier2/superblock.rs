@@ -345,9 +345,11 @@ impl Superblock {
         &self.slots[first as usize..][..len as usize]
     }
 
-    /// The end of the highest frame: slots that an activation of the superblock may use.
+    /// The end of the highest frame or open list: slots that an activation of the superblock may use.
     pub fn slot_count(&self) -> usize {
-        self.frames.iter().map(|f| f.base as usize + f.registers as usize).max().unwrap_or(0)
+        let frames = self.frames.iter().map(|f| f.base as usize + f.registers as usize);
+        let lists = self.snapshots.iter().filter_map(|s| s.top).map(usize::from);
+        frames.chain(lists).max().unwrap_or(0)
     }
 
     /// The depth of inlining: the most records that leaving may push.

@@ -24,7 +24,8 @@
 //! Written, a node has the name of its position (so there is no `v3` above), and a snapshot that of its place in the
 //! order of first use. Read, names may be any words that are not ones of the form itself. Invariant: whatever
 //! superblock is written and can be read gives an equal one but for the numbers of snapshots and those not used; only
-//! what is missing (written `?`) and references to what does not exist cannot be read. Reading checks the form; the rules are checked by
+//! what is missing (written `?`) and references to what does not exist cannot be read. Reading, which only tests
+//! and tools do, checks the form; the rules are checked by
 //! [`verify`](super::verify).
 
 use std::fmt::{self, Display, Formatter};
@@ -35,10 +36,12 @@ use super::superblock::*;
 use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::Continuation;
 
+#[cfg(any(test, feature = "internals"))]
 mod parse;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "internals"))]
 pub use parse::ParseError;
 
 /// Kinds of arrays that have names; the others are written as numbers.
@@ -48,29 +51,6 @@ const ARRAY_KINDS: [(ArrayKind, &str); 5] = [
     (ArrayKind::FLOAT, "float"),
     (ArrayKind::PACKED, "packed"),
     (ArrayKind::ANY, "any"),
-];
-
-const OBJECT_KINDS: [ObjectKind; 8] = [
-    ObjectKind::Table,
-    ObjectKind::String,
-    ObjectKind::Closure,
-    ObjectKind::Native,
-    ObjectKind::Cell,
-    ObjectKind::Userdata,
-    ObjectKind::Coroutine,
-    ObjectKind::Proto,
-];
-
-const CONTINUATIONS: [Continuation; 9] = [
-    Continuation::Call,
-    Continuation::StoreResult,
-    Continuation::Jump,
-    Continuation::Discard,
-    Continuation::Repeat,
-    Continuation::Concat,
-    Continuation::Host,
-    Continuation::Native,
-    Continuation::Coroutine,
 ];
 
 impl Display for Ref {

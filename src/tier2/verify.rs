@@ -206,33 +206,6 @@ fn ensure_at(at: Ref, holds: bool, rule: Broken) -> Checked {
     }
 }
 
-/// Whether the micro-op can be part of a superblock.
-pub fn occurs(op: MicroOp) -> bool {
-    !matches!(
-        op,
-        MicroOp::CONST
-            | MicroOp::STORE
-            | MicroOp::STORE_NILS
-            | MicroOp::STORE_PAIR
-            | MicroOp::JUMP
-            | MicroOp::JUMP_IF
-            | MicroOp::JUMP_UNLESS
-            | MicroOp::LOOP_HEAD
-            | MicroOp::ENTRY
-            | MicroOp::PUSH_FRAME
-    )
-}
-
-/// Whether control never goes on behind the micro-op.
-pub fn ends(op: MicroOp) -> bool {
-    op.declaration().exit == Exit::Transfer || op == MicroOp::RAISE
-}
-
-/// Whether the type is noted with each node instead of being declared.
-fn has_own_type(op: MicroOp) -> bool {
-    matches!(op, MicroOp::LOAD | MicroOp::PARAM | MicroOp::PHI)
-}
-
 /// Checks all rules.
 pub fn verify(block: &Superblock) -> Checked {
     ensure(
@@ -303,9 +276,9 @@ impl Verifier<'_> {
 
     fn node(&self, at: Ref, node: &Node) -> Checked {
         let check = |holds, rule| ensure_at(at, holds, rule);
-        check(occurs(node.op), Broken::OutOfPlace(node.op))?;
+        check(node.op.is_in_superblocks(), Broken::OutOfPlace(node.op))?;
         self.inputs(at, node)?;
-        let typed = if has_own_type(node.op) {
+        let typed = if node.op.has_own_type() {
             node.ty.is_some_and(Type::is_concrete)
         } else {
             node.ty == node.op.declaration().output
@@ -465,10 +438,10 @@ impl Verifier<'_> {
     fn end(&self) -> Checked {
         let last = Ref(self.block.nodes.len() as u32 - 1);
         for (at, node) in self.block.iter() {
-            ensure_at(at, at == last || !ends(node.op), Broken::Unreachable)?;
+            ensure_at(at, at == last || !node.op.ends(), Broken::Unreachable)?;
         }
         let op = self.block.node(last).op;
-        ensure_at(last, ends(op), Broken::RunsOff)?;
+        ensure_at(last, op.ends(), Broken::RunsOff)?;
         let looping = self.block.looping.is_some();
         ensure_at(last, looping == (op == MicroOp::BACK), Broken::Back)
     }

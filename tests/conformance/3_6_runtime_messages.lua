@@ -486,7 +486,7 @@ debug.getinfo(1, ">")
 collectgarbage("x")
 dofile("/nonexistent/file")
 ]]
-later(debug.sethook, function() run("debug.sethook(1)", "debug.sethook(1)") end)
+run("debug.sethook(1)", "debug.sethook(1)")
 
 -- Names in calls from native code, metamethods and tail calls.
 raises("unnamed native", pcall, string.rep)

@@ -115,25 +115,23 @@ check("registry", type(debug.getregistry()))
 check("uservalue of a non-userdata", debug.getuservalue(5))
 
 -- Hooks.
-later(debug.sethook, function()
-  check("hook initially", debug.gethook())
-  check("line hook", (function()
-    local lines = {}
-    debug.sethook(function(e, l) lines[#lines + 1] = e .. l end, "l")
-    local a = 1
-    local b = 2
-    debug.sethook()
-    return #lines, lines[1]:match("^line")
-  end)())
-  check("call hook", (function()
-    local events = {}
-    local function f() end
-    debug.sethook(function(e) events[#events + 1] = e end, "cr")
-    f()
-    debug.sethook()
-    return events
-  end)())
-end)
+check("hook initially", debug.gethook())
+check("line hook", (function()
+  local lines = {}
+  debug.sethook(function(e, l) lines[#lines + 1] = e .. l end, "l")
+  local a = 1
+  local b = 2
+  debug.sethook()
+  return #lines, lines[1]:match("^line")
+end)())
+check("call hook", (function()
+  local events = {}
+  local function f() end
+  debug.sethook(function(e) events[#events + 1] = e end, "cr")
+  f()
+  debug.sethook()
+  return events
+end)())
 
 -- traceback.
 check("traceback message", (coroutine.wrap(function() return (debug.traceback("msg")) end)()))

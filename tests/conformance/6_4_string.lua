@@ -433,17 +433,15 @@ do
 end
 
 -- dump and string metatable.
-later(string.dump, function()
-  check("dump loads back", load(string.dump(function(a, b) return a + b end), "d", "b")(2, 3))
-  check("dump stripped", load(string.dump(function(a) return a * 2 end, true), "d", "b")(4))
-  check("dump has fresh upvalues", (function()
-    local up = 5
-    return load(string.dump(function() return up end), "d", "b")() == _G
-  end)())
-  raises("dump native", string.dump, print)
-  raises("dump nothing", string.dump)
-  raises("dump table", string.dump, {})
-end)
+check("dump loads back", load(string.dump(function(a, b) return a + b end), "d", "b")(2, 3))
+check("dump stripped", load(string.dump(function(a) return a * 2 end, true), "d", "b")(4))
+check("dump has fresh upvalues", (function()
+  local up = 5
+  return load(string.dump(function() return up end), "d", "b")() == _G
+end)())
+raises("dump native", string.dump, print)
+raises("dump nothing", string.dump)
+raises("dump table", string.dump, {})
 check("string methods", ("abc"):len(), ("abc"):upper(), ("a,b"):find(",", 1, true))
 check("metatable index", getmetatable("").__index == string)
 check("numbers are not indexable", pcall(function() return (5).len end))

@@ -15,24 +15,6 @@ local mathtype = math.type
 
 local MAX_DEPTH = 4
 
--- Hooks and binary chunks come in a later release of perilune. What the
--- programs say about them runs in every engine that has them, but the lines
--- begin with a mark by which the comparison leaves them out.
-local LATER = "LATER "
-local mark = ""
-
-local function emit(line)
-  print(mark .. line)
-end
-
---- Runs `f` if `feature`, a function of the library, exists; see above.
-function later(feature, f)
-  if not feature then return end
-  mark = LATER
-  f()
-  mark = ""
-end
-
 local function escape_byte(c)
   if c == "\n" then return "\\n" end
   if c == "\t" then return "\\t" end
@@ -105,9 +87,9 @@ end
 
 local function outcome(label, values)
   if values[1] then
-    emit(label .. " -> " .. render_all(values, 2))
+    print(label .. " -> " .. render_all(values, 2))
   else
-    emit(label .. " -> error " .. render_all(values, 2))
+    print(label .. " -> error " .. render_all(values, 2))
   end
 end
 
@@ -123,7 +105,7 @@ end
 
 --- Prints the values, whatever they are.
 function check(label, ...)
-  emit(label .. ": " .. render_all(pack(...), 1))
+  print(label .. ": " .. render_all(pack(...), 1))
 end
 
 --- Calls `f` with the rest and prints its results, or the error value it raised.
@@ -134,14 +116,14 @@ end
 --- Loads `source` and prints the compiler's message.
 function syntax(label, source, chunkname)
   local f, message = load(source, chunkname or "=src")
-  emit(label .. ": " .. (f and "compiles" or quote(message)))
+  print(label .. ": " .. (f and "compiles" or quote(message)))
 end
 
 --- Loads and runs `source`, printing its results or the error it raised.
 function run(label, source, ...)
   local f, message = load(source, "=src")
   if not f then
-    emit(label .. ": " .. quote(message))
+    print(label .. ": " .. quote(message))
   else
     outcome(label, pack(pcall(f, ...)))
   end

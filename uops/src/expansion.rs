@@ -30,29 +30,28 @@ pub enum Field {
     Zero,
 }
 
-/// What the operation of a generic arithmetic or comparison micro-op is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Operation {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Mod,
-    Pow,
-    IDiv,
-    BAnd,
-    BOr,
-    BXor,
-    Shl,
-    Shr,
-    Unm,
-    BNot,
-    Eq,
-    Lt,
-    Le,
+named! {
+    /// What the operation of a generic arithmetic or comparison micro-op is.
+    pub enum Operation {
+        Add,
+        Sub,
+        Mul,
+        Div,
+        Mod,
+        Pow,
+        IDiv,
+        BAnd,
+        BOr,
+        BXor,
+        Shl,
+        Shr,
+        Unm,
+        BNot,
+        Eq,
+        Lt,
+        Le,
+    }
 }
-
-named!(Operation: Add Sub Mul Div Mod Pow IDiv BAnd BOr BXor Shl Shr Unm BNot Eq Lt Le);
 
 impl Operation {
     /// Whether it compares; the others are arithmetic.

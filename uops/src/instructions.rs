@@ -92,7 +92,7 @@ macro_rules! instructions {
             pub const ALL: &'static [Op] = &[$(Op::$name),*];
 
             /// The name in listings.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 const NAMES: &[&str] = &[$(stringify!($name)),*];
                 NAMES[self as usize]
             }
@@ -104,7 +104,7 @@ macro_rules! instructions {
             }
 
             /// The operands.
-            pub fn format(self) -> Format {
+            pub const fn format(self) -> Format {
                 const FORMATS: &[Format] = &[$(Format { a: Role::$a, b: Role::$b, c: Role::$c, d: Wide::$d }),*];
                 FORMATS[self as usize]
             }

@@ -19,31 +19,30 @@ use std::str::FromStr;
 
 use crate::names::{UnknownName, named};
 
-/// The type of a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Type {
-    Int,
-    Float,
-    Bool,
-    Table,
-    String,
-    /// A closure over bytecode.
-    Closure,
-    /// A function of the host.
-    Native,
-    /// The heap cell of a captured variable.
-    Cell,
-    Userdata,
-    Coroutine,
-    /// Payload and tag.
-    Tagged,
-    /// Of inputs: a value of any type; its tag is known from the type unless that is `Tagged`.
-    Any,
-    /// Of inputs: a pointer of any kind.
-    Object,
+named! {
+    /// The type of a value.
+    pub enum Type {
+        Int,
+        Float,
+        Bool,
+        Table,
+        String,
+        /// A closure over bytecode.
+        Closure,
+        /// A function of the host.
+        Native,
+        /// The heap cell of a captured variable.
+        Cell,
+        Userdata,
+        Coroutine,
+        /// Payload and tag.
+        Tagged,
+        /// Of inputs: a value of any type; its tag is known from the type unless that is `Tagged`.
+        Any,
+        /// Of inputs: a pointer of any kind.
+        Object,
+    }
 }
-
-named!(Type: Int Float Bool Table String Closure Native Cell Userdata Coroutine Tagged Any Object);
 
 impl Type {
     /// Whether it is a type that values have, not only a constraint on inputs.
@@ -62,89 +61,84 @@ impl Type {
     }
 }
 
-/// What an immediate operand is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Immediate {
-    /// A register that is read.
-    Use,
-    /// A register that is written.
-    Def,
-    /// A register that starts a group, as the equation says.
-    Group,
-    /// A number of registers, as the equation says. Of arguments and results: one more than their number, or 0 for
-    /// an open list, which ends at `top`.
-    Count,
-    /// An index of a constant.
-    Constant,
-    /// An index of a captured variable.
-    Captured,
-    /// An index of a nested prototype.
-    Nested,
-    /// An integer.
-    Int,
-    /// A float.
-    Float,
-    /// Yes or no.
-    Flag,
-    /// The instruction at which control goes on if it leaves here.
-    Target,
-    /// Which operation a call-out performs.
-    Operation,
-    /// An index of a field cache, which names the key.
-    Field,
-    /// An index of a call site.
-    Call,
-    /// An index of a table site.
-    Site,
-    /// An index of a loop site.
-    Loop,
-    /// A shape.
-    Shape,
-    /// A slot of a shape: payload and tag offsets.
-    Slot,
-    /// What an array holds.
-    ArrayKind,
-    /// The VM's holder epoch.
-    Epoch,
-    /// An object, by its index among the objects that a superblock names.
-    Object,
-    /// A prototype, named like an object.
-    Proto,
-    /// Where a coroutine goes on when it is resumed.
-    ResumePoint,
+named! {
+    /// What an immediate operand is.
+    pub enum Immediate {
+        /// A register that is read.
+        Use,
+        /// A register that is written.
+        Def,
+        /// A register that starts a group, as the equation says.
+        Group,
+        /// A number of registers, as the equation says. Of arguments and results: one more than their number, or 0 for
+        /// an open list, which ends at `top`.
+        Count,
+        /// An index of a constant.
+        Constant,
+        /// An index of a captured variable.
+        Captured,
+        /// An index of a nested prototype.
+        Nested,
+        /// An integer.
+        Int,
+        /// A float.
+        Float,
+        /// Yes or no.
+        Flag,
+        /// The instruction at which control goes on if it leaves here.
+        Target,
+        /// Which operation a call-out performs.
+        Operation,
+        /// An index of a field cache, which names the key.
+        Field,
+        /// An index of a call site.
+        Call,
+        /// An index of a table site.
+        Site,
+        /// An index of a loop site.
+        Loop,
+        /// A shape.
+        Shape,
+        /// A slot of a shape: payload and tag offsets.
+        Slot,
+        /// What an array holds.
+        ArrayKind,
+        /// The VM's holder epoch.
+        Epoch,
+        /// An object, by its index among the objects that a superblock names.
+        Object,
+        /// A prototype, named like an object.
+        Proto,
+        /// Where a coroutine goes on when it is resumed.
+        ResumePoint,
+    }
 }
 
-named!(
-    Immediate: Use Def Group Count Constant Captured Nested Int Float Flag Target Operation Field Call Site Loop Shape
-    Slot ArrayKind Epoch Object Proto ResumePoint
-);
-
-/// A class of memory; accesses to different classes do not interfere.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Memory {
-    /// Registers.
-    Frame,
-    /// Captured variables and their state.
-    Cell,
-    /// Which cells a closure has; only `debug.upvaluejoin` ever changes that.
-    Captured,
-    /// Slots of the object part; accesses to different slots do not interfere either.
-    Field,
-    /// Elements of the array part.
-    Element,
-    /// Hash parts.
-    Hash,
-    /// A table's shape, metatable, blocks, and the array's length and kind.
-    Header,
-    /// Mark bits and what the collector remembers.
-    Barrier,
-    /// Status and stacks of coroutines that are not running.
-    Coroutine,
-    /// Call records, `top`, the interrupt word, counters.
-    State,
+named! {
+    /// A class of memory; accesses to different classes do not interfere.
+    pub enum Memory {
+        /// Registers.
+        Frame,
+        /// Captured variables and their state.
+        Cell,
+        /// Which cells a closure has; only `debug.upvaluejoin` ever changes that.
+        Captured,
+        /// Slots of the object part; accesses to different slots do not interfere either.
+        Field,
+        /// Elements of the array part.
+        Element,
+        /// Hash parts.
+        Hash,
+        /// A table's shape, metatable, blocks, and the array's length and kind.
+        Header,
+        /// Mark bits and what the collector remembers.
+        Barrier,
+        /// Status and stacks of coroutines that are not running.
+        Coroutine,
+        /// Call records, `top`, the interrupt word, counters.
+        State,
+    }
 }
-
-named!(Memory: Frame Cell Captured Field Element Hash Header Barrier Coroutine State);
 
 /// A set of classes of memory.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -175,6 +169,11 @@ impl MemorySet {
 
     pub const fn is_empty(self) -> bool {
         self.0 == 0
+    }
+
+    /// The set without this class.
+    pub const fn without(self, class: Memory) -> MemorySet {
+        MemorySet(self.0 & !(1 << class as u16))
     }
 }
 
@@ -244,25 +243,24 @@ impl Effects {
     }
 }
 
-/// How control can leave at a micro-op.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Exit {
-    /// Not at all.
-    None,
-    /// A guard: control leaves for the beginning of this instruction unless the condition holds.
-    Restart,
-    /// A branch: control leaves for the target, the instruction being complete, or goes on.
-    Branch,
-    /// A poll: control leaves for the instruction it has come to, this one being complete.
-    Here,
-    /// A call-out's status, tested once: done; raised; frame pushed, which runs before control comes back behind
-    /// this instruction; leave, because this executor may not go on.
-    Status,
-    /// Control always goes on elsewhere: at a jump's target, in a callee, in the caller.
-    Transfer,
+named! {
+    /// How control can leave at a micro-op.
+    pub enum Exit {
+        /// Not at all.
+        None,
+        /// A guard: control leaves for the beginning of this instruction unless the condition holds.
+        Restart,
+        /// A branch: control leaves for the target, the instruction being complete, or goes on.
+        Branch,
+        /// A poll: control leaves for the instruction it has come to, this one being complete.
+        Here,
+        /// A call-out's status, tested once: done; raised; frame pushed, which runs before control comes back behind
+        /// this instruction; leave, because this executor may not go on.
+        Status,
+        /// Control always goes on elsewhere: at a jump's target, in a callee, in the caller.
+        Transfer,
+    }
 }
-
-named!(Exit: None Restart Branch Here Status Transfer);
 
 macro_rules! microops {
     ($(
@@ -695,10 +693,14 @@ microops! {
     LOOP();
     /// z = x on the first pass of the loop, afterwards what the pass before has left for it
     PHI(Any) -> Tagged;
+    /// z = x, tagged
+    TAG(Any) -> Tagged;
     /// goes back to the head of the loop
     BACK() exit Transfer;
     /// leaves
     EXIT() exit Transfer;
+    /// leaves for a loop head that has an executor
+    LINK() exit Transfer;
     /// leaves if this executor may not go on
     GUARD_VALID() {reads State} exit Here;
     /// executes the instruction as tier 1 does
@@ -706,6 +708,34 @@ microops! {
 }
 
 impl MicroOp {
+    /// Whether it occurs in superblocks. The others occur in expansions only: in superblocks jumps have become guards,
+    /// constants by index have become values, and what has been stored to registers is in the snapshots.
+    pub const fn is_in_superblocks(self) -> bool {
+        !matches!(
+            self,
+            MicroOp::CONST
+                | MicroOp::STORE
+                | MicroOp::STORE_NILS
+                | MicroOp::STORE_PAIR
+                | MicroOp::JUMP
+                | MicroOp::JUMP_IF
+                | MicroOp::JUMP_UNLESS
+                | MicroOp::LOOP_HEAD
+                | MicroOp::ENTRY
+                | MicroOp::PUSH_FRAME
+        )
+    }
+
+    /// Whether a superblock ends with it, because control never goes on behind it.
+    pub const fn ends(self) -> bool {
+        matches!(self.declaration().exit, Exit::Transfer) || matches!(self, MicroOp::RAISE)
+    }
+
+    /// Whether the type of its value is noted with each node of a superblock instead of being declared.
+    pub const fn has_own_type(self) -> bool {
+        matches!(self, MicroOp::LOAD | MicroOp::PARAM | MicroOp::PHI)
+    }
+
     /// All that the table says.
     pub const fn declaration(self) -> &'static Declaration {
         &MicroOp::DECLARATIONS[self as usize]
@@ -839,12 +869,19 @@ mod tests {
     #[test]
     fn values_have_one_concrete_type() {
         for op in MicroOp::ALL {
-            assert!(op.declaration().output.is_none_or(Type::is_concrete), "{op}");
+            assert!(
+                op.declaration().output.is_none_or(Type::is_concrete),
+                "{op}"
+            );
         }
         for name in ["Int", "Tagged", "Any"] {
             assert_eq!(name.parse::<Type>().map(Type::name), Ok(name));
         }
         assert_eq!("int".parse::<Type>(), Err(UnknownName));
+        assert_eq!(
+            Memory::Cell.description().trim(),
+            "Captured variables and their state."
+        );
         assert!(Type::Any.accepts(Type::Float) && Type::Object.accepts(Type::Cell));
         assert!(!Type::Object.accepts(Type::Tagged) && !Type::Int.accepts(Type::Tagged));
     }

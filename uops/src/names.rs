@@ -14,23 +14,35 @@ impl fmt::Display for UnknownName {
 
 impl std::error::Error for UnknownName {}
 
-/// Gives an enumeration the list of its members in order, their names, and the way back from a name. A member that is
-/// left out does not compile.
+/// Declares an enumeration whose members have names: in the tables, in the manual with what the documentation says of
+/// them, and in the text form of superblocks, where they are read back.
 macro_rules! named {
-    ($enumeration:ident: $($member:ident)*) => {
+    (
+        $(#[doc = $doc:literal])+
+        pub enum $enumeration:ident { $( $(#[doc = $description:literal])* $member:ident, )+ }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum $enumeration { $( $(#[doc = $description])* $member, )+ }
+
         impl $enumeration {
             /// Every member, in order.
-            pub const ALL: &'static [$enumeration] = &[$($enumeration::$member),*];
+            pub const ALL: &'static [$enumeration] = &[$($enumeration::$member),+];
 
             /// The name in the tables.
             pub const fn name(self) -> &'static str {
-                match self { $($enumeration::$member => stringify!($member)),* }
+                match self { $($enumeration::$member => stringify!($member)),+ }
+            }
+
+            /// What it is; empty if the name says all.
+            pub const fn description(self) -> &'static str {
+                match self { $($enumeration::$member => concat!($($description),*)),+ }
             }
         }
 
         impl std::fmt::Display for $enumeration {
             fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str(self.name())
+                f.pad(self.name())
             }
         }
 

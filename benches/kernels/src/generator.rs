@@ -22,7 +22,7 @@ const RDX: u8 = 2;
 const RBX: u8 = 3;
 
 /// What a host function's record has for results wanted, continuation and flags.
-const NATIVE_CALL: i32 = ONE_RESULT | (record_flags::NATIVE as i32) << 24;
+const NATIVE_CALL: i32 = ONE_RESULT | ((record_flags::NATIVE | record_flags::WRAPS) as i32) << 24;
 
 /// Registers of the main function: iterator and sum; the iterator is called with its window at 4.
 const ITERATOR: i32 = 0;
@@ -138,7 +138,7 @@ fn native_record(ops: &mut Assembler, caller: Gc<Closure>, window: i32, site: i6
         ; mov [r15 + RECORD_TOP], eax
         ; mov DWORD [r15 + RECORD_EXTRA], 0
         ; mov DWORD [r15 + RECORD_WANTED], NATIVE_CALL
-        ; mov QWORD [r15 + RECORD_AUX], ResumeKind::Wrapped as i32
+        ; mov QWORD [r15 + RECORD_AUX], 0
     );
 }
 

@@ -1,7 +1,7 @@
 //! Method calls on objects with a fresh metatable each.
 //!
 //! One compare of the shape proves the fields' places, the metatable's class and thereby the method, which is inlined.
-//! The fields' tags are checked, since shapes do not know types; integers are stored without a barrier.
+//! The array's kind says that its elements are tables. The fields' tags are checked, since shapes do not know types; integers are stored without a barrier.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
 use perilune::runtime::value::Value;
@@ -52,8 +52,6 @@ pub fn kernels() -> Vec<Kernel> {
         ; reset:
         ; cmp DWORD [r14 + INTERRUPT], 0
         ; jne ->exit
-        ; cmp BYTE [rbx + rcx - 1], TABLE
-        ; jne ->exit
         ; mov rdi, [rsi]
         ; cmp DWORD [rdi + SHAPE], shape
         ; jne ->exit
@@ -74,8 +72,6 @@ pub fn kernels() -> Vec<Kernel> {
         ; lea rsi, [rbx - 8]
         ; inner:
         ; cmp DWORD [r14 + INTERRUPT], 0
-        ; jne ->exit
-        ; cmp BYTE [rbx + rcx - 1], TABLE
         ; jne ->exit
         ; mov rdi, [rsi]
         ; cmp DWORD [rdi + SHAPE], shape

@@ -9,10 +9,10 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dynasmrt::{AssemblyOffset, DynasmApi, DynasmLabelApi, ExecutableBuffer, dynasm};
-use perilune::bytecode::lines::LineTable;
-use perilune::bytecode::{Instr, Op};
 use perilune::bytecode::cache::{CallSite, LoopSite};
+use perilune::bytecode::lines::LineTable;
 use perilune::bytecode::proto::{Proto, ProtoInfo};
+use perilune::bytecode::{Instr, Op};
 use perilune::heap::Heap;
 use perilune::runtime::Runtime;
 use perilune::runtime::coroutine::{CallRecord, Continuation, Coroutine};
@@ -345,7 +345,10 @@ impl Code {
 
     /// The number of the site that a record returns through.
     pub fn site_of(&self, record: &CallRecord) -> usize {
-        let site = self.sites.iter().position(|s| std::ptr::eq(&s.return_site, record.return_site));
+        let site = self
+            .sites
+            .iter()
+            .position(|s| std::ptr::eq(&s.return_site, record.return_site));
         site.expect("a record pushed by this code")
     }
 

@@ -35,7 +35,10 @@ fn exercise(mode: Mode) {
     rt.collect_full(&roots);
     for i in 1..=24 {
         let key = rt.get(strong, Value::int(i));
-        let value = rt.get(ephemerons, key).as_table().expect("its key is alive");
+        let value = rt
+            .get(ephemerons, key)
+            .as_table()
+            .expect("its key is alive");
         assert_eq!(rt.get(value, Value::int(1)).as_int(), Some(i));
         assert_eq!(rt.get(weak_values, Value::int(i)).as_table(), Some(value));
         let name = string(&mut rt, &format!("name {i}"));

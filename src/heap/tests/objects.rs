@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::graph::{TestRoots, new_table, set, string, weak_table};
 use crate::heap::{Mode, Roots};
 use crate::runtime::Runtime;
-use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, Status, record_flags};
+use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, Hook, Status, record_flags};
 use crate::runtime::function::{CellState, UpCell};
 use crate::runtime::object::{Gc, Kind};
 use crate::runtime::userdata::Userdata;
@@ -80,7 +80,7 @@ fn coroutine(rt: &mut Runtime, slots: u32) -> Gc<Coroutine> {
             barrier: Cell::new(0),
             kind: Kind::Coroutine,
             status: Cell::new(Status::Suspended),
-            spare: 0,
+            hooks_running: Cell::new(0),
             non_yieldable: Cell::new(0),
             stack: Cell::new(stack),
             stack_size: Cell::new(slots + 10),
@@ -90,6 +90,8 @@ fn coroutine(rt: &mut Runtime, slots: u32) -> Gc<Coroutine> {
             depth: Cell::new(1),
             resumer: Cell::new(None),
             to_close: Cell::new(Vec::new()),
+            hook: Cell::new(Hook::NONE),
+            hook_pc: Cell::new(0),
         });
         Gc::from_ptr(p)
     };

@@ -82,7 +82,10 @@ impl World {
         let mut rt = Runtime::new().unwrap();
         let [array, map, kept] = std::array::from_fn(|_| new_table(&mut rt));
         let roots = TestRoots::default();
-        roots.0.borrow_mut().extend([array, map, kept].map(Value::table));
+        roots
+            .0
+            .borrow_mut()
+            .extend([array, map, kept].map(Value::table));
         rt.set_gc_mode(&roots, mode);
         World {
             rt,
@@ -106,7 +109,10 @@ impl World {
     }
 
     fn number(&self, v: Value) -> i64 {
-        self.rt.get(v.as_table().unwrap(), Value::int(1)).as_int().unwrap()
+        self.rt
+            .get(v.as_table().unwrap(), Value::int(1))
+            .as_int()
+            .unwrap()
     }
 
     fn push(&mut self, number: i64, v: Value) {
@@ -171,7 +177,10 @@ impl World {
             Op::Mention(from, n) => {
                 for i in 0..n {
                     let s = string(&mut self.rt, &text(from.wrapping_add(i)));
-                    assert_eq!(s.as_string().unwrap().as_bytes(), text(from.wrapping_add(i)).as_bytes());
+                    assert_eq!(
+                        s.as_string().unwrap().as_bytes(),
+                        text(from.wrapping_add(i)).as_bytes()
+                    );
                 }
             }
             Op::Work(budget) => {
@@ -188,7 +197,11 @@ impl World {
             _ if len == 0 => {}
             Op::Insert(n) => {
                 let (number, v) = self.numbered();
-                assert!(self.rt.insert_element(self.array, (n % len) as u32 + 1, v).is_ok());
+                assert!(
+                    self.rt
+                        .insert_element(self.array, (n % len) as u32 + 1, v)
+                        .is_ok()
+                );
                 self.elements.insert(n % len, number);
             }
             Op::Remove(n) => {
@@ -218,7 +231,10 @@ impl World {
 
     fn check(&mut self) {
         for (i, &number) in self.elements.iter().enumerate() {
-            assert_eq!(self.number(self.rt.get(self.array, Value::int(i as i64 + 1))), number);
+            assert_eq!(
+                self.number(self.rt.get(self.array, Value::int(i as i64 + 1))),
+                number
+            );
         }
         let mut found = BTreeMap::new();
         let mut key = Value::NIL;
@@ -229,7 +245,9 @@ impl World {
         assert_eq!(found, self.entries);
         for (&k, &n) in &self.strings {
             let s = self.rt.get(self.kept, Value::int(k));
-            assert!(s.same_bits(Value::string(self.rt.new_string(text(n).as_bytes()).unwrap())));
+            assert!(s.same_bits(Value::string(
+                self.rt.new_string(text(n).as_bytes()).unwrap()
+            )));
         }
     }
 }
@@ -267,7 +285,10 @@ fn steps_are_bounded() {
     let mut rt = Runtime::new().unwrap();
     let roots = TestRoots::default();
     let [array, map, strings] = std::array::from_fn(|_| new_table(&mut rt));
-    roots.0.borrow_mut().extend([array, map, strings].map(Value::table));
+    roots
+        .0
+        .borrow_mut()
+        .extend([array, map, strings].map(Value::table));
     for i in 1..=20_000 {
         let t = new_table(&mut rt);
         set(&mut rt, array, Value::int(i), Value::table(t));

@@ -30,6 +30,25 @@ pub(super) fn small_key(kind: ExprKind) -> Option<i32> {
     }
 }
 
+/// The instructions of an operator: on two registers, and on a register and a constant.
+fn arithmetic_ops(op: BinaryOp) -> (Op, Op) {
+    use BinaryOp::*;
+    match op {
+        Add => (Op::ADD, Op::ADDK),
+        Subtract => (Op::SUB, Op::SUBK),
+        Multiply => (Op::MUL, Op::MULK),
+        Modulo => (Op::MOD, Op::MODK),
+        Power => (Op::POW, Op::POWK),
+        Divide => (Op::DIV, Op::DIVK),
+        FloorDivide => (Op::IDIV, Op::IDIVK),
+        BitAnd => (Op::BAND, Op::BANDK),
+        BitOr => (Op::BOR, Op::BORK),
+        BitXor => (Op::BXOR, Op::BXORK),
+        ShiftLeft => (Op::SHL, Op::SHLK),
+        _ => (Op::SHR, Op::SHRK),
+    }
+}
+
 impl Generator<'_> {
     pub(super) fn kind(&self, e: ExprId) -> ExprKind {
         self.chunk[e].kind
@@ -138,8 +157,22 @@ impl Generator<'_> {
     fn is_step(&self, e: ExprId) -> bool {
         match self.kind(e) {
             ExprKind::Binary(BinaryOp::And | BinaryOp::Or, ..) => false,
-            ExprKind::Binary(op, left, _) => !(op.is_comparison() && self.is_literal(left)),
+            ExprKind::Binary(op, left, _) => {
+                !(self.is_on_numeral(e) || op.is_comparison() && self.is_literal(left))
+            }
             _ => self.chunk.left(e).is_some(),
+        }
+    }
+
+    /// Whether the expression is an arithmetic operation with a numeral on its left.
+    fn is_on_numeral(&self, e: ExprId) -> bool {
+        match self.kind(e) {
+            ExprKind::Binary(op, left, _) => {
+                !op.is_comparison()
+                    && !matches!(op, BinaryOp::Concat | BinaryOp::And | BinaryOp::Or)
+                    && matches!(self.kind(left), ExprKind::Int(_) | ExprKind::Float(_))
+            }
+            _ => false,
         }
     }
 
@@ -232,6 +265,9 @@ impl Generator<'_> {
                 self.emit(op, target, r, 0, 0);
             }
             ExprKind::Binary(BinaryOp::And | BinaryOp::Or, ..) => self.logical(e, target),
+            ExprKind::Binary(op, left, right) if self.is_on_numeral(e) => {
+                self.arithmetic_of_numeral(op, left, right, target, line);
+            }
             ExprKind::Binary(..) => self.boolean(e, target),
             _ => {
                 if let Some(v) = self.literal(e) {
@@ -246,7 +282,11 @@ impl Generator<'_> {
     pub(super) fn load(&mut self, v: Value, dest: usize) {
         match v.as_int().map(i32::try_from) {
             Some(Ok(i)) => self.emit(Op::LOADI, dest, 0, 0, i as u32),
-            _ if v.is_nil() => self.emit(Op::NIL, dest, 0, 0, 0),
+            _ if v.is_nil() => {
+                if !self.f.builder.extend_nil(dest, 1, self.f.free) {
+                    self.emit(Op::NIL, dest, 0, 0, 0);
+                }
+            }
             _ if v.same_bits(Value::TRUE) => self.emit(Op::TRUE, dest, 0, 0, 0),
             _ if v.same_bits(Value::FALSE) => self.emit(Op::FALSE, dest, 0, 0, 0),
             _ => {
@@ -332,21 +372,7 @@ impl Generator<'_> {
         dest: usize,
         line: u32,
     ) {
-        use BinaryOp::*;
-        let (plain, constant) = match op {
-            Add => (Op::ADD, Op::ADDK),
-            Subtract => (Op::SUB, Op::SUBK),
-            Multiply => (Op::MUL, Op::MULK),
-            Modulo => (Op::MOD, Op::MODK),
-            Power => (Op::POW, Op::POWK),
-            Divide => (Op::DIV, Op::DIVK),
-            FloorDivide => (Op::IDIV, Op::IDIVK),
-            BitAnd => (Op::BAND, Op::BANDK),
-            BitOr => (Op::BOR, Op::BORK),
-            BitXor => (Op::BXOR, Op::BXORK),
-            ShiftLeft => (Op::SHL, Op::SHLK),
-            _ => (Op::SHR, Op::SHRK),
-        };
+        let (plain, constant) = arithmetic_ops(op);
         if matches!(self.kind(right), ExprKind::Int(_) | ExprKind::Float(_))
             && let Some(k) = self.literal(right)
         {
@@ -363,6 +389,27 @@ impl Generator<'_> {
         let right = self.register(right);
         self.f.free = start;
         self.emit(plain, dest, left, right, 0);
+    }
+
+    /// An operation with a numeral on its left, which is loaded after the right operand has been evaluated.
+    fn arithmetic_of_numeral(
+        &mut self,
+        op: BinaryOp,
+        left: ExprId,
+        right: ExprId,
+        dest: usize,
+        line: u32,
+    ) {
+        let start = self.f.free;
+        let right = self.operand(right);
+        if let Some(v) = self.literal(left) {
+            let right = self.register(right);
+            self.load(v, self.f.free);
+            let left = self.claim(1);
+            self.line(line);
+            self.f.free = start;
+            self.emit(arithmetic_ops(op).0, dest, left, right, 0);
+        }
     }
 
     /// Concatenates into the temporary `start`; a concatenation on the right is part of this one.
@@ -516,7 +563,10 @@ impl Generator<'_> {
 
     /// Takes the next `count` registers (at least one) with nil in them.
     pub(super) fn nil(&mut self, count: usize) {
-        self.emit(Op::NIL, self.f.free, count - 1, 0, 0);
+        let first = self.f.free;
+        if !self.f.builder.extend_nil(first, count, first) {
+            self.emit(Op::NIL, first, count - 1, 0, 0);
+        }
         self.claim(count);
     }
 
@@ -543,6 +593,7 @@ impl Generator<'_> {
         self.emit(Op::NEWTABLE, table, 0, 0, site);
         self.claim(1);
         let mut stored = 0;
+        let mut list_line = line;
         for (i, field) in fields.iter().enumerate() {
             let waiting = self.f.free - table - 1;
             if waiting == LIST_BATCH {
@@ -558,13 +609,14 @@ impl Generator<'_> {
                 }
                 FieldKey::Next => {
                     self.eval_next(field.value);
-                    self.line(field.line);
+                    list_line = field.line;
                 }
                 FieldKey::Name(_) | FieldKey::Expr(_) => self.store_field(table, field),
             }
         }
         let waiting = self.f.free - table - 1;
         if waiting > 0 {
+            self.line(list_line);
             self.flush(table, waiting, stored);
         }
     }

@@ -72,56 +72,70 @@ impl Generator<'_> {
         }
     }
 
-    /// Calls `each` for the operands of a chain of `op` (`and` or `or`), from left to right, and whether it is the
-    /// last one.
-    fn operands(&mut self, op: BinaryOp, e: ExprId, mut each: impl FnMut(&mut Self, ExprId, bool)) {
+    /// Calls `each` for the operands of a chain of `op` (`and` or `or`), from left to right, with the line of the operator
+    /// behind it, unless it is the last one.
+    fn operands(
+        &mut self,
+        op: BinaryOp,
+        e: ExprId,
+        mut each: impl FnMut(&mut Self, ExprId, Option<u32>),
+    ) {
         let base = self.pending.len();
         let mut operand = e;
-        while let ExprKind::Binary(same, left, right) = self.kind(operand)
+        while let ExprKind::Binary(same, left, _) = self.kind(operand)
             && same == op
         {
-            if !self.put_off(right) {
+            if !self.put_off(operand) {
                 self.pending.truncate(base);
                 return;
             }
             operand = left;
         }
         loop {
-            let is_last = self.pending.len() == base;
-            each(self, operand, is_last);
-            match self.pending.pop() {
-                Some(right) if !is_last => operand = right,
-                Some(outer) => {
-                    self.pending.push(outer);
-                    return;
-                }
-                None => return,
-            }
+            let next = match self.pending.len() > base {
+                true => self.pending.last().copied(),
+                false => None,
+            };
+            each(self, operand, next.map(|next| self.chunk[next].line));
+            let Some(ExprKind::Binary(_, _, right)) = next.map(|next| self.kind(next)) else {
+                return;
+            };
+            self.pending.pop();
+            operand = right;
         }
     }
 
     /// Jumps if the truth of the expression is `sense`. Takes no register.
     pub(super) fn jump_if(&mut self, e: ExprId, sense: bool, list: &mut JumpList) {
+        self.jump_if_at(e, sense, None, list);
+    }
+
+    /// The same; the jump itself belongs to `line`, if that is given and no operator decides otherwise.
+    fn jump_if_at(&mut self, e: ExprId, sense: bool, line: Option<u32>, list: &mut JumpList) {
         match self.kind(e) {
             ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), ..) => {
                 // The truth of an operand that decides.
                 let decisive = op == BinaryOp::Or;
                 let mut skip = JumpList::EMPTY;
-                self.operands(op, e, |this, operand, is_last| {
-                    if is_last || sense == decisive {
-                        this.jump_if(operand, sense, list);
+                self.operands(op, e, |this, operand, operator| {
+                    if operator.is_none() || sense == decisive {
+                        this.jump_if_at(operand, sense, operator, list);
                     } else {
-                        this.jump_if(operand, decisive, &mut skip);
+                        this.jump_if_at(operand, decisive, operator, &mut skip);
                     }
                 });
                 self.patch_here(skip);
             }
-            ExprKind::Unary(UnaryOp::Not, inner) => self.jump_if(inner, !sense, list),
+            ExprKind::Unary(UnaryOp::Not, inner) => self.jump_if_at(inner, !sense, line, list),
             ExprKind::Binary(op, ..) if op.is_comparison() => self.jump_if_compared(e, sense, list),
             _ => match self.truth(e) {
                 Some(truth) => {
                     if truth == sense {
                         self.line(self.chunk[e].line);
+                        if !truth {
+                            // Lua tests the value, so jumps that lead here are not passed through.
+                            self.eval_to(e, self.f.free);
+                        }
                         self.emit_jump(list, Op::JMP, 0, 0);
                     }
                 }
@@ -130,6 +144,9 @@ impl Generator<'_> {
                     let operand = self.operand(e);
                     let r = self.register(operand);
                     self.f.free = start;
+                    if let Some(line) = line {
+                        self.line(line);
+                    }
                     self.emit_jump(list, if sense { Op::JT } else { Op::JF }, r, 0);
                 }
             },
@@ -285,11 +302,10 @@ impl Generator<'_> {
         match self.kind(e) {
             ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), ..) => {
                 let mut falls = false;
-                self.operands(op, e, |this, operand, is_last| {
-                    if is_last {
-                        falls = this.logical_value(operand, dest, exits);
-                    } else {
-                        this.leave_if(operand, op == BinaryOp::Or, dest, exits);
+                self.operands(op, e, |this, operand, operator| match operator {
+                    None => falls = this.logical_value(operand, dest, exits),
+                    Some(line) => {
+                        this.leave_if(operand, op == BinaryOp::Or, Some(line), dest, exits)
                     }
                 });
                 falls
@@ -306,16 +322,24 @@ impl Generator<'_> {
     }
 
     /// Leaves with the value of `e` if its truth is `sense`.
-    fn leave_if(&mut self, e: ExprId, sense: bool, dest: usize, exits: &mut Exits) {
+    fn leave_if(
+        &mut self,
+        e: ExprId,
+        sense: bool,
+        line: Option<u32>,
+        dest: usize,
+        exits: &mut Exits,
+    ) {
         match self.kind(e) {
             ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), ..) => {
                 let decisive = op == BinaryOp::Or;
                 let mut skip = JumpList::EMPTY;
-                self.operands(op, e, |this, operand, is_last| {
-                    if is_last || sense == decisive {
-                        this.leave_if(operand, sense, dest, exits);
+                self.operands(op, e, |this, operand, operator| {
+                    let line = operator.or(line);
+                    if operator.is_none() || sense == decisive {
+                        this.leave_if(operand, sense, line, dest, exits);
                     } else {
-                        this.jump_if(operand, decisive, &mut skip);
+                        this.jump_if_at(operand, decisive, line, &mut skip);
                     }
                 });
                 self.patch_here(skip);
@@ -335,6 +359,9 @@ impl Generator<'_> {
                     let operand = self.operand(e);
                     let r = self.register(operand);
                     self.f.free = start;
+                    if let Some(line) = line {
+                        self.line(line);
+                    }
                     match (r == dest, sense) {
                         (true, true) => self.emit_jump(&mut exits.done, Op::JT, r, 0),
                         (true, false) => self.emit_jump(&mut exits.done, Op::JF, r, 0),

@@ -59,8 +59,23 @@ pub fn compile(
     chunk_name: &[u8],
     depth: u32,
 ) -> Result<Gc<Proto>, CompileError> {
+    compile_with(rt, source, chunk_name, depth, 0)
+}
+
+/// Compiles library code: its functions pass for host functions.
+pub fn compile_library(rt: &mut Runtime, source: &[u8]) -> Result<Gc<Proto>, CompileError> {
+    compile_with(rt, source, b"=[C]", 0, proto_flags::BUILTIN)
+}
+
+fn compile_with(
+    rt: &mut Runtime,
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+    flags: u8,
+) -> Result<Gc<Proto>, CompileError> {
     let meter = Meter::new(&mut rt.heap);
-    let result = compile_metered(rt, source, chunk_name, depth, &meter);
+    let result = compile_metered(rt, source, chunk_name, depth, flags, &meter);
     meter.close(&mut rt.heap);
     result
 }
@@ -70,13 +85,14 @@ fn compile_metered(
     source: &[u8],
     chunk_name: &[u8],
     depth: u32,
+    flags: u8,
     meter: &Meter,
 ) -> Result<Gc<Proto>, CompileError> {
     let mut chunk = parse(source, chunk_name, depth, meter)?;
     meter.settle(&mut rt.heap);
     fold::fold(&mut chunk);
     let mut culprit = None;
-    let (what, line) = match generate(rt, &chunk, chunk_name, meter, &mut culprit) {
+    let (what, line) = match generate(rt, &chunk, chunk_name, flags, meter, &mut culprit) {
         Ok(proto) => return Ok(proto),
         Err(ProtoError::OutOfMemory) => return Err(CompileError::Memory),
         Err(ProtoError::Limit { what, line }) => (what, line),
@@ -95,6 +111,7 @@ fn generate(
     rt: &mut Runtime,
     chunk: &Chunk,
     chunk_name: &[u8],
+    flags: u8,
     meter: &Meter,
     culprit: &mut Option<ExprId>,
 ) -> Result<Gc<Proto>, ProtoError> {
@@ -103,13 +120,14 @@ fn generate(
     let mut generator = Generator {
         chunk,
         source,
+        flags,
         strings: meter.filled(chunk.strings.len())?,
         registers: meter.filled(chunk.var_count())?,
         labels: meter.filled(chunk.label_count())?,
         pending: Vec::new(),
         current: None,
         culprit: None,
-        f: FunctionState::new(head(chunk, FuncId::MAIN, source), meter),
+        f: FunctionState::new(head(chunk, FuncId::MAIN, source, flags), meter),
         meter,
         rt,
     };
@@ -120,7 +138,7 @@ fn generate(
     Ok(proto)
 }
 
-fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
+fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>, flags: u8) -> FunctionHead {
     let function = &chunk[id];
     FunctionHead {
         source,
@@ -132,9 +150,9 @@ fn head(chunk: &Chunk, id: FuncId, source: Gc<Str>) -> FunctionHead {
         },
         params: function.param_count,
         flags: if function.is_vararg {
-            proto_flags::VARARG
+            flags | proto_flags::VARARG
         } else {
-            0
+            flags
         },
     }
 }
@@ -199,6 +217,8 @@ struct Generator<'a> {
     rt: &'a mut Runtime,
     chunk: &'a Chunk,
     source: Gc<Str>,
+    /// Flags of all functions.
+    flags: u8,
     /// The chunk's strings as objects, as far as they have been needed.
     strings: Vec<Option<Gc<Str>>>,
     /// The registers of variables.
@@ -219,7 +239,7 @@ impl Generator<'_> {
 
     /// Generates a nested function; returns its index in the current one.
     fn function(&mut self, id: FuncId) -> u32 {
-        let inner = FunctionState::new(head(self.chunk, id, self.source), self.meter);
+        let inner = FunctionState::new(head(self.chunk, id, self.source, self.flags), self.meter);
         let outer = replace(&mut self.f, inner);
         self.body(id);
         let inner = replace(&mut self.f, outer);
@@ -285,8 +305,11 @@ impl Generator<'_> {
             .emit_back(instr(op, a, site & 0xff, site >> 8, 0), target, self.f.free);
     }
 
-    fn here(&self) -> u32 {
-        self.f.builder.here()
+    /// The next instruction, as the target of jumps back.
+    fn here(&mut self) -> u32 {
+        let here = self.f.builder.here();
+        self.f.builder.target(here);
+        here
     }
 
     fn patch_here(&mut self, list: JumpList) {
@@ -334,6 +357,8 @@ impl Generator<'_> {
         for i in 0..count {
             let var = VarId(first.0 + i as u32);
             if self.chunk[var].captured {
+                // No line begins with it.
+                self.f.builder.without_line();
                 self.emit(Op::CELL, register + i, 0, 0, 0);
             }
             self.activate(var, register + i);

@@ -100,6 +100,7 @@ impl Generator<'_> {
                 .take_while(|&i| !self.chunk[var(i)].captured)
                 .count();
             let start = self.f.free;
+            self.f.builder.join_nil();
             if plain > 0 {
                 self.nil(plain);
             } else {
@@ -182,32 +183,20 @@ impl Generator<'_> {
         self.patch_here(end);
     }
 
-    /// Generates an arm that only jumps forward as a single jump; `false` if the arm is not that.
+    /// Generates an arm that is a `break` and nothing else as a single jump; `false` if the arm is not that.
     fn jump_only(&mut self, arm: &Arm) -> bool {
         let [only] = self.chunk.statements(arm.body) else {
             return false;
         };
-        match only.kind {
-            StmtKind::Break { closes: false } => {
-                let Some(mut innermost) = self.f.loops.pop() else {
-                    return false;
-                };
-                self.jump_if(arm.condition, true, &mut innermost.breaks);
-                self.f.loops.push(innermost);
-                true
-            }
-            StmtKind::Goto(goto) => {
-                let goto = self.chunk[goto];
-                let LabelState { target, mut jumps } = self.labels[goto.label.index()];
-                if goto.closes || target.is_some() {
-                    return false;
-                }
-                self.jump_if(arm.condition, true, &mut jumps);
-                self.labels[goto.label.index()].jumps = jumps;
-                true
-            }
-            _ => false,
+        if !matches!(only.kind, StmtKind::Break { closes: false }) {
+            return false;
         }
+        let Some(mut innermost) = self.f.loops.pop() else {
+            return false;
+        };
+        self.jump_if(arm.condition, true, &mut innermost.breaks);
+        self.f.loops.push(innermost);
+        true
     }
 
     fn break_loop(&mut self, closes: bool) {
@@ -398,6 +387,7 @@ impl Generator<'_> {
         self.patch_here(breaks);
         // The closing value.
         self.f.closes = true;
+        self.line(self.chunk[body].close_line);
         self.leave_scope(scope);
     }
 

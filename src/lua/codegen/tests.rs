@@ -124,7 +124,7 @@ end
 x = x + f(2)"#,
         r#"function =t:0,0 (0 params, flags 1, 5 registers, 1 captured)
     0 [1] LOADI      r0 1
-    1 [1] CELL       r0
+    1 [2] CELL       r0
     2 [2] NEWCELL    r1
     3 [6] CLOSURE    r2 0           ; line 3
     4 [7] MOVE       r3 r2
@@ -136,7 +136,7 @@ x = x + f(2)"#,
    10 [7] RETURN0
 
 function =t:3,6 (1 params, flags 0, 3 registers, 2 captured)
-    0 [3] CELL       r0
+    0 [4] CELL       r0
     1 [4] GETUP      r1 u1
     2 [4] GETCELL    r2 r0
     3 [4] ADD        r1 r1 r2
@@ -217,7 +217,7 @@ end"#,
     1 [1] LOADI      r1 10
     2 [1] LOADI      r2 1
     3 [1] FORPREP    r0 5           ; to 9
-    4 [1] CELL       r3
+    4 [2] CELL       r3
     5 [2] CLOSURE    r4 0           ; line 2
     6 [3] GETCELL    r5 r3
     7 [3] JEQK       r5 0 1         ; 5 ; to 9
@@ -250,7 +250,7 @@ end"#,
     8 [2] SETINDEX   r6 r4 r8
     9 [1] TFORCALL   r0 2 1
    10 [1] TFORLOOP   r0 0 -7        ; to 4
-   11 [1] CLOSE      r0
+   11 [3] CLOSE      r0
    12 [3] RETURN0
 "#,
     );
@@ -291,12 +291,13 @@ goto top
     1 [2] CALL       r0 1 2 0
     2 [2] TBC        r0
     3 [3] CLOSE      r0
-    4 [3] JMP        4              ; to 9
+    4 [3] JMP        5              ; to 10
     5 [3] CLOSE      r0
     6 [6] GETENV     r0 u0 1        ; x
-    7 [6] JT         r0 1           ; to 9
-    8 [7] LOOP       0 -3           ; to 6
-    9 [8] RETURN0
+    7 [6] JF         r0 1           ; to 9
+    8 [6] JMP        1              ; to 10
+    9 [7] LOOP       0 -4           ; to 6
+   10 [8] RETURN0
 "#,
     );
 }

@@ -8,7 +8,7 @@
 //! fold     constants, identities, types            cse      what has been computed, loaded or guarded before
 //! memory   stores to loads, stores nobody sees      phis     invariant and typed PHIs
 //! hoist    invariant nodes before the loop          carried  memory carried around the loop in PHIs
-//! dce      what nobody uses
+//! dce      what nobody uses                         tag      tags of what the loop carries
 //!
 //! [`alias`] says which accesses to memory can meet. The passes know nothing of projection, executors or the
 //! interpreter, and read no heap.
@@ -21,6 +21,7 @@ mod fold;
 mod hoist;
 mod memory;
 mod phis;
+pub mod tag;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,7 @@ const PIPELINE: &[Pass] = &[
     ("memory", memory::memory),
     ("cse", cse::cse),
     ("dce", dce::dce),
+    ("tag", tag::tag),
 ];
 
 /// Makes a superblock that does the same in less time.

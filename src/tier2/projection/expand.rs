@@ -151,7 +151,7 @@ impl Projector<'_> {
     /// Copies the steps of an expansion or case, up to where control jumps.
     pub(super) fn expand(&mut self, instr: Instr, steps: &[Step]) -> Flow {
         let mut values: SmallVec<[Ref; 16]> = SmallVec::new();
-        for step in steps {
+        for (at, step) in steps.iter().enumerate() {
             let inputs: SmallVec<[Ref; 3]> = step.inputs.iter().map(|i| values[*i as usize]).collect();
             let operands: SmallVec<[u64; 4]> = step.operands.iter().map(|o| self.operand(instr, *o)).collect();
             let value = match step.op {
@@ -180,7 +180,8 @@ impl Projector<'_> {
                         Operand::Next => self.pc() + 1,
                         _ => target(self.pc(), instr),
                     };
-                    if self.branch(instr, step.op, to, inputs[0])? {
+                    let complete = at + 1 == steps.len();
+                    if self.branch(instr, step.op, to, inputs[0], complete)? {
                         return Ok(());
                     }
                     Ref::NONE
@@ -212,16 +213,28 @@ impl Projector<'_> {
         }
     }
 
-    /// A conditional jump to `to`: becomes a guard on the way that was recorded. Whether it was taken.
-    pub(super) fn branch(&mut self, instr: Instr, op: MicroOp, to: u32, condition: Ref) -> Result<bool, super::Ended> {
+    /// A conditional jump to `to`: becomes a guard on the way that was recorded. Whether it was taken. `complete` says
+    /// whether the instruction is over when it is not.
+    pub(super) fn branch(
+        &mut self,
+        instr: Instr,
+        op: MicroOp,
+        to: u32,
+        condition: Ref,
+        complete: bool,
+    ) -> Result<bool, super::Ended> {
         let next = self.pc() + 1;
         let jump = target(self.pc(), instr);
         if !self.stays() || jump == next {
             return self.stop_here(Stop::Discontinuity);
         }
         let taken = self.next().pc == to;
-        let other = if to == next { jump } else { next };
-        let exit = self.snapshot(if taken { other } else { to });
+        let exit = match (taken, complete) {
+            (false, _) => self.snapshot(to),
+            (true, true) => self.snapshot(next),
+            // What else the instruction does has not happened yet.
+            (true, false) => self.here(),
+        };
         let holds = (op == MicroOp::JUMP_IF) == taken;
         let guard = if holds { MicroOp::GUARD_TRUE } else { MicroOp::GUARD_FALSE };
         self.sb.push(Node::new(guard, &[condition], &[]).with_exit(exit));

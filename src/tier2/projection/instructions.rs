@@ -218,6 +218,9 @@ impl Projector<'_> {
         for (i, v) in [iterator, state, control].into_iter().enumerate() {
             self.write(self.register(a + 4 + i), v);
         }
+        // Executing the instruction again would write the same.
+        self.extent = self.register(a + 7);
+        self.here = SnapshotId::NONE;
         self.call_at(instr, a + 4, Some(2), instr.c() as i16)
     }
 
@@ -395,7 +398,7 @@ impl Projector<'_> {
     fn jump_on(&mut self, instr: Instr, c: Ref, positive: Op) -> Flow {
         let op = if instr.op().general() == positive { MicroOp::JUMP_IF } else { MicroOp::JUMP_UNLESS };
         let to = super::target(self.pc(), instr);
-        if self.branch(instr, op, to, c)? { self.goes_to(to) } else { self.goes_on() }
+        if self.branch(instr, op, to, c, true)? { self.goes_to(to) } else { self.goes_on() }
     }
 
     // Tables and strings.

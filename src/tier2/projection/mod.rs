@@ -15,7 +15,7 @@ mod fields;
 mod index;
 mod instructions;
 
-use perilune_uops::{MicroOp, Type};
+use perilune_uops::{MicroOp, Role, Type};
 use smallvec::SmallVec;
 
 use super::executor::Executor;
@@ -28,7 +28,7 @@ use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::State;
-use crate::tier1::recording::{Origin, RecordedStep};
+use crate::tier1::recording::{Origin, RecordedStep, facts};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
@@ -98,6 +98,8 @@ struct Projector<'a> {
     frame: FrameId,
     slots: Vec<SlotValue>,
     top: Top,
+    /// The end of slots that the instruction uses beyond those that are live.
+    extent: Slot,
     /// The state at the beginning of the instruction, once a node has needed it.
     here: SnapshotId,
     /// Shapes that tables are known to have here.
@@ -149,6 +151,7 @@ impl<'a> Projector<'a> {
             frame: FrameId(0),
             slots: Vec::new(),
             top: Top::None,
+            extent: 0,
             here: SnapshotId::NONE,
             shapes: SmallVec::new(),
             unsettled: false,
@@ -213,7 +216,7 @@ impl<'a> Projector<'a> {
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
-        p.cautious = true;
+        p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
         Some(p)
@@ -304,7 +307,7 @@ impl<'a> Projector<'a> {
             return known.value;
         }
         let mut node = Node::new(MicroOp::LOAD, &[], &[slot as u64]);
-        if self.sb.frames.iter().any(|f| f.base == slot + 1) {
+        if self.sb.chain(self.frame).any(|id| self.sb.frame(id).base == slot + 1) {
             // Below its registers there always is the function itself.
             node = node.with_type(Type::Closure);
         }
@@ -394,14 +397,12 @@ impl<'a> Projector<'a> {
         self.sb.snapshot(self.frame, pc, top, entries)
     }
 
-    /// The end of the slots in use in the running frame at `pc`.
+    /// The end of the slots in use in the running frame when it is about to execute `pc`.
     fn live_end(&self, frame: &Frame, pc: u32) -> Slot {
         let proto = self.sb.object(frame.proto).addr as *const Proto;
-        // SAFETY: the prototypes of frames are alive; there is a count for each instruction.
+        // SAFETY: the prototypes of frames are alive.
         let proto = unsafe { &*proto };
-        let live = proto.info.live[pc as usize] as Slot;
-        let live = if pc == 0 { live.max(proto.params as Slot) } else { live };
-        let end = frame.base + live;
+        let end = (frame.base + registers_before(proto, pc as usize) as Slot).max(self.extent);
         match self.top {
             Top::Slot(top) => end.max(top),
             _ => end,
@@ -549,7 +550,8 @@ impl<'a> Projector<'a> {
     /// Ends the superblock at `pc`. Nothing of the instruction there may have happened yet.
     fn leave(&mut self, pc: u32, stop: Stop) -> Stop {
         let exit = self.snapshot(pc);
-        self.sb.push(Node::new(MicroOp::EXIT, &[], &[]).with_exit(exit));
+        let op = if stop == Stop::Link { MicroOp::LINK } else { MicroOp::EXIT };
+        self.sb.push(Node::new(op, &[], &[]).with_exit(exit));
         if self.sb.looping.take().is_some() {
             self.unroll();
         }
@@ -584,6 +586,7 @@ impl<'a> Projector<'a> {
     /// One instruction. On return the next step is where control is, or the superblock has ended.
     fn instruction(&mut self) -> Flow {
         self.here = SnapshotId::NONE;
+        self.extent = 0;
         if std::mem::take(&mut self.unsettled) {
             self.emit(MicroOp::GUARD_VALID, &[], &[]);
         }
@@ -620,6 +623,57 @@ impl<'a> Projector<'a> {
     fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
         Err(Ended(self.leave(self.pc() + 1, stop)))
     }
+}
+
+/// Whether specialising the instruction of `step` in the way of the guards that leave at `exit` would fail again: they
+/// need something that the recording does not show, while shapes and types were as they need them.
+fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> bool {
+    let mut unseen = false;
+    for node in sb.nodes.iter().filter(|node| node.exit == exit) {
+        let failed = match node.op {
+            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE | MicroOp::POLL | MicroOp::GUARD_VALID => continue,
+            MicroOp::EXIT | MicroOp::LINK => continue,
+            MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
+            MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
+            MicroOp::GUARD_ARRAY_KIND => step.array_kind as u64 != node.operands[0],
+            MicroOp::GUARD_NO_METATABLE => step.facts & facts::NO_METATABLE == 0,
+            MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
+                f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
+            }),
+            op => match expand::guarded_type(op) {
+                Some(ty) => !step.tags.iter().any(|tag| type_of_tag(*tag) == Some(ty)),
+                None => {
+                    unseen = true;
+                    false
+                }
+            },
+        };
+        if failed {
+            return false;
+        }
+    }
+    unseen
+}
+
+/// The end of the registers in use before an instruction: those that it reads, and those in use behind it.
+fn registers_before(proto: &Proto, pc: usize) -> usize {
+    let instr = proto.info.code[pc];
+    let format = instr.op().format();
+    let operands = [(format.a, instr.a()), (format.b, instr.b()), (format.c, instr.c())];
+    let read = operands.into_iter().filter(|o| matches!(o.0, Role::Use | Role::Cell)).map(|o| o.1 + 1);
+    let a = instr.a();
+    let group = match instr.op().general() {
+        Op::CELL => a + 1,
+        Op::SETLIST => a + 1 + instr.b(),
+        Op::CONCAT | Op::CALL | Op::TAILCALL => a + instr.b().max(1),
+        Op::FORPREP | Op::FORLOOP | Op::TFORCALL => a + 3,
+        Op::TFORPREP => a + 4,
+        Op::TFORLOOP => a + 5,
+        Op::RETURN => a + instr.b().saturating_sub(1),
+        _ => 0,
+    };
+    let params = if pc == 0 { proto.params as usize } else { 0 };
+    read.max().unwrap_or(0).max(group).max(proto.info.live[pc] as usize).max(params)
 }
 
 /// The target of a jump.

@@ -11,9 +11,32 @@ use std::str::FromStr;
 use perilune_uops::{Immediate, MicroOp, Operation, Type};
 
 use super::super::superblock::*;
-use super::{ARRAY_KINDS, CONTINUATIONS, OBJECT_KINDS};
+use super::ARRAY_KINDS;
 use crate::bytecode::cache::SlotOffsets;
 use crate::runtime::coroutine::Continuation;
+
+const OBJECT_KINDS: [ObjectKind; 8] = [
+    ObjectKind::Table,
+    ObjectKind::String,
+    ObjectKind::Closure,
+    ObjectKind::Native,
+    ObjectKind::Cell,
+    ObjectKind::Userdata,
+    ObjectKind::Coroutine,
+    ObjectKind::Proto,
+];
+
+const CONTINUATIONS: [Continuation; 9] = [
+    Continuation::Call,
+    Continuation::StoreResult,
+    Continuation::Jump,
+    Continuation::Discard,
+    Continuation::Repeat,
+    Continuation::Concat,
+    Continuation::Host,
+    Continuation::Native,
+    Continuation::Coroutine,
+];
 
 /// Why a text is not that of a superblock.
 #[derive(Clone, PartialEq, Eq, Debug)]

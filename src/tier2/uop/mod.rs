@@ -1,21 +1,15 @@
 //! The tier-2 interpreter: executors as micro-ops over an array of untagged 64-bit registers.
+//!
+//! [`lower()`] makes [`Code`] of a superblock, [`run()`] enters an executor that has such code. What instructions do is in
+//! [`run`](mod@run), what leaves to the runtime in [`callout`].
 
-use super::executor::Executor;
-use super::superblock::Superblock;
-use crate::tier1::State;
-use crate::tier1::call::Outcome;
-use crate::tier1::Raised;
+mod callout;
+mod code;
+mod lower;
+mod run;
+#[cfg(test)]
+pub(super) mod tests;
 
-/// The executable form of a superblock.
-#[derive(Debug, Default)]
-pub struct Code {}
-
-/// Lowers.
-pub fn lower(_: &Superblock) -> Result<Code, ()> {
-    Ok(Code {})
-}
-
-/// Runs.
-pub fn run(_: &mut State, _: *const Executor) -> Result<Outcome, Raised> {
-    Ok(Outcome::Continue)
-}
+pub use code::Code;
+pub use lower::{LowerError, lower};
+pub use run::run;

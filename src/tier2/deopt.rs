@@ -1,0 +1,117 @@
+//! Deoptimisation: the state of tier 1, made from the state of an executor.
+//!
+//! An executor keeps registers of its frames elsewhere, and frames of inlined functions nowhere. Before anybody else may look, the
+//! slots of a snapshot are stored ([`store_slots`]) and the records of inlined frames are pushed ([`materialise`]). Both
+//! backends do that here; they differ in where they find the values.
+//!
+//! Invariant: while an executor runs, the current record is the one of its first frame, and there is room on both
+//! stacks for all of its frames ([`make_room`]).
+
+use smallvec::SmallVec;
+
+use super::executor::Room;
+use super::superblock::{FrameId, NO_CALL_SITE, ObjectKind, Slot, SnapshotId, Superblock};
+use crate::bytecode::proto::Proto;
+use crate::runtime::coroutine::CallRecord;
+use crate::runtime::object::Gc;
+use crate::runtime::value::Value;
+use crate::tier1::State;
+use crate::tier1::state::{STACK_MAX, STACK_SLACK};
+
+/// Makes room for the frames of a superblock that begins in the current record. False, with nothing raised, if there
+/// is none: then tier 1 goes on, and raises the error where it is due.
+pub fn make_room(st: &mut State, room: Room) -> bool {
+    let end = st.frame().base as usize - 1 + room.slots as usize;
+    let fits = end + STACK_SLACK as usize <= st.co.stack_size.get() as usize;
+    if !fits {
+        // Overflowing would use up the reserve of error handling.
+        let possible = end + STACK_SLACK as usize <= STACK_MAX as usize;
+        if !possible || st.reserve(end as u32).is_err() {
+            st.error = Value::NIL;
+            return false;
+        }
+    }
+    while free_records(st) < room.records as usize {
+        if st.grow_records().is_err() {
+            st.error = Value::NIL;
+            return false;
+        }
+    }
+    true
+}
+
+/// How many records can be pushed.
+fn free_records(st: &State) -> usize {
+    // SAFETY: both point into the record stack, or behind its end.
+    unsafe { st.records_end.offset_from(st.record) as usize - 1 }
+}
+
+/// Stores slots of the frames whose slot 0 is at stack index `origin`.
+///
+/// # Safety
+/// There is room for the slots.
+#[inline]
+pub unsafe fn store_slots(st: &mut State, origin: u32, slots: impl IntoIterator<Item = (Slot, Value)>) {
+    let first = st.slot(origin);
+    for (slot, v) in slots {
+        // SAFETY: the caller's promise.
+        unsafe { Value::store(first.add(slot as usize), v) };
+    }
+}
+
+/// The prototype of a frame.
+pub fn proto_of(sb: &Superblock, frame: FrameId) -> Gc<Proto> {
+    let object = sb.object(sb.frame(frame).proto);
+    debug_assert_eq!(object.kind, ObjectKind::Proto);
+    Gc::from_addr(object.addr)
+}
+
+/// Sets the program counters of a snapshot's frames, the innermost one's to `pc`, pushes the records of inlined ones, and
+/// sets `top` if the snapshot has one. The slots have been stored.
+///
+/// # Safety
+/// The current record is that of the superblock's first frame, whose slot 0 is at stack index `origin`; there is room
+/// for the records, and the prototypes are alive.
+pub unsafe fn materialise(st: &mut State, sb: &Superblock, origin: u32, id: SnapshotId, pc: u32) {
+    let snapshot = sb.snapshot_at(id);
+    if let Some(top) = snapshot.top {
+        st.top = st.slot(origin + top as u32);
+    }
+    let chain: SmallVec<[FrameId; 8]> = sb.chain(snapshot.frame).collect();
+    for (i, &id) in chain.iter().enumerate().rev() {
+        let frame = sb.frame(id);
+        let proto = proto_of(sb, id);
+        let resume = if i == 0 { pc } else { sb.frame(chain[i - 1]).return_pc };
+        debug_assert!((resume as usize) < proto.info.code.len() + 1);
+        // SAFETY: an instruction of the prototype, or the end of its code.
+        let pc = unsafe { proto.code.add(resume as usize) };
+        let Some(caller) = frame.caller else {
+            st.frame_mut().pc = pc;
+            continue;
+        };
+        let caller = proto_of(sb, caller);
+        let return_site = match frame.call_site {
+            NO_CALL_SITE => std::ptr::null(),
+            site => &raw const caller.info.calls[site as usize].return_site,
+        };
+        let base = origin + frame.base as u32;
+        debug_assert!(free_records(st) > 0);
+        // SAFETY: there is room for one more record: the caller's promise.
+        unsafe {
+            let next = st.record.add(1);
+            next.write(CallRecord {
+                pc,
+                return_site,
+                then: None,
+                base,
+                top: base + frame.registers as u32,
+                extra_args: frame.extra_args,
+                wanted: frame.wanted,
+                continuation: frame.continuation,
+                flags: frame.flags,
+                aux: frame.aux,
+            });
+            st.record = next;
+        }
+    }
+}

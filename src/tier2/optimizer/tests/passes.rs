@@ -1,0 +1,506 @@
+//! Each pass from text to text.
+
+use super::super::*;
+use super::apply;
+
+/// A straight line around these nodes; slots 1 to 6.
+fn line(pass: fn(&Superblock) -> Superblock, nodes: &str) -> String {
+    let text = format!(
+        "object o0: Proto 0x1000\nobject o1: Closure 0x2000\nframe f0: o0 base 1 registers 6\n\
+         START\nat: pc 7 []\n{nodes}"
+    );
+    shortened(&apply(pass, &text))
+}
+
+/// The nodes of a text: what is the same in all of these tests is left out.
+fn shortened(text: &str) -> String {
+    let dull = ["object", "frame", "START"];
+    let lines = text
+        .lines()
+        .filter(|line| !dull.iter().any(|word| line.starts_with(word)));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn folding_is_exact() {
+    let folded = line(
+        fold::fold,
+        "x = LOAD [1]: Int
+         f = LOAD [2]: Float
+         zero = CONST_FLOAT 0.0
+         a = ADD_F f zero
+         b = SUB_F f zero
+         eight = CONST_INT 8
+         c = IDIV_I x eight
+         d = MOD_I x eight
+         max = CONST_INT 9223372036854775807
+         e = ADD_I max eight
+         two = CONST_FLOAT 2.0
+         g = DIV_F f two
+         EXIT exit pc 8 [1=a 2=b 3=c 4=d 5=e 6=g]",
+    );
+    insta::assert_snapshot!(folded, @r"
+    v1 = LOAD [1]: Int
+    v2 = LOAD [2]: Float
+    v3 = CONST_FLOAT 0.0
+    v4 = ADD_F v2 v3
+    v5 = CONST_INT 8
+    v6 = CONST_INT 3
+    v7 = SAR_I v1 v6
+    v8 = CONST_INT 7
+    v9 = AND_I v1 v8
+    v10 = CONST_INT 9223372036854775807
+    v11 = CONST_INT -9223372036854775801
+    v12 = CONST_FLOAT 2.0
+    v13 = CONST_FLOAT 0.5
+    v14 = MUL_F v2 v13
+    s0: pc 8 [1=v4 2=v2 3=v7 4=v9 5=v11 6=v14]
+    EXIT exit s0
+    ");
+}
+
+#[test]
+fn types_decide_guards() {
+    let folded = line(
+        fold::fold,
+        "x = LOAD [1]
+         i = GUARD_INT x exit at
+         j = GUARD_INT x exit at
+         f = GUARD_NUMBER x exit at
+         GUARD_NOT_NIL x exit at
+         c = TRUTH x
+         n = NOT c
+         GUARD_FALSE n exit at
+         e = RAW_EQ x j
+         EXIT exit pc 8 [1=f 2=e]",
+    );
+    insta::assert_snapshot!(folded, @r"
+    v1 = LOAD [1]
+    s0: pc 7 []
+    v2 = GUARD_INT v1 exit s0
+    v3 = INT_TO_FLOAT v2
+    v4 = CONST_BOOL true
+    v5 = CONST_BOOL false
+    v6 = CONST_BOOL true
+    s1: pc 8 [1=v3 2=v6]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn what_always_fails_ends_the_superblock() {
+    let folded = line(
+        fold::fold,
+        "x = LOAD [1]
+         start: pc 3 [1=x]
+         LOOP entry start
+         y = PHI x back z
+         z = GUARD_INT x exit at
+         w = GUARD_FLOAT z exit pc 5 [1=z 2=y]
+         BACK",
+    );
+    insta::assert_snapshot!(folded, @r"
+    v1 = LOAD [1]
+    s0: pc 7 []
+    v2 = GUARD_INT v1 exit s0
+    s1: pc 5 [1=v2 2=v1]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn a_guarded_object_is_a_constant() {
+    let folded = line(
+        fold::fold,
+        "x = LOAD [1]
+         GUARD_OBJECT o1 x exit at
+         f = GUARD_CLOSURE x exit at
+         u = LOAD_CAPTURED 0 f
+         GUARD_OBJECT o1 f exit at
+         EXIT exit pc 8 [1=u]",
+    );
+    insta::assert_snapshot!(folded, @r"
+    v1 = LOAD [1]
+    s0: pc 7 []
+    GUARD_OBJECT o1 v1 exit s0
+    v3 = CONST_CLOSURE o1
+    v4 = LOAD_CAPTURED 0 v3
+    s1: pc 8 [1=v4]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn repeated_guards_and_loads_disappear() {
+    let once = line(
+        cse::cse,
+        "t = LOAD [1]: Table
+         u = LOAD [2]: Table
+         GUARD_SHAPE 20 t exit at
+         a = LOAD_INLINE 48:72 t
+         STORE_INLINE 56:73 u a
+         GUARD_SHAPE 20 t exit at
+         b = LOAD_INLINE 48:72 t
+         SET_SHAPE 21 u
+         GUARD_SHAPE 20 t exit at
+         c = LOAD_INLINE 48:72 t
+         EXIT exit pc 8 [1=b 2=c]",
+    );
+    insta::assert_snapshot!(once, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Table
+    s0: pc 7 []
+    GUARD_SHAPE 20 v1 exit s0
+    v4 = LOAD_INLINE 48:72 v1
+    STORE_INLINE 56:73 v2 v4
+    SET_SHAPE 21 v2
+    GUARD_SHAPE 20 v1 exit s0
+    s1: pc 8 [1=v4 2=v4]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn stores_are_forwarded_and_overwritten() {
+    let forwarded = line(
+        memory::memory,
+        "t = LOAD [1]: Table
+         x = LOAD [2]
+         one = CONST_INT 1
+         STORE_INLINE 48:72 t x
+         BARRIER t
+         STORE_INLINE 48:72 t one
+         BARRIER t
+         y = LOAD_INLINE 48:72 t
+         EXIT exit pc 8 [2=y]",
+    );
+    insta::assert_snapshot!(forwarded, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]
+    v3 = CONST_INT 1
+    BARRIER v1
+    STORE_INLINE 48:72 v1 v3
+    s0: pc 8 [2=v3]
+    EXIT exit s0
+    ");
+}
+
+#[test]
+fn tables_of_different_shapes_are_different() {
+    let forwarded = line(
+        memory::memory,
+        "t = LOAD [1]: Table
+         u = LOAD [2]: Table
+         GUARD_SHAPE 20 t exit at
+         GUARD_SHAPE 22 u exit at
+         a = LOAD_INLINE 48:72 t
+         STORE_INLINE 48:72 u a
+         BARRIER u
+         b = LOAD_INLINE 48:72 t
+         w = LOAD [3]: Table
+         STORE_INLINE 48:72 w u
+         BARRIER w
+         c = LOAD_INLINE 48:72 t
+         EXIT exit pc 8 [2=b 3=c]",
+    );
+    insta::assert_snapshot!(forwarded, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Table
+    s0: pc 7 []
+    GUARD_SHAPE 20 v1 exit s0
+    GUARD_SHAPE 22 v2 exit s0
+    v5 = LOAD_INLINE 48:72 v1
+    STORE_INLINE 48:72 v2 v5
+    BARRIER v2
+    v8 = LOAD [3]: Table
+    STORE_INLINE 48:72 v8 v2
+    BARRIER v8
+    v11 = LOAD_INLINE 48:72 v1
+    s1: pc 8 [2=v5 3=v11]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn a_new_table_is_known() {
+    let forwarded = line(
+        memory::memory,
+        "u = LOAD [1]: Table
+         x = LOAD [2]
+         a = LOAD_INLINE 48:72 u
+         t = ALLOCATE_TABLE 20 0 exit at
+         STORE_INLINE 48:72 t x
+         BARRIER t
+         SET_SHAPE 21 t
+         GUARD_SHAPE 21 t exit at
+         b = LOAD_INLINE 48:72 u
+         c = LOAD_INLINE 48:72 t
+         EXIT exit pc 8 [1=b 2=c 3=t]",
+    );
+    insta::assert_snapshot!(forwarded, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]
+    v3 = LOAD_INLINE 48:72 v1
+    s0: pc 7 []
+    v4 = ALLOCATE_TABLE 20 0 exit s0
+    STORE_INLINE 48:72 v4 v2
+    SET_SHAPE 21 v4
+    s1: pc 8 [1=v3 2=v2 3=v4]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn elements_are_told_apart_by_constants() {
+    let forwarded = line(
+        memory::memory,
+        "t = LOAD [1]: Table
+         i = LOAD [2]: Int
+         one = CONST_INT 1
+         j = ADD_I i one
+         GUARD_IN_ARRAY t i exit at
+         GUARD_IN_ARRAY t j exit at
+         a = LOAD_ELEMENT t i
+         b = LOAD_ELEMENT t j
+         GUARD_ACCEPTS t a exit at
+         REPLACE_ELEMENT t j a
+         BARRIER t
+         c = LOAD_ELEMENT t i
+         d = LOAD_ELEMENT t j
+         EXIT exit pc 8 [1=c 2=d 3=b]",
+    );
+    insta::assert_snapshot!(forwarded, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Int
+    v3 = CONST_INT 1
+    v4 = ADD_I v2 v3
+    s0: pc 7 []
+    GUARD_IN_ARRAY v1 v2 exit s0
+    GUARD_IN_ARRAY v1 v4 exit s0
+    v7 = LOAD_ELEMENT v1 v2
+    v8 = LOAD_ELEMENT v1 v4
+    GUARD_ACCEPTS v1 v7 exit s0
+    REPLACE_ELEMENT v1 v4 v7
+    BARRIER v1
+    s1: pc 8 [1=v7 2=v7 3=v8]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn phis_get_types() {
+    let typed = line(
+        phis::phis,
+        "x = LOAD [1]
+         y = LOAD [2]
+         k = LOAD [3]
+         start: pc 3 [1=x 2=y 3=k]
+         LOOP entry start
+         a = PHI x back b1
+         b = PHI y back a1
+         c = PHI k back c
+         a1 = GUARD_INT a exit at
+         b1 = GUARD_INT b exit at
+         POLL exit pc 4 [1=b1 2=a1 3=c]
+         BACK",
+    );
+    insta::assert_snapshot!(typed, @r"
+    v1 = LOAD [1]
+    v2 = LOAD [2]
+    v3 = LOAD [3]
+    s0: pc 3 [1=v1 2=v2 3=v3]
+    v4 = GUARD_INT v1 exit s0
+    v5 = GUARD_INT v2 exit s0
+    LOOP entry s0
+    v7 = PHI v4: Int back v8
+    v8 = PHI v5: Int back v7
+    s1: pc 4 [1=v8 2=v7 3=v3]
+    POLL exit s1
+    BACK
+    ");
+}
+
+#[test]
+fn a_phi_that_changes_its_type_stays_tagged() {
+    let typed = line(
+        phis::phis,
+        "x = LOAD [1]
+         start: pc 3 [1=x]
+         LOOP entry start
+         a = PHI x back f
+         i = GUARD_INT a exit at
+         f = INT_TO_FLOAT i
+         POLL exit pc 4 [1=f]
+         BACK",
+    );
+    insta::assert_snapshot!(typed, @r"
+    v1 = LOAD [1]
+    s0: pc 3 [1=v1]
+    LOOP entry s0
+    v3 = PHI v1 back v5
+    s1: pc 7 []
+    v4 = GUARD_INT v3 exit s1
+    v5 = INT_TO_FLOAT v4
+    s2: pc 4 [1=v5]
+    POLL exit s2
+    BACK
+    ");
+}
+
+#[test]
+fn invariant_accesses_move_before_the_loop() {
+    let moved = line(
+        hoist::hoist,
+        "x = LOAD [1]
+         start: pc 3 [1=x]
+         LOOP entry start
+         t = GUARD_TABLE x exit at
+         GUARD_SHAPE 20 t exit at
+         a = LOAD_INLINE 48:72 t
+         b = LOAD_INLINE 56:73 t
+         STORE_INLINE 56:73 t a
+         BARRIER t
+         POLL exit pc 4 [1=x 2=b]
+         BACK",
+    );
+    insta::assert_snapshot!(moved, @r"
+    v1 = LOAD [1]
+    s0: pc 3 [1=v1]
+    v2 = GUARD_TABLE v1 exit s0
+    GUARD_SHAPE 20 v2 exit s0
+    v4 = LOAD_INLINE 48:72 v2
+    BARRIER v2
+    LOOP entry s0
+    v7 = LOAD_INLINE 56:73 v2
+    STORE_INLINE 56:73 v2 v4
+    s1: pc 4 [1=v1 2=v7]
+    POLL exit s1
+    BACK
+    ");
+}
+
+#[test]
+fn what_a_guard_protects_stays_behind_it() {
+    let moved = line(
+        hoist::hoist,
+        "t = LOAD [1]: Table
+         u = LOAD [2]: Table
+         start: pc 3 []
+         LOOP entry start
+         GUARD_SHAPE 20 t exit at
+         a = LOAD_INLINE 48:72 t
+         SET_SHAPE 21 u
+         POLL exit pc 4 [3=a]
+         BACK",
+    );
+    insta::assert_snapshot!(moved, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Table
+    s0: pc 3 []
+    LOOP entry s0
+    s1: pc 7 []
+    GUARD_SHAPE 20 v1 exit s1
+    v5 = LOAD_INLINE 48:72 v1
+    SET_SHAPE 21 v2
+    s2: pc 4 [3=v5]
+    POLL exit s2
+    BACK
+    ");
+}
+
+#[test]
+fn calls_keep_memory_in_the_loop() {
+    let moved = line(
+        hoist::hoist,
+        "x = LOAD [1]
+         f = LOAD [4]: Closure
+         start: pc 3 [1=x]
+         LOOP entry start
+         t = GUARD_TABLE x exit at
+         GUARD_SHAPE 20 t exit at
+         a = LOAD_INLINE 48:72 t
+         u = LOAD_CAPTURED 0 f
+         LENGTH [2] a exit pc 4 [1=x]
+         BACK",
+    );
+    insta::assert_snapshot!(moved, @r"
+    v1 = LOAD [1]
+    v2 = LOAD [4]: Closure
+    s0: pc 3 [1=v1]
+    v3 = GUARD_TABLE v1 exit s0
+    LOOP entry s0
+    s1: pc 7 []
+    GUARD_SHAPE 20 v3 exit s1
+    v6 = LOAD_INLINE 48:72 v3
+    v7 = LOAD_CAPTURED 0 v2
+    s2: pc 4 [1=v1]
+    LENGTH [2] v6 exit s2
+    BACK
+    ");
+}
+
+#[test]
+fn a_field_is_carried() {
+    let carried = line(
+        carried::carried,
+        "t = LOAD [1]: Table
+         GUARD_SHAPE 20 t exit at
+         start: pc 3 []
+         one = CONST_INT 1
+         LOOP entry start
+         a = LOAD_INLINE 48:72 t
+         i = GUARD_INT a exit at
+         j = ADD_I i one
+         STORE_INLINE 48:72 t j
+         BARRIER t
+         POLL exit pc 4 []
+         BACK",
+    );
+    insta::assert_snapshot!(carried, @r"
+    v1 = LOAD [1]: Table
+    s0: pc 7 []
+    GUARD_SHAPE 20 v1 exit s0
+    v3 = CONST_INT 1
+    v4 = LOAD_INLINE 48:72 v1
+    s1: pc 3 []
+    LOOP entry s1
+    v6 = PHI v4 back v8
+    v7 = GUARD_INT v6 exit s0
+    v8 = ADD_I v7 v3
+    STORE_INLINE 48:72 v1 v8
+    BARRIER v1
+    s2: pc 4 []
+    POLL exit s2
+    BACK
+    ");
+}
+
+#[test]
+fn what_is_not_used_disappears() {
+    let live = line(
+        dce::dce,
+        "x = LOAD [1]
+         y = LOAD [2]
+         k = LOAD [3]
+         start: pc 3 [1=x 2=y]
+         LOOP entry start
+         a = PHI x back b
+         b = PHI y back a
+         c = PHI k back d
+         one = CONST_INT 1
+         d = LOAD [4]
+         e = IS_NIL d
+         POLL exit pc 4 [3=c 4=d 5=d]
+         BACK",
+    );
+    insta::assert_snapshot!(live, @r"
+    v1 = LOAD [3]
+    s0: pc 3 []
+    LOOP entry s0
+    v3 = PHI v1 back v4
+    v4 = LOAD [4]
+    s1: pc 4 [3=v3 5=v4]
+    POLL exit s1
+    BACK
+    ");
+}

@@ -1,0 +1,295 @@
+//! Call-outs: what executors leave to the runtime.
+//!
+//! Before a call-out runs, the slots of its snapshot are stored, and for those that may call, the records of inlined
+//! frames pushed, stopped behind the running instruction: to whom it calls the frames look as in tier 1. Afterwards the
+//! executor goes on, unless a frame was pushed or replaced, or a jump made, or the executor may not go on; then everything is
+//! in memory already and tier 1 goes on.
+//!
+//! Call-outs that do not call leave by their snapshot if they fail: tier 1 executes the instruction again, and raises.
+
+use perilune_uops::{MicroOp, Operation};
+
+use super::code::{CallOut, value_at};
+use super::run::Activation;
+use crate::bytecode::proto::Proto;
+use crate::bytecode::{Instr, Op};
+use crate::runtime::coroutine::record_flags;
+use crate::runtime::metatable::Event;
+use crate::runtime::object::Gc;
+use crate::runtime::table::Table;
+use crate::runtime::value::{Tag, Value};
+use crate::tier1::call::Outcome;
+use crate::tier1::slow::{self, Comparison};
+use crate::tier1::{Arith, Raised, State, execute_one};
+use crate::tier2::superblock::SnapshotId;
+
+/// Where control is after a call-out.
+pub(super) enum Next {
+    /// In the executor, at the next instruction.
+    On,
+    /// It leaves through an exit.
+    Exit(SnapshotId),
+    /// In tier 1.
+    Left(Outcome),
+}
+
+/// The frame that a call-out runs in, and what it needs of it.
+struct Site<'a> {
+    out: &'a CallOut,
+    proto: Gc<Proto>,
+    /// The running instruction.
+    pc: u32,
+    /// The stack indices of slot 0 and of the frame's first register.
+    origin: u32,
+    base: u32,
+}
+
+impl Site<'_> {
+    /// The stack index of the slot in operand `k`.
+    fn index(&self, k: usize) -> u32 {
+        self.origin + self.out.operands[k] as u32
+    }
+
+    /// The register of the running function that the slot in operand `k` is.
+    fn register(&self, k: usize) -> usize {
+        (self.index(k) - self.base) as usize
+    }
+
+    /// The number of values from stack index `first` that the count in operand `k` means.
+    fn count(&self, st: &State, k: usize, first: u32) -> u32 {
+        match self.out.operands[k] as u32 {
+            0 => st.index_of(st.top) - first,
+            n => n - 1,
+        }
+    }
+
+    /// The running instruction.
+    fn instruction(&self) -> *mut Instr {
+        // SAFETY: a snapshot's program counter is within the code of its frame's prototype.
+        unsafe { self.proto.code.add(self.pc as usize) }
+    }
+}
+
+/// Performs a call-out of the running executor.
+pub(super) fn call_out(st: &mut State, activation: &mut Activation, at: usize) -> Result<Next, Raised> {
+    // SAFETY: the running executor is alive.
+    let executor = unsafe { &*activation.executor };
+    let out = &executor.code.call_outs[at];
+    let snapshot = executor.superblock.snapshot_at(out.exit);
+    let origin = activation.origin;
+    let base = origin + executor.superblock.frame(out.frame).base as u32;
+    let site = Site { out, proto: Gc::from_addr(out.proto), pc: snapshot.pc, origin, base };
+    activation.store(st, out.exit);
+    if let Some(top) = snapshot.top {
+        st.top = st.slot(origin + top as u32);
+    }
+    if out.op.declaration().effects.calls || matches!(out.op, MicroOp::RAISE | MicroOp::POP_FRAME) {
+        calling(st, activation, &site)
+    } else {
+        Ok(in_frame(st, activation, &site))
+    }
+}
+
+/// Call-outs that do not call.
+fn in_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
+    // For the positions in messages, although nobody sees these.
+    activation.materialise(st, site.out.exit, site.pc + 1);
+    let next = in_materialised_frame(st, activation, site);
+    activation.drop_inlined(st);
+    next
+}
+
+fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
+    let out = site.out;
+    let inlined = site.base != site.origin + 1;
+    let registers = activation.registers();
+    // SAFETY: for the whole function. The registers are of the running code; slots named by operands are slots of
+    // frames for which there is room, and the snapshot has stored those that are read.
+    unsafe {
+        let input = |k: usize| value_at(registers, out.inputs[k].0, out.inputs[k].1);
+        let output = registers.add(out.output as usize);
+        let done: Result<(), Raised> = match out.op {
+            MicroOp::GUARD_STRINGS => {
+                let first = st.slot(site.index(0));
+                let strings = (0..out.operands[1] as usize).all(|k| Value::tag_at(first.add(k)) == Tag::STRING);
+                return if strings { Next::On } else { Next::Exit(out.exit) };
+            }
+            MicroOp::CONCAT_S => {
+                let first = st.slot(site.index(0));
+                slow::concatenation(st, first, out.operands[1] as usize).map(|s| *output = s.addr())
+            }
+            MicroOp::NEW_CLOSURE => {
+                let base = st.slot(site.base);
+                slow::new_closure(st, site.proto.as_ptr(), out.operands[0] as usize, base)
+                    .map(|closure| *output = closure.addr())
+            }
+            MicroOp::SET_LIST => {
+                let first = site.index(0) + 1;
+                let n = match out.operands[1] as u32 {
+                    0 => st.index_of(st.top) - first,
+                    n => n,
+                };
+                let t: Gc<Table> = Gc::from_addr(input(0).payload());
+                let start = (out.operands[2] as u32).saturating_add(1);
+                slow::set_list(st, t, start, st.slot(first), n as usize)
+            }
+            MicroOp::FOR_PREPARE => {
+                let first = st.slot(site.index(0));
+                slow::for_prepare(st, first).map(|runs| *output = runs as u64)
+            }
+            MicroOp::VARARG => {
+                slow::spread_extra(st, site.base, st.frame().extra_args, site.index(0), out.operands[1] as i16 - 1)
+            }
+            // The record of an inlined function would have to remember it.
+            MicroOp::MARK_TO_CLOSE if inlined => return Next::Exit(out.exit),
+            MicroOp::MARK_TO_CLOSE => {
+                let p = st.slot(site.index(0));
+                slow::mark_to_close(st, p)
+            }
+            op => unreachable!("{op} is not such a call-out"),
+        };
+        match done {
+            Ok(()) => Next::On,
+            Err(Raised) => {
+                st.error = Value::NIL;
+                Next::Exit(out.exit)
+            }
+        }
+    }
+}
+
+/// Call-outs that may call.
+fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<Next, Raised> {
+    let out = site.out;
+    let registers = activation.registers();
+    // SAFETY: the registers are of the running code.
+    let input = |k: usize| unsafe { value_at(registers, out.inputs[k].0, out.inputs[k].1) };
+    let behind = site.pc + if out.op == MicroOp::INTERPRET { 0 } else { 1 };
+    activation.materialise(st, out.exit, behind);
+    let depth = st.depth();
+    let disturbances = st.tier2.disturbances;
+    let field = |k: usize| {
+        // SAFETY: the index of a field cache of the running prototype, which is alive.
+        unsafe { &*site.proto.fields.add(out.operands[k] as usize) }
+    };
+    let outcome = match out.op {
+        MicroOp::ARITH => {
+            let op = arith(out.operands[1]).expect("verified superblocks have arithmetic operations only");
+            slow::arith(st, op, input(0), input(1), site.register(0))?
+        }
+        MicroOp::COMPARE => {
+            let event = event(out.operands[0]).expect("verified superblocks have comparisons only");
+            let (x, y) = (input(0), input(1));
+            match slow::comparison(st, event, x, y)? {
+                Comparison::Known(result) => {
+                    // SAFETY: the output's register.
+                    unsafe { *registers.add(out.output as usize) = result as u64 };
+                    activation.drop_inlined(st);
+                    return Ok(Next::On);
+                }
+                Comparison::Handler(handler) => {
+                    // The instruction's jump is made by the return from the metamethod.
+                    // SAFETY: the running instruction.
+                    let instr = unsafe { *site.instruction() };
+                    let outcome = slow::call_comparison(st, handler, x, y, jumps_if(instr.op()), instr.sd())?;
+                    return Ok(Next::Left(outcome));
+                }
+            }
+        }
+        MicroOp::LENGTH => slow::len(st, input(0), site.register(0))?,
+        MicroOp::CONCAT => {
+            let first = site.register(0);
+            // SAFETY: behind the running instruction.
+            let live = unsafe { slow::live_after(site.proto.as_ptr(), site.instruction().add(1), first) };
+            slow::concat(st, first as u32, out.operands[1] as u32, live as u32)?
+        }
+        MicroOp::GET_INDEX => slow::get_index(st, input(0), input(1), site.register(0))?,
+        MicroOp::SET_INDEX => slow::set_index(st, input(0), input(1), input(2))?,
+        MicroOp::GET_FIELD => slow::get_field(st, site.instruction(), input(0), field(1), site.register(0))?,
+        MicroOp::SET_FIELD => slow::set_field(st, site.instruction(), input(0), field(0), input(1))?,
+        MicroOp::GET_METHOD => slow::get_method(st, site.instruction(), input(0), field(1), site.register(0))?,
+        MicroOp::RAISE => return Err(st.raise(input(0))),
+        MicroOp::CALL => {
+            let func = site.index(0);
+            let nargs = site.count(st, 1, func + 1);
+            slow::call(st, func, nargs, out.operands[2] as i16 - 1)?
+        }
+        MicroOp::CALL_NATIVE => {
+            let func = site.index(0);
+            let nargs = site.count(st, 1, func + 1);
+            let wanted = out.operands[2] as i16 - 1;
+            let outcome = slow::call(st, func, nargs, wanted)?;
+            let returned = outcome != Outcome::Exit && st.co == activation.co && st.depth() == depth;
+            if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
+                let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
+                st.poll_after_call(end)?;
+            }
+            outcome
+        }
+        MicroOp::TAIL_CALL => {
+            let func = site.index(0);
+            let nargs = site.count(st, 1, func + 1);
+            return slow::tail_call(st, func, nargs).map(Next::Left);
+        }
+        MicroOp::POP_FRAME | MicroOp::LEAVE => {
+            let first = site.index(0);
+            let n = match out.operands[1] {
+                0 if st.frame().flags & record_flags::CLOSING != 0 => st.frame().top - first,
+                _ => site.count(st, 1, first),
+            };
+            return slow::leave(st, st.slot(first), n as usize).map(Next::Left);
+        }
+        MicroOp::CLOSE => match st.close_one(site.index(0))? {
+            None => Outcome::Continue,
+            Some(outcome) => outcome,
+        },
+        MicroOp::INTERPRET => execute_one(st)?,
+        op => unreachable!("{op} is not such a call-out"),
+    };
+    if outcome == Outcome::Exit {
+        return Ok(Next::Left(outcome));
+    }
+    st.settle_assumptions();
+    // SAFETY: the program counter behind the running instruction.
+    let behind = unsafe { site.instruction().add(1) };
+    let same_frame = st.co == activation.co && st.depth() == depth && std::ptr::eq(st.frame().pc, behind);
+    // SAFETY: the running executor is alive.
+    let goes_on = same_frame && st.hook_events == 0 && st.tier2.disturbances == disturbances && unsafe { (*activation.executor).is_valid() };
+    if goes_on && activation.resume(st) { Ok(Next::On) } else { Ok(Next::Left(Outcome::Continue)) }
+}
+
+/// The arithmetic operation that an operand names.
+fn arith(operand: u64) -> Option<Arith> {
+    const PAIRS: [(Operation, Arith); 14] = [
+        (Operation::Add, Arith::Add),
+        (Operation::Sub, Arith::Sub),
+        (Operation::Mul, Arith::Mul),
+        (Operation::Div, Arith::Div),
+        (Operation::Mod, Arith::Mod),
+        (Operation::Pow, Arith::Pow),
+        (Operation::IDiv, Arith::IDiv),
+        (Operation::BAnd, Arith::BAnd),
+        (Operation::BOr, Arith::BOr),
+        (Operation::BXor, Arith::BXor),
+        (Operation::Shl, Arith::Shl),
+        (Operation::Shr, Arith::Shr),
+        (Operation::Unm, Arith::Unm),
+        (Operation::BNot, Arith::BNot),
+    ];
+    PAIRS.iter().find(|p| p.0 as u64 == operand).map(|p| p.1)
+}
+
+/// The comparison that an operand names.
+fn event(operand: u64) -> Option<Event> {
+    let pairs = [(Operation::Eq, Event::Eq), (Operation::Lt, Event::Lt), (Operation::Le, Event::Le)];
+    pairs.iter().find(|p| p.0 as u64 == operand).map(|p| p.1)
+}
+
+/// Of a comparing jump: for which result it jumps.
+fn jumps_if(op: Op) -> bool {
+    match op.general() {
+        Op::JNE | Op::JNLT | Op::JNLE | Op::JNLTI | Op::JNLEI | Op::JNGTI | Op::JNGEI => false,
+        Op::JEQ | Op::JLT | Op::JLE | Op::JLTI | Op::JLEI | Op::JGTI | Op::JGEI => true,
+        _ => unreachable!("comparisons are made by comparing jumps"),
+    }
+}

@@ -1,0 +1,40 @@
+local List, Map, Set, OrderedMap, MultiMap = require "pl.List", require "pl.Map", require "pl.Set", require "pl.OrderedMap", require "pl.MultiMap"
+local tablex, stringx, seq, pretty, class, utils, types = require "pl.tablex", require "pl.stringx", require "pl.seq", require "pl.pretty", require "pl.class", require "pl.utils", require "pl.types"
+local l = List { 10, 20, 30 }
+print(l, l:append(40), l:extend { 50 }, l:slice(2, 3), l:reverse(), l:map("-", 1), l:filter(function(x) return x > 15 end), l:reduce("+"), l:index(30), l:contains(99))
+print(List.range(1, 10, 3), List.split("a,b,c", ","), List("hello"):sort(), l:pop(), l:insert(1, 5), List { 1, 2 } .. List { 3 }, l == List { 1 }, l:len())
+print(List { 3, 1, 2 }:sort(">"), List { "b", "a" }:sorted(), List { 1, 2, 3, 4 }:partition(function(x) return x % 2 end))
+local om = OrderedMap() om:set("z", 1) om:set("a", 2) om:set("m", 3) print(om, om:keys(), om:values()) for k, v in om:iter() do io.write(k, "=", v, " ") end print()
+local s1, s2 = Set { 1, 2, 3 }, Set { 2, 3, 4 } print(Set.len(s1 + s2), List(Set.values(s1 * s2)):sort(), List(Set.values(s1 - s2)):sort(), List(Set.values(s1 ^ s2)):sort(), s1 < s2, Set { 2 } < s1, Set { 1 } == Set { 1 })
+local mm = MultiMap() mm:set("a", 1) mm:set("a", 2) print(mm:get("a"):concat(","))
+local m = Map { x = 1, y = 2 } print(m:keys():sort(), m:get("x"), m:getvalues { "y", "x" })
+print(pretty.write({ 1, 2, { 3, "four" } }, ""), pretty.write({ 1, { 2 } }), pretty.number(123456789, "N"), pretty.number(1536, "M"), tablex.deepcompare(pretty.read("{1,2,{x='y'}}"), { 1, 2, { x = "y" } }), pretty.read("{os.exit()}"))
+print(stringx.split("a b  c"):concat("|"), stringx.strip("  x "), stringx.title("hello world"), stringx.center("x", 7, "-"), stringx.ljust("x", 3), stringx.rjust("x", 3), stringx.replace("aXbX", "X", "--", 1), stringx.startswith("abc", "ab"), stringx.count("banana", "an"), stringx.partition("k=v=w", "="), stringx.rpartition("k=v=w", "="), stringx.expandtabs("a\tb", 4), stringx.splitlines("a\nb\r\nc"):concat("|"), stringx.shorten("abcdefghij", 6), stringx.isalpha("abc"), stringx.lfind("abc", "c"), stringx.quote_string("a\"b'"))
+stringx.import() print(("x,y"):split(","):concat(" "), ("%d items"):format(3))
+print(tablex.keys({ 5 })[1], tablex.size { a = 1, b = 2 }, tablex.find({ 1, 2, 3 }, 2), tablex.compare({ 1 }, { 1 }, "=="), table.concat(tablex.map("*", { 1, 2, 3 }, 2), " "), table.concat(tablex.zip({ 1, 2 }, { 3, 4 })[2], " "), tablex.reduce("..", { "a", "b", "c" }), table.concat(tablex.range(1, 5, 2), " "), tablex.deepcompare({ a = { 1, { 2 } } }, tablex.deepcopy { a = { 1, { 2 } } }), table.concat(tablex.sub({ 1, 2, 3, 4 }, 2, -2), " "))
+for k, v in tablex.sort { c = 1, a = 2, b = 3 } do io.write(k, v, " ") end print()
+local Animal = class() function Animal:_init(name) self.name = name end function Animal:__tostring() return self.name .. ": " .. self:speak() end
+local Dog = class(Animal) function Dog:_init(name) self:super(name) self.tricks = 1 end function Dog:speak() return "woof" end
+local Cat = class(Animal) function Cat:speak() return "meow" end function Cat:_get_size() return 1 end
+local d, c = Dog "Fido", Cat "Tom" print(d, c, d:is_a(Animal), d:is_a(Cat), Dog:class_of(d), Animal:class_of(c), d.tricks)
+class.Named() function Named:_init() self.v = 1 end print(Named().v, Named._name)
+print(seq.sum { 1, 2, 3 }, seq.copy(seq.map(function(x) return x * x end, { 1, 2, 3 })), seq.reduce(math.max, { 4, 9, 2 }), seq.copy(seq.take(seq.range(1, 100), 3)), seq.copy(seq.filter(seq.list { 1, 5, 2 }, seq.greater_than(1))), seq { 1, 2, 3 }:map("+", 1):copy())
+print(utils.split("a:b:c", ":")[2], utils.choose(true, 1, 2), utils.escape("a.b"), pcall(utils.assert_arg, 1, "x", "table"), utils.string_lambda "|x| x+1"(4), types.is_callable(print), types.type(List()), types.is_empty {}, types.to_bool "yes")
+local lexer = require "pl.lexer" for t, v in lexer.lua("local x = 10.5e1 -- c\nprint('s', [[long]]) ~= a.b:c()", {}) do io.write(t, ":", tostring(v), " ") end print()
+local template = require "pl.template" print(template.substitute("# for i = 1, 3 do\n<li>$(i) $(name)</li>\n# end\n", { name = "n" }))
+local text = require "pl.text" print(text.wrap("the quick brown fox jumps over the lazy dog again and again", 20), text.dedent "  a\n    b", text.indent("a\nb", 2), text.Template "$x and ${y}" :substitute { x = 1, y = 2 }, text.fill("aa bb cc dd", 6))
+local sip = require "pl.sip" local r = {} print(sip.match("$v{name} = $i{n} ($f{x})", "abc = 12 (3.5)", r), r.name, r.n, r.x)
+local perm = require "pl.permute" for p in perm.order_iter { 1, 2, 3 } do io.write(table.concat(p), " ") end print()
+local comp = require "pl.comprehension".new() print(#comp "x^2 for x=1,5 if x % 2 == 1" (), comp "sum(x*y for x for y)" ({ 1, 2 }, { 3, 4 }))
+local xml = require "pl.xml" local doc = xml.parse("<a x='1'><b>text &amp; more</b><c/><!-- no --><b k=\"v\">2</b></a>", false, true) print(doc, doc:child_with_name "b":get_text(), #doc:get_elements_with_name "b", doc.attr.x, xml.tostring(doc, "", "  "))
+local lapp = require "pl.lapp" local args = lapp("test\n -o,--out (default 'x') output\n -n,--num (default 5)\n -v verbose\n <file> (string) in\n", { "-n", "7", "-v", "in.txt" }) print(args.out, args.num, args.v, args.file)
+local array2d = require "pl.array2d" local a = { { 1, 2, 3 }, { 4, 5, 6 } } print(List(array2d.column(a, 2)), array2d.reduce_rows("+", a)[2], array2d.size(a), List(array2d.flatten(array2d.map("*", a, 2))), List(array2d.product("..", { "a", "b" }, { "c" })[1]))
+local func = require "pl.func" local _1, _2 = func._1, func._2 print(func.I(_1 + _2 * 2)(3, 4), tostring(_1 + 5), func.bind(math.max, 10, _1)(7), func.compose(tostring, math.abs)(-3))
+local op = require "pl.operator" print(op.add(1, 2), op.concat("a", "b"), op.optable["<="](1, 2), op.table(1, 2)[2])
+local config = require "pl.config" local stringio = require "pl.stringio" local c = config.read(stringio.open "# c\n[sec]\na=1\nb=x,y\nc.d = true\n") print(c.sec.a, c.sec.b[2], c.sec.c_d)
+local f = stringio.open "1 2\nline\n" print(f:read("*n"), f:read("*n"), f:read("*l"), f:read("*l"), f:read("*l")) local w = stringio.create() w:writef("%d-%s", 1, "x") print(w:value())
+local Date = require "pl.Date" local d = Date { year = 2020, month = 2, day = 28 } d:add { day = 2 } print(d:year(), d:month(), d:day(), d:is_weekend(), d:last_day():day(), Date.Format "yyyy-mm-dd":tostring(d), Date.Format "yyyy-mm-dd":parse "2021-03-04":day())
+local url = require "pl.url" print(url.quote "a b&c/d", url.unquote "a%20b+c")
+local data = require "pl.data" local t = data.read(stringio.open "x,y\n1,2\n3,4\n") print(t:column_by_name "y":reduce "+", t.fieldnames:concat " ") for a, b in t:select "x,y where x > 1 sort by y" do print(a, b) end
+local balanced = require "pl.luabalanced" print(balanced.match_string("[=[a]]b]=] c", 1), balanced.match_bracketed("(a[b]{c}) d", 1), balanced.match_expression("f(x)+1 and y, z", 1))
+require "pl.strict".make_all_strict(_G) print(pcall(function() return undefined_thing end))
