@@ -16,7 +16,7 @@ mod index;
 mod instructions;
 mod intrinsics;
 
-use perilune_uops::{MicroOp, Role, Type};
+use perilune_uops::{Immediate, MicroOp, Role, Type};
 use smallvec::SmallVec;
 
 use super::executor::Executor;
@@ -98,6 +98,8 @@ struct Projector<'a> {
     at: usize,
     frame: FrameId,
     slots: Vec<SlotValue>,
+    /// Types that slots have in memory, as the executor knows at whose exit this begins.
+    in_memory: SmallVec<[(Slot, Type); 16]>,
     top: Top,
     /// The end of slots that the instruction uses beyond those that are live.
     extent: Slot,
@@ -151,6 +153,7 @@ impl<'a> Projector<'a> {
             at: 0,
             frame: FrameId(0),
             slots: Vec::new(),
+            in_memory: SmallVec::new(),
             top: Top::None,
             extent: 0,
             here: SnapshotId::NONE,
@@ -222,6 +225,7 @@ impl<'a> Projector<'a> {
             let value = p.sb.push(node);
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
+        p.in_memory = types_in_memory(from, exit);
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         // A superblock stands on what its parent took for granted.
@@ -317,6 +321,8 @@ impl<'a> Projector<'a> {
         if self.sb.chain(self.frame).any(|id| self.sb.frame(id).base == slot + 1) {
             // Below its registers there always is the function itself.
             node = node.with_type(Type::Closure);
+        } else if let Some((_, ty)) = self.in_memory.iter().find(|known| known.0 == slot) {
+            node = node.with_type(*ty);
         }
         let value = self.sb.push(node);
         self.slots[slot as usize] = SlotValue { value, dirty: false };
@@ -324,6 +330,7 @@ impl<'a> Projector<'a> {
     }
 
     fn write(&mut self, slot: Slot, value: Ref) {
+        self.in_memory.retain(|known| known.0 != slot);
         self.slots[slot as usize] = SlotValue { value, dirty: true };
     }
 
@@ -340,10 +347,12 @@ impl<'a> Projector<'a> {
     /// The slots from `from` on are in memory now, changed by a call-out.
     fn forget_from(&mut self, from: Slot) {
         self.slots[from as usize..].fill(UNKNOWN);
+        self.in_memory.retain(|known| known.0 < from);
     }
 
     fn forget(&mut self, slot: Slot) {
         self.slots[slot as usize] = UNKNOWN;
+        self.in_memory.retain(|known| known.0 != slot);
     }
 
     /// Gives the results of a call to the slots from `first` on: as many as wanted, or all.
@@ -648,6 +657,39 @@ impl<'a> Projector<'a> {
     fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
         Err(Ended(self.leave(self.pc() + 1, stop)))
     }
+}
+
+/// The types of slots in memory that a superblock has made sure of before it leaves at `exit`: of those that it has
+/// loaded once and that nothing in it changes.
+fn types_in_memory(sb: &Superblock, exit: SnapshotId) -> SmallVec<[(Slot, Type); 16]> {
+    let Some(end) = sb.nodes.iter().position(|node| node.exit == exit) else {
+        return SmallVec::new();
+    };
+    // Call-outs leave their results from some slot on.
+    let changed = sb.nodes.iter().filter(|node| node.is_call_out()).flat_map(|node| {
+        let kinds = node.op.declaration().operands.iter().zip(node.operands());
+        kinds.filter(|(kind, _)| matches!(kind, Immediate::Def | Immediate::Group)).map(|(_, slot)| *slot)
+    });
+    let limit = changed.min().unwrap_or(u64::MAX);
+    let mut known = SmallVec::new();
+    for (r, load) in sb.iter().take(end).filter(|(_, node)| node.op == MicroOp::LOAD && node.operands[0] < limit) {
+        let slot = load.operands[0] as Slot;
+        let guard = sb.iter().take(end).find(|(_, n)| n.inputs().first() == Some(&r) && expand::guarded_type(n.op).is_some());
+        let (name, ty) = match (load.ty, guard) {
+            (Some(Type::Tagged), Some((guard, node))) => (guard, node.ty),
+            (ty, _) => (r, ty),
+        };
+        let once = !sb.iter().any(|(other, n)| n.op == MicroOp::LOAD && n.operands[0] == load.operands[0] && other != r);
+        let kept = sb.slots.iter().all(|&(s, value)| s != slot || value == r || value == name);
+        if let Some(ty) = ty
+            && ty != Type::Tagged
+            && once
+            && kept
+        {
+            known.push((slot, ty));
+        }
+    }
+    known
 }
 
 /// Whether specialising the instruction of `step` in the way of the guards that leave at `exit` would fail again: they
