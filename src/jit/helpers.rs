@@ -14,6 +14,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
 use crate::bytecode::proto::Proto;
+use crate::stdlib::substring;
 use crate::tier1::{State, slow};
 
 /// A helper. Called with the frame of the running activation, in which inputs and operands have been stored.
@@ -95,6 +96,23 @@ helpers! {
         frame.put_word((x.as_bytes() <= y.as_bytes()) as u64);
         DONE
     };
+    load_byte |st, frame| {
+        match frame.object::<Str>(0).as_bytes().get(frame.args[2].wrapping_sub(1) as usize) {
+            Some(&byte) => { frame.put_word(byte as u64); DONE }
+            None => LEAVE,
+        }
+    };
+    part |st, frame| {
+        let s = substring(st, frame.object(0), frame.args[2] as i64, frame.args[4] as i64);
+        made(st, frame, s, Gc::addr)
+    };
+    byte_string |st, frame| match u8::try_from(frame.args[0] as i64) {
+        Ok(byte) => {
+            let s = st.rt.new_string(&[byte]);
+            made(st, frame, s, Gc::addr)
+        }
+        Err(_) => LEAVE,
+    };
     set_cell |st, frame| { st.store_cell(frame.object::<UpCell>(0), frame.arg(1)); DONE };
     new_cell |st, frame| {
         let cell = st.new_cell(frame.arg(0), CellState::Constant);
@@ -172,6 +190,9 @@ pub fn helper(op: MicroOp) -> Option<Helper> {
         GUARD_RAW_EQ => guard_raw_eq,
         LT_S => less_string,
         LE_S => less_equal_string,
+        LOAD_BYTE => load_byte,
+        SUBSTRING => part,
+        BYTE_STRING => byte_string,
         SET_CELL => set_cell,
         NEW_CELL => new_cell,
         NEW_EMPTY_CELL => new_empty_cell,

@@ -142,8 +142,16 @@ impl Activation {
                 (*self.frame).activation = self;
                 code.engine.stubs.enter(self.frame, code.entry());
             }
-            if let Some(left) = self.left.take() {
-                return left;
+            match self.left.take() {
+                None => {}
+                Some(Left::Done(Ok(Outcome::Continue))) => match st.next_executor() {
+                    Some(next) => {
+                        executor = next;
+                        continue;
+                    }
+                    None => return Left::Done(Ok(Outcome::Continue)),
+                },
+                Some(left) => return left,
             }
             // SAFETY: machine code has left by an exit of the code whose address it has put there.
             let (info, exit) = unsafe { ((*self.frame).left, SnapshotId((*self.frame).exit as u32)) };
@@ -161,7 +169,7 @@ impl Activation {
         // SAFETY: as in `run`.
         let e = unsafe { &*executor };
         debug_assert!(e.is_valid());
-        if !deopt::make_room(st, &e.superblock) {
+        if !deopt::make_room(st, e.room) {
             return false;
         }
         self.origin = st.frame().base - 1;

@@ -76,7 +76,7 @@ impl SlotOffsets {
     pub fn in_overflow(self) -> bool {
         // Payload `k` and tag `k` are this far apart modulo 8, whatever the capacity.
         let header = size_of::<Table>() as u16;
-        const { assert!((size_of::<Table>() - size_of::<Table>() / 8) % 8 != 0) };
+        const { assert!(!(size_of::<Table>() - size_of::<Table>() / 8).is_multiple_of(8)) };
         let inline = (header - header / 8) % 8;
         self.tag.wrapping_sub(self.payload / 8) % 8 != inline
     }

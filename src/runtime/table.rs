@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::Runtime;
 use super::array::ArrayKind;
 use super::assumption::Assumption;
-use super::hash::HashPart;
+use super::hash::{HashPart, Node};
 use super::number;
 use super::object::{Gc, Kind, Object};
 use super::shape::{self, Location, ShapeId};
@@ -210,6 +210,12 @@ impl Gc<Table> {
                 .map_or(Value::NIL, |at| hash.nodes()[at].value()),
             None => Value::NIL,
         }
+    }
+
+    /// The node before a position of a traversal; none at the end.
+    #[inline]
+    fn node_before<'a>(self, position: u64) -> Option<&'a Node> {
+        self.hash_part()?.nodes().get((position - NODES) as usize - 1)
     }
 
     /// The hash part's block and its size, for the collector.
@@ -982,25 +988,24 @@ impl Runtime {
     /// The key before a position that [`Runtime::next_position`] has given; nil at the end.
     #[inline]
     pub fn key_before(&self, t: Gc<Table>, position: u64) -> Value {
-        match position {
-            ..=SLOTS => Value::int(position as i64),
-            ..=NODES => Value::string(self.shapes.keys(t.shape.get())[(position - SLOTS) as usize - 1]),
-            END => Value::NIL,
-            _ => t.hash_part().map_or(Value::NIL, |hash| hash.nodes()[(position - NODES) as usize - 1].key()),
+        if position <= SLOTS {
+            Value::int(position as i64)
+        } else if position <= NODES {
+            Value::string(self.shapes.keys(t.shape.get())[(position - SLOTS) as usize - 1])
+        } else {
+            t.node_before(position).map_or(Value::NIL, Node::key)
         }
     }
 
     /// The value of that key.
     #[inline]
     pub fn value_before(&self, t: Gc<Table>, position: u64) -> Value {
-        match position {
-            ..=SLOTS => t.get_int(position as i64),
-            ..=NODES => {
-                let slot = (position - SLOTS) as u32 - 1;
-                t.slot(self.shapes.slot_location(t.shape.get(), slot))
-            }
-            END => Value::NIL,
-            _ => t.hash_part().map_or(Value::NIL, |hash| hash.nodes()[(position - NODES) as usize - 1].value()),
+        if position <= SLOTS {
+            t.get_int(position as i64)
+        } else if position <= NODES {
+            t.slot(self.shapes.slot_location(t.shape.get(), (position - SLOTS) as u32 - 1))
+        } else {
+            t.node_before(position).map_or(Value::NIL, Node::value)
         }
     }
 

@@ -218,7 +218,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let start = self.loop_start;
                 self.e.asm.jump(start);
             }
-            EXIT => self.exit_for_good(&node),
+            EXIT | LINK => self.exit_for_good(&node),
 
             // The frame.
             LOAD => {
@@ -484,7 +484,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 }
             }
             EQ_S => self.equal_strings(i, &node, out)?,
-            LT_S | LE_S => self.helper(i, &node, &[])?,
+            LT_S | LE_S | LOAD_BYTE | SUBSTRING | BYTE_STRING => self.helper(i, &node, &[])?,
             LENGTH_S => self.load_field(&node, out, offset_of!(Str, len) as i32),
 
             // Captured variables.

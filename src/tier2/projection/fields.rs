@@ -121,7 +121,7 @@ impl Projector<'_> {
 
     /// The receiver as a table, and the shape that it has or had when it was recorded; `None` if shapes say nothing
     /// about it.
-    fn receiver_shape(&mut self, receiver: Ref) -> Option<(Ref, ShapeId)> {
+    pub(super) fn receiver_shape(&mut self, receiver: Ref) -> Option<(Ref, ShapeId)> {
         let shape = match self.shape_of(receiver) {
             Some(shape) => shape,
             None => self.step().shape,
@@ -136,7 +136,7 @@ impl Projector<'_> {
         Some((self.guard_type(receiver, Type::Table), ShapeId(shape)))
     }
 
-    fn guard_shape(&mut self, t: Ref, shape: ShapeId) {
+    pub(super) fn guard_shape(&mut self, t: Ref, shape: ShapeId) {
         if self.shape_of(t) != Some(shape.0) {
             self.emit(MicroOp::GUARD_SHAPE, &[t], &[shape.0 as u64]);
             self.set_shape(t, shape.0);
@@ -263,6 +263,10 @@ impl Projector<'_> {
 
     /// Stores a key that tables of the shape lack, where that needs no memory.
     fn add_field(&mut self, t: Ref, shape: ShapeId, key: Gc<Str>, v: Ref) -> Option<()> {
+        if self.sb.node(v).op == MicroOp::CONST_NIL {
+            // What becomes of the key is the table's business.
+            return None;
+        }
         let plan = self.st.rt.plan_add_to(shape, key).filter(|plan| plan.inline)?;
         self.guard_shape(t, shape);
         if self.sb.type_of(v) == Type::Tagged {

@@ -14,6 +14,7 @@ mod expand;
 mod fields;
 mod index;
 mod instructions;
+mod intrinsics;
 
 use perilune_uops::{MicroOp, Role, Type};
 use smallvec::SmallVec;
@@ -28,7 +29,7 @@ use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::State;
-use crate::tier1::recording::{Origin, RecordedStep};
+use crate::tier1::recording::{Origin, RecordedStep, facts};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
@@ -187,6 +188,12 @@ impl<'a> Projector<'a> {
         });
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         p.grow_slots();
+        // Behind a call for all results.
+        // SAFETY: recorded prototypes are alive.
+        let before = steps[0].pc.checked_sub(1).map(|pc| unsafe { *(*proto).code.add(pc as usize) });
+        if before.is_some_and(|i| i.op().general() == Op::CALL && i.c() == 0) {
+            p.top = Top::Memory;
+        }
         Some(p)
     }
 
@@ -216,7 +223,7 @@ impl<'a> Projector<'a> {
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
-        p.cautious = true;
+        p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
         Some(p)
@@ -339,6 +346,23 @@ impl<'a> Projector<'a> {
         self.slots[slot as usize] = UNKNOWN;
     }
 
+    /// Gives the results of a call to the slots from `first` on: as many as wanted, or all.
+    fn deliver(&mut self, first: Slot, values: &[Ref], wanted: i16) {
+        let n = if wanted < 0 { values.len() } else { wanted as usize };
+        let slots = first as usize + n + 1;
+        if slots > self.slots.len() {
+            self.slots.resize(slots, UNKNOWN);
+        }
+        for i in 0..n {
+            let v = match values.get(i) {
+                Some(v) => *v,
+                None => self.sb.push(Node::nil()),
+            };
+            self.write(first + i as Slot, v);
+        }
+        self.top = if wanted < 0 { Top::Slot(first + n as Slot) } else { Top::None };
+    }
+
     // Shapes.
 
     fn shape_of(&self, r: Ref) -> Option<u32> {
@@ -432,7 +456,8 @@ impl<'a> Projector<'a> {
                 self.slots[slot as usize].dirty = false;
             }
         }
-        if node.effects().calls {
+        if node.effects().calls || op == MicroOp::RAW_SET && self.sb.type_of(inputs[1]) != Type::Int {
+            // A key may have been added.
             self.shapes.clear();
         }
         r
@@ -550,7 +575,8 @@ impl<'a> Projector<'a> {
     /// Ends the superblock at `pc`. Nothing of the instruction there may have happened yet.
     fn leave(&mut self, pc: u32, stop: Stop) -> Stop {
         let exit = self.snapshot(pc);
-        self.sb.push(Node::new(MicroOp::EXIT, &[], &[]).with_exit(exit));
+        let op = if stop == Stop::Link { MicroOp::LINK } else { MicroOp::EXIT };
+        self.sb.push(Node::new(op, &[], &[]).with_exit(exit));
         if self.sb.looping.take().is_some() {
             self.unroll();
         }
@@ -622,6 +648,36 @@ impl<'a> Projector<'a> {
     fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
         Err(Ended(self.leave(self.pc() + 1, stop)))
     }
+}
+
+/// Whether specialising the instruction of `step` in the way of the guards that leave at `exit` would fail again: they
+/// need something that the recording does not show, while shapes and types were as they need them.
+fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> bool {
+    let mut unseen = false;
+    for node in sb.nodes.iter().filter(|node| node.exit == exit) {
+        let failed = match node.op {
+            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE | MicroOp::POLL | MicroOp::GUARD_VALID => continue,
+            MicroOp::EXIT | MicroOp::LINK => continue,
+            MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
+            MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
+            MicroOp::GUARD_ARRAY_KIND => step.array_kind as u64 != node.operands[0],
+            MicroOp::GUARD_NO_METATABLE => step.facts & facts::NO_METATABLE == 0,
+            MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
+                f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
+            }),
+            op => match expand::guarded_type(op) {
+                Some(ty) => !step.tags.iter().any(|tag| type_of_tag(*tag) == Some(ty)),
+                None => {
+                    unseen = true;
+                    false
+                }
+            },
+        };
+        if failed {
+            return false;
+        }
+    }
+    unseen
 }
 
 /// The end of the registers in use before an instruction: those that it reads, and those in use behind it.

@@ -11,7 +11,7 @@ use perilune_uops::{MicroOp, Operation};
 
 use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
-use crate::runtime::coroutine::{Coroutine, record_flags};
+use crate::runtime::coroutine::{Continuation, Coroutine, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -82,8 +82,8 @@ pub trait Calling {
         let depth = st.depth();
         self.drop_inlined(st);
         // SAFETY: the running executor.
-        let superblock = unsafe { &(*self.executor()).superblock };
-        if deopt::make_room(st, superblock) {
+        let room = unsafe { (*self.executor()).room };
+        if deopt::make_room(st, room) {
             return true;
         }
         // SAFETY: nothing has been pushed, and growing moves all records.
@@ -303,6 +303,9 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
                 0 if st.frame().flags & record_flags::CLOSING != 0 => st.frame().top - first,
                 _ => site.count(st, 1, first),
             };
+            if st.frame().continuation == Continuation::Call {
+                st.tier2.returning = st.frame().return_site;
+            }
             return slow::leave(st, st.slot(first), n as usize).map(Next::Left);
         }
         MicroOp::CLOSE => match st.close_one(site.index(0))? {

@@ -226,6 +226,9 @@ pub enum Opcode {
     LtS,
     LeS,
     LengthS,
+    LoadByte,
+    Substring,
+    ByteString,
 
     /// c is the number of the captured variable
     LoadCaptured,

@@ -21,6 +21,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::bytecode::proto::Proto;
+use crate::stdlib::substring;
 use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State, slow};
 use crate::tier2::deopt;
@@ -131,7 +132,7 @@ impl Activation {
     fn enter_in_memory(&mut self, st: &mut State, executor: *const Executor) -> bool {
         // SAFETY: as in `begin`.
         let e = unsafe { &*executor };
-        if !deopt::make_room(st, &e.superblock) || !self.prepare(e.code.uops()) {
+        if !deopt::make_room(st, e.room) || !self.prepare(e.code.uops()) {
             return false;
         }
         self.origin = st.frame().base - 1;
@@ -170,6 +171,10 @@ impl Activation {
         loop {
             // SAFETY: the executor is entered at its beginning with registers for its code, and room for its frames.
             match unsafe { self.dispatch(st)? } {
+                Left::Done(Outcome::Continue) => match st.next_executor() {
+                    Some(target) if self.enter_in_memory(st, target) => {}
+                    _ => return Ok(Outcome::Continue),
+                },
                 Left::Done(outcome) => return Ok(outcome),
                 Left::Exit(id) => {
                     if !self.exit(st, id) {
@@ -196,7 +201,7 @@ impl Activation {
                 self.enter_in_memory(st, target)
             }
             Anchor::Exit(..) => {
-                if deopt::make_room(st, &target.superblock) && self.pass_parameters(e, target, id) {
+                if deopt::make_room(st, target.room) && self.pass_parameters(e, target, id) {
                     self.switch_to(st, target);
                     return true;
                 }
@@ -304,11 +309,12 @@ impl Activation {
                 }};
             }
             macro_rules! guard {
-                ($i:expr, $condition:expr) => {
-                    if !$condition {
+                ($i:expr, $condition:expr) => {{
+                    let holds: bool = $condition;
+                    if !holds {
                         leave!($i.exit());
                     }
-                };
+                }};
             }
             // What has failed is tried again, and raised, by tier 1.
             macro_rules! made {
@@ -536,6 +542,18 @@ impl Activation {
                         let (x, y) = (object!(i.b, Str), object!(i.c, Str));
                         put!(i.a, (x.as_bytes() <= y.as_bytes()) as u64);
                     }
+                    Opcode::LoadByte => match object!(i.b, Str).as_bytes().get(get!(i.c).wrapping_sub(1) as usize) {
+                        Some(&byte) => put!(i.a, byte as u64),
+                        None => leave!(i.exit()),
+                    },
+                    Opcode::Substring => {
+                        let (s, from, to) = (object!(i.b, Str), int!(i.c), int!(i.third()));
+                        put!(i.a, made!(i, substring(st, s, from, to)).addr());
+                    }
+                    Opcode::ByteString => match u8::try_from(int!(i.b)) {
+                        Ok(byte) => put!(i.a, made!(i, st.rt.new_string(&[byte])).addr()),
+                        Err(_) => leave!(i.exit()),
+                    },
                     Opcode::LengthS => put!(i.a, object!(i.b, Str).len as u64),
 
                     Opcode::LoadCaptured => put!(i.a, object!(i.b, Closure).cell(i.c as usize).addr()),

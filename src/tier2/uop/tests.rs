@@ -68,9 +68,9 @@ impl Builder {
             wanted: 0,
             continuation: Continuation::Call,
             flags: 0,
-            aux: 0,
             extra_args: 0,
             result: 0,
+            aux: 0,
         });
         Builder { sb }
     }
@@ -92,9 +92,9 @@ impl Builder {
             wanted: call.c() as i16 - 1,
             continuation: Continuation::Call,
             flags: 0,
-            aux: 0,
             extra_args: 0,
             result: outer.base + call.a() as u16,
+            aux: 0,
         });
         FrameId(self.sb.frames.len() as u16 - 1)
     }
@@ -233,7 +233,7 @@ fn floats() -> impl Strategy<Value = f64> {
         Just(-0.0),
         Just(f64::NAN),
         Just(f64::INFINITY),
-        Just(-9.223372036854775808e18),
+        Just(i64::MIN as f64),
     ]
 }
 

@@ -251,7 +251,7 @@ fn in_executors(source: &str, variant: Variant, stress: bool) -> (String, usize,
                 // SAFETY: the result.
                 break Ok(unsafe { Value::load(st.top.sub(1)) });
             }
-            Ok(Outcome::Continue) => {}
+            Ok(Outcome::Continue | Outcome::Hooked) => {}
         }
         if st.co == co && st.depth() == depth && pc(&st) == at {
             interpreted += 1;
@@ -259,7 +259,7 @@ fn in_executors(source: &str, variant: Variant, stress: bool) -> (String, usize,
                 Err(raised) => break Err(raised),
                 // SAFETY: the result.
                 Ok(Outcome::Exit) => break Ok(unsafe { Value::load(st.top.sub(1)) }),
-                Ok(Outcome::Continue) => {}
+                Ok(Outcome::Continue | Outcome::Hooked) => {}
             }
         } else {
             executed += 1;
