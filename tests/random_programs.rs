@@ -24,18 +24,20 @@ const MAX_FAILURES: usize = 8;
 /// How to set up a VM for a program of this seed, and how often programs run in it.
 type Mode = (&'static str, fn(u64) -> VmBuilder, u64);
 
-const MODES: [Mode; 3] = [
+const MODES: [Mode; 4] = [
     ("normal", |_| Vm::builder(), 1),
     ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
+    ("cramped", |_| Vm::builder().stack_stress(true).cached_shapes(1), 1),
     ("collecting always", |_| Vm::builder().gc_stress(true), 4),
 ];
 
 /// For programs with hot loops: tier 1 alone, and with what compiles them.
-const HOT_MODES: [Mode; 5] = [
+const HOT_MODES: [Mode; 6] = [
     ("tier 1", |_| Vm::builder().engine(Engine::Off), 3),
     ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
     ("hot soon", |_| Vm::builder().hot_threshold(2), 1),
     ("hot some time", |seed| Vm::builder().hot_threshold(3 + (seed % 17) as u32), 1),
+    ("hot soon, cramped", |_| Vm::builder().hot_threshold(2).stack_stress(true).cached_shapes(1), 2),
     ("hot soon, collecting always", |seed| Vm::builder().hot_threshold(1 + (seed % 3) as u32).gc_stress(true), 8),
 ];
 

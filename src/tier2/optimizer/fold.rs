@@ -477,7 +477,7 @@ impl Folder<'_> {
             MicroOp::MOD_I => constant.is_some_and(|c| (-BOUND..=BOUND).contains(&c)),
             MicroOp::SHR_I => constant.is_some_and(|c| (11..64).contains(&c)),
             MicroOp::SAR_I => constant.is_some_and(|c| (10..64).contains(&c)),
-            MicroOp::LENGTH_S | MicroOp::LENGTH_T => true,
+            MicroOp::LENGTH_S | MicroOp::LENGTH_T | MicroOp::LOAD_BYTE => true,
             _ => false,
         }
     }
