@@ -130,9 +130,11 @@ impl State {
         // SAFETY: the caller's promise.
         let step = unsafe { self.step(proto, pc, base, depth) };
         self.note_branch(&step);
+        // What begins at an exit goes on to the loop that it is in.
+        let at_place = matches!(self.recording.origin, Some(Origin::Place(_)));
         let ends = depth < start.floor
             || self.recording.steps.len() + 1 >= RECORDING_MAX
-            || !self.recording.steps.is_empty() && pc == start.pc && depth == start.depth
+            || at_place && !self.recording.steps.is_empty() && pc == start.pc && depth == start.depth
             || self.closes_loop(&step, depth == start.floor);
         self.recording.steps.push(step);
         !ends || self.end_recording(true)

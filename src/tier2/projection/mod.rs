@@ -28,7 +28,7 @@ use crate::runtime::assumption::Assumption;
 use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
-use crate::tier1::State;
+use crate::tier1::{State, is_next};
 use crate::tier1::recording::{Origin, RecordedStep};
 
 /// Nodes after which a superblock is truncated.
@@ -90,6 +90,16 @@ enum Top {
     Memory,
 }
 
+/// Where a traversal by a generic loop is. The loop's registers are its own, so the position goes with them.
+#[derive(Clone, Copy)]
+struct Traversal {
+    /// The slot of the loop's control variable.
+    control: Slot,
+    /// The key that the position is behind.
+    key: Ref,
+    position: Ref,
+}
+
 struct Projector<'a> {
     st: &'a mut State,
     sb: Superblock,
@@ -103,6 +113,8 @@ struct Projector<'a> {
     extent: Slot,
     /// The state at the beginning of the instruction, once a node has needed it.
     here: SnapshotId,
+    /// The last traversal of a table by a loop, if it is still where it was left.
+    traversal: Option<Traversal>,
     /// Shapes that tables are known to have here.
     shapes: SmallVec<[(Ref, u32); 16]>,
     /// Whether the executor may have been invalidated by the last instruction.
@@ -110,6 +122,8 @@ struct Projector<'a> {
     /// The step at which the loop begins, and the slots of its phis.
     loop_step: Option<usize>,
     loop_slots: Vec<Slot>,
+    /// The control variable of the loop if it traverses a table: its position is a phi, too.
+    carried_control: Option<Slot>,
     /// The instruction at which a guard has failed that led to this superblock: nothing is specialised there that the
     /// recording cannot vouch for.
     cautious: bool,
@@ -154,10 +168,12 @@ impl<'a> Projector<'a> {
             top: Top::None,
             extent: 0,
             here: SnapshotId::NONE,
+            traversal: None,
             shapes: SmallVec::new(),
             unsettled: false,
             loop_step: None,
             loop_slots: Vec::new(),
+            carried_control: None,
             cautious: false,
             assumptions: Vec::new(),
             before_loop: 0,
@@ -325,6 +341,9 @@ impl<'a> Projector<'a> {
     fn refine(&mut self, old: Ref, new: Ref) {
         for s in self.slots.iter_mut().filter(|s| s.value == old) {
             s.value = new;
+        }
+        if let Some(traversal) = self.traversal.as_mut().filter(|t| t.key == old) {
+            traversal.key = new;
         }
         if let Some(shape) = self.shape_of(old) {
             self.shapes.push((new, shape));
@@ -523,25 +542,67 @@ impl<'a> Projector<'a> {
         let frame = *self.sb.frame(self.frame);
         let end = self.live_end(&frame, self.pc());
         let slots: Vec<Slot> = (frame.base..end).collect();
+        slots.iter().for_each(|s| {
+            self.read(*s);
+        });
+        self.here = SnapshotId::NONE;
+        let entry = self.here();
+        let traversal = self.traversed_by_loop().map(|control| (control, self.traversal_position(control)));
         let values: SmallVec<[Ref; 32]> = slots.iter().map(|s| self.read(*s)).collect();
         self.here = SnapshotId::NONE;
-        let entry = self.snapshot(self.pc());
         let head = self.sb.push(Node::new(MicroOp::LOOP, &[], &[]));
         for (slot, value) in slots.iter().zip(values) {
             let phi = self.sb.push(Node::new(MicroOp::PHI, &[value], &[]));
             self.write(*slot, phi);
         }
+        self.traversal = traversal.map(|(control, first)| {
+            let position = self.sb.push(Node::new(MicroOp::PHI, &[first], &[]).with_type(Type::Int));
+            Traversal { control, key: self.slots[control as usize].value, position }
+        });
+        self.carried_control = traversal.map(|(control, _)| control);
         self.shapes.clear();
         self.sb.looping = Some(Loop { head, back: Vec::new(), entry });
         self.loop_slots = slots;
         self.before_loop = self.done;
     }
 
+    /// The control variable of the loop that is about to begin, if it traverses a table with `next`.
+    fn traversed_by_loop(&self) -> Option<Slot> {
+        let [.., call, test, _] = self.steps else {
+            return None;
+        };
+        let (called, tested) = (call.instr(), test.instr());
+        let traverses = tested.op().general() == Op::TFORLOOP
+            && called.op().general() == Op::TFORCALL
+            && call.depth == self.step().depth
+            && called.a() == tested.a()
+            && call.tags[1] == Tag::TABLE.byte()
+            && is_next(call.callee_value());
+        traverses.then(|| self.register(called.a() + 2))
+    }
+
+    /// The position of the key in the control variable of a loop that traverses a table.
+    fn traversal_position(&mut self, control: Slot) -> Ref {
+        let key = self.read(control);
+        match self.traversal {
+            Some(t) if t.control == control && t.key == key => t.position,
+            _ => {
+                let table = self.read(control - 1);
+                let table = self.guard_type(table, Type::Table);
+                self.emit(MicroOp::KEY_POSITION, &[table, key], &[])
+            }
+        }
+    }
+
     /// The recording has been followed to its end.
     fn finish(&mut self) -> Stop {
         if self.sb.looping.is_some() {
             let slots = std::mem::take(&mut self.loop_slots);
-            let back = slots.iter().map(|s| self.read(*s)).collect();
+            let mut back: Vec<Ref> = slots.iter().map(|s| self.read(*s)).collect();
+            if let Some(control) = self.carried_control {
+                self.here = SnapshotId::NONE;
+                back.push(self.traversal_position(control));
+            }
             if let Some(looping) = &mut self.sb.looping {
                 looping.back = back;
             }

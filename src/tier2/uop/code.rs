@@ -291,6 +291,7 @@ pub enum Opcode {
     RawGet,
     RawSet,
     FindNext,
+    KeyPosition,
     NextPosition,
     LoadKey,
     LoadValue,
