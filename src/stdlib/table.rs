@@ -63,6 +63,12 @@ fn plain_array(v: Value) -> Option<Gc<Table>> {
     plain(v).filter(|t| t.array_kind.get() != ArrayKind::ANY && t.length() == t.array_len.get() as i64)
 }
 
+/// Between elements of loops whose length is up to the script: lets the VM be stopped from time to time.
+#[inline]
+fn poll(st: &mut State, i: i64) -> Result<(), Raised> {
+    if i & 0xFFFF == 0 { st.check_cancelled() } else { Ok(()) }
+}
+
 /// `object[i]`.
 #[inline]
 fn get(st: &mut State, object: Value, i: i64) -> Result<Value, Raised> {
@@ -113,6 +119,7 @@ fn insert(st: &mut State, args: Args) -> NativeResult {
             while i > at {
                 let moved = get(st, object, i - 1)?;
                 put(st, object, i, moved)?;
+                poll(st, i)?;
                 i -= 1;
             }
             put(st, object, at, v)?;
@@ -142,6 +149,7 @@ fn remove(st: &mut State, args: Args) -> NativeResult {
     while at < n {
         let moved = get(st, object, at + 1)?;
         put(st, object, at, moved)?;
+        poll(st, at)?;
         at += 1;
     }
     put(st, object, at, Value::NIL)?;
@@ -168,9 +176,7 @@ fn move_(st: &mut State, args: Args) -> NativeResult {
             let i = if upward { i } else { n - 1 - i };
             let v = get(st, source, first + i)?;
             put(st, target, to + i, v)?;
-            if i & 0xFFFF == 0 {
-                st.check_cancelled()?;
-            }
+            poll(st, i)?;
         }
     }
     st.ret1(args, target)

@@ -277,10 +277,6 @@ impl State {
         if self.slot_fits(end) { Ok(()) } else { self.grow_stack(end) }
     }
 
-    fn slot_fits(&self, end: u32) -> bool {
-        end + super::state::STACK_SLACK <= self.co.stack_size.get()
-    }
-
     // Conversions.
 
     /// The string form of a number, as `tostring` gives it.

@@ -38,6 +38,13 @@ pub struct ExitState {
     pub target: Cell<*const Executor>,
 }
 
+/// Slots and records that an activation may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    pub slots: u32,
+    pub records: u32,
+}
+
 /// A compiled superblock. Shared by raw pointers that the module's protocol keeps valid.
 pub struct Executor {
     references: Cell<u32>,
@@ -54,6 +61,8 @@ pub struct Executor {
     /// The optimized superblock.
     pub superblock: Superblock,
     pub code: uop::Code,
+    /// What an activation needs of the coroutine's stacks.
+    pub room: Room,
     /// By the numbers of snapshots.
     pub exits: Box<[ExitState]>,
     pub assumptions: Box<[Assumption]>,
@@ -114,6 +123,7 @@ impl Graph {
         self.made += 1;
         let cold = || ExitState { temperature: Cell::new(0), attempts: Cell::new(0), target: Cell::new(ptr::null()) };
         let exits = superblock.snapshots.iter().map(|_| cold()).collect();
+        let room = Room { slots: superblock.slot_count() as u32, records: superblock.depth() as u32 };
         let executor = Box::into_raw(Box::new(Executor {
             references: Cell::new(1),
             valid: Cell::new(true),
@@ -124,6 +134,7 @@ impl Graph {
             generation,
             superblock,
             code,
+            room,
             exits,
             assumptions,
             instructions,

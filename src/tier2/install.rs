@@ -2,6 +2,8 @@
 
 use std::ptr;
 
+use perilune_uops::MicroOp;
+
 use super::executor::{Anchor, Executor};
 use super::projection::{self, Projection};
 use super::{Engine, optimizer, uop, verify};
@@ -69,7 +71,8 @@ impl State {
                 (Anchor::Exit(parent, exit), parent, unsafe { (*parent).generation } + 1)
             }
         };
-        let last = optimized.nodes.last().map(|node| node.exit);
+        // The end may not be reached: then the optimizer has replaced it.
+        let last = optimized.nodes.last().filter(|node| node.op == MicroOp::LINK).map(|node| node.exit);
         let graph = &mut self.tier2.graph;
         let executor = graph.add(anchor, parent, generation, optimized, code, assumptions.into(), instructions);
         // SAFETY: just made, or checked by `is_current`.

@@ -2,7 +2,8 @@
 //!
 //! - [`projection`] makes superblocks ([`superblock`]) from recorded passes; [`executor`] is what they become and the graph
 //!   that these form; [`uop`] is the interpreter that runs them;
-//! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors.
+//! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors; [`transfer`]
+//!   goes from executor to executor over calls and returns.
 
 pub mod deopt;
 pub mod executor;
@@ -14,6 +15,7 @@ pub mod projection;
 pub mod random;
 pub mod superblock;
 pub mod text;
+mod transfer;
 pub mod uop;
 pub mod verify;
 
@@ -21,6 +23,7 @@ use std::ptr;
 
 use executor::{Executor, Graph};
 
+use crate::bytecode::cache::ReturnSite;
 use crate::tier1::State;
 
 /// What runs the hot parts of programs.
@@ -62,6 +65,8 @@ pub struct Tier2 {
     /// The executor that control comes from, counted, during a transfer that is not along a patched edge; null when
     /// it comes from tier 1.
     pub previous: *const Executor,
+    /// The return site of the record that has just been popped by an executor; null if there is none.
+    pub returning: *const ReturnSite,
     /// Activations of executors on the native stack.
     pub active: u32,
     /// Registers of the tier-2 interpreter that no activation uses at the moment.
@@ -102,6 +107,7 @@ impl Default for Tier2 {
             entering: ptr::null(),
             current: ptr::null(),
             previous: ptr::null(),
+            returning: ptr::null(),
             active: 0,
             registers: Vec::new(),
             dump: Dump::default(),

@@ -170,6 +170,11 @@ impl MemorySet {
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// The set without this class.
+    pub const fn without(self, class: Memory) -> MemorySet {
+        MemorySet(self.0 & !(1 << class as u16))
+    }
 }
 
 /// What a micro-op does besides making a value.
@@ -702,6 +707,8 @@ microops! {
     BACK() exit Transfer;
     /// leaves
     EXIT() exit Transfer;
+    /// leaves for a loop head that has an executor
+    LINK() exit Transfer;
     /// leaves if this executor may not go on
     GUARD_VALID() {reads State} exit Here;
     /// executes the instruction as tier 1 does

@@ -263,6 +263,10 @@ impl Projector<'_> {
 
     /// Stores a key that tables of the shape lack, where that needs no memory.
     fn add_field(&mut self, t: Ref, shape: ShapeId, key: Gc<Str>, v: Ref) -> Option<()> {
+        if self.sb.node(v).op == MicroOp::CONST_NIL {
+            // What becomes of the key is the table's business.
+            return None;
+        }
         let plan = self.st.rt.plan_add_to(shape, key).filter(|plan| plan.inline)?;
         self.guard_shape(t, shape);
         if self.sb.type_of(v) == Type::Tagged {

@@ -28,8 +28,8 @@ use crate::runtime::assumption::Assumption;
 use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
+use crate::tier1::recording::{Origin, RecordedStep, facts};
 use crate::tier1::{State, is_next};
-use crate::tier1::recording::{Origin, RecordedStep};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
@@ -204,6 +204,12 @@ impl<'a> Projector<'a> {
         });
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         p.grow_slots();
+        // Behind a call for all results.
+        // SAFETY: recorded prototypes are alive.
+        let before = steps[0].pc.checked_sub(1).map(|pc| unsafe { *(*proto).code.add(pc as usize) });
+        if before.is_some_and(|i| i.op().general() == Op::CALL && i.c() == 0) {
+            p.top = Top::Memory;
+        }
         Some(p)
     }
 
@@ -233,7 +239,7 @@ impl<'a> Projector<'a> {
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
-        p.cautious = true;
+        p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
         Some(p)
@@ -630,7 +636,8 @@ impl<'a> Projector<'a> {
     /// Ends the superblock at `pc`. Nothing of the instruction there may have happened yet.
     fn leave(&mut self, pc: u32, stop: Stop) -> Stop {
         let exit = self.snapshot(pc);
-        self.sb.push(Node::new(MicroOp::EXIT, &[], &[]).with_exit(exit));
+        let op = if stop == Stop::Link { MicroOp::LINK } else { MicroOp::EXIT };
+        self.sb.push(Node::new(op, &[], &[]).with_exit(exit));
         if self.sb.looping.take().is_some() {
             self.unroll();
         }
@@ -702,6 +709,36 @@ impl<'a> Projector<'a> {
     fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
         Err(Ended(self.leave(self.pc() + 1, stop)))
     }
+}
+
+/// Whether specialising the instruction of `step` in the way of the guards that leave at `exit` would fail again: they
+/// need something that the recording does not show, while shapes and types were as they need them.
+fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> bool {
+    let mut unseen = false;
+    for node in sb.nodes.iter().filter(|node| node.exit == exit) {
+        let failed = match node.op {
+            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE | MicroOp::POLL | MicroOp::GUARD_VALID => continue,
+            MicroOp::EXIT | MicroOp::LINK => continue,
+            MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
+            MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
+            MicroOp::GUARD_ARRAY_KIND => step.array_kind as u64 != node.operands[0],
+            MicroOp::GUARD_NO_METATABLE => step.facts & facts::NO_METATABLE == 0,
+            MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
+                f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
+            }),
+            op => match expand::guarded_type(op) {
+                Some(ty) => !step.tags.iter().any(|tag| type_of_tag(*tag) == Some(ty)),
+                None => {
+                    unseen = true;
+                    false
+                }
+            },
+        };
+        if failed {
+            return false;
+        }
+    }
+    unseen
 }
 
 /// The end of the registers in use before an instruction: those that it reads, and those in use behind it.

@@ -13,7 +13,7 @@ use super::code::{CallOut, value_at};
 use super::run::Activation;
 use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
-use crate::runtime::coroutine::record_flags;
+use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -237,6 +237,9 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
                 0 if st.frame().flags & record_flags::CLOSING != 0 => st.frame().top - first,
                 _ => site.count(st, 1, first),
             };
+            if st.frame().continuation == Continuation::Call {
+                st.tier2.returning = st.frame().return_site;
+            }
             return slow::leave(st, st.slot(first), n as usize).map(Next::Left);
         }
         MicroOp::CLOSE => match st.close_one(site.index(0))? {

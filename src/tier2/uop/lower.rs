@@ -906,7 +906,7 @@ impl<'a> Lowering<'a> {
                 self.emit(O::GuardArgs, 0, operand as u16, proto, exit | node.operands[1] << 32)
             }
             MicroOp::GUARD_VALID => self.emit(O::GuardValid, 0, 0, 0, exit),
-            MicroOp::EXIT => self.emit(O::Exit, 0, 0, 0, exit),
+            MicroOp::EXIT | MicroOp::LINK => self.emit(O::Exit, 0, 0, 0, exit),
             MicroOp::BACK => {
                 let mut moves = Vec::new();
                 for (phi, &back) in self.sb.phis().zip(self.back()) {
@@ -972,9 +972,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn finish(self) -> Result<Code, LowerError> {
-        use MicroOp::{BACK, EXIT, LEAVE, POP_FRAME, RAISE, TAIL_CALL};
+        use MicroOp::{BACK, EXIT, LEAVE, LINK, POP_FRAME, RAISE, TAIL_CALL};
         match self.sb.nodes.last() {
-            Some(Node { op: BACK | EXIT | LEAVE | POP_FRAME | RAISE | TAIL_CALL, .. }) => {}
+            Some(Node { op: BACK | EXIT | LEAVE | LINK | POP_FRAME | RAISE | TAIL_CALL, .. }) => {}
             _ => return Err(LowerError::Open),
         }
         let mut locations = Vec::with_capacity(self.sb.slots.len());

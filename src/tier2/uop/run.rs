@@ -86,7 +86,7 @@ impl Activation {
     fn enter_in_memory(&mut self, st: &mut State, executor: *const Executor) -> bool {
         // SAFETY: as in `begin`.
         let e = unsafe { &*executor };
-        if !deopt::make_room(st, &e.superblock) || !self.prepare(&e.code) {
+        if !deopt::make_room(st, e.room) || !self.prepare(&e.code) {
             return false;
         }
         self.origin = st.frame().base - 1;
@@ -129,6 +129,10 @@ impl Activation {
         loop {
             // SAFETY: the executor is entered at its beginning with registers for its code, and room for its frames.
             match unsafe { self.dispatch(st)? } {
+                Left::Done(Outcome::Continue) => match st.next_executor() {
+                    Some(target) if self.enter_in_memory(st, target) => {}
+                    _ => return Ok(Outcome::Continue),
+                },
                 Left::Done(outcome) => return Ok(outcome),
                 Left::Exit(id) => {
                     if !self.exit(st, id) {
@@ -155,7 +159,7 @@ impl Activation {
                 self.enter_in_memory(st, target)
             }
             Anchor::Exit(..) => {
-                if deopt::make_room(st, &target.superblock) && self.pass_parameters(e, target, id) {
+                if deopt::make_room(st, target.room) && self.pass_parameters(e, target, id) {
                     self.switch_to(st, target);
                     return true;
                 }
@@ -222,8 +226,8 @@ impl Activation {
         let depth = st.depth();
         self.drop_inlined(st);
         // SAFETY: the running executor.
-        let superblock = unsafe { &(*self.executor).superblock };
-        if deopt::make_room(st, superblock) {
+        let room = unsafe { (*self.executor).room };
+        if deopt::make_room(st, room) {
             return true;
         }
         // SAFETY: nothing has been pushed, and growing moves all records.

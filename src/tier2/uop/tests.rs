@@ -68,6 +68,8 @@ impl Builder {
             wanted: 0,
             continuation: Continuation::Call,
             flags: 0,
+            extra_args: 0,
+            result: 0,
             aux: 0,
         });
         Builder { sb }
@@ -90,6 +92,8 @@ impl Builder {
             wanted: call.c() as i16 - 1,
             continuation: Continuation::Call,
             flags: 0,
+            extra_args: 0,
+            result: outer.base + call.a() as u16,
             aux: 0,
         });
         FrameId(self.sb.frames.len() as u16 - 1)
