@@ -175,7 +175,7 @@ impl State {
                     if v.tag() == Tag::CLOSURE || v.tag() == Tag::NATIVE {
                         step.callee = v.payload();
                     }
-                    step.tags[0] = v.tag().byte();
+                    step.see(0, v);
                     if op == Op::TFORCALL {
                         let (state, control) = (Value::load(a.add(1)), Value::load(a.add(2)));
                         step.see(1, state);

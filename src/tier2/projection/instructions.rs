@@ -136,6 +136,9 @@ impl Projector<'_> {
     /// As the general instruction's expansion says. If the recording shows that it has called something, the
     /// superblock ends behind it.
     pub(super) fn general(&mut self, instr: Instr) -> Flow {
+        if !self.stays() && self.enters_handler() && self.follow_handler(instr).is_some() {
+            return Ok(());
+        }
         let general = instr.op().general();
         if self.stays() || !general.is_conditional() {
             let stays = self.stays();

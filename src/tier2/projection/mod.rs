@@ -12,6 +12,7 @@
 mod calls;
 mod expand;
 mod fields;
+mod handlers;
 mod index;
 mod instructions;
 mod intrinsics;
@@ -232,6 +233,8 @@ impl<'a> Projector<'a> {
             }
         p.frame = FrameId(chain.len() as u16 - 1);
         p.grow_slots();
+        // An open list may end above the registers.
+        p.make_slots(from.slots_of(exit).last().map_or(0, |s| s.0 as usize + 1));
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         for (i, &(slot, r)) in from.slots_of(exit).iter().enumerate() {
             let node = Node::new(MicroOp::PARAM, &[], &[i as u64]).with_type(from.type_of(r));
@@ -365,13 +368,16 @@ impl<'a> Projector<'a> {
         self.slots[slot as usize] = UNKNOWN;
     }
 
+    fn make_slots(&mut self, n: usize) {
+        if n > self.slots.len() {
+            self.slots.resize(n, UNKNOWN);
+        }
+    }
+
     /// Gives the results of a call to the slots from `first` on: as many as wanted, or all.
     fn deliver(&mut self, first: Slot, values: &[Ref], wanted: i16) {
         let n = if wanted < 0 { values.len() } else { wanted as usize };
-        let slots = first as usize + n + 1;
-        if slots > self.slots.len() {
-            self.slots.resize(slots, UNKNOWN);
-        }
+        self.make_slots(first as usize + n + 1);
         for i in 0..n {
             let v = match values.get(i) {
                 Some(v) => *v,
@@ -422,11 +428,15 @@ impl<'a> Projector<'a> {
         for (i, id) in chain.iter().enumerate() {
             let frame = *self.sb.frame(*id);
             let end = match chain.get(i + 1) {
-                // A caller uses the slots below the function that it has called.
-                Some(callee) => self.sb.frame(*callee).base - 1,
+                Some(callee) => self.end_below(&frame, *callee),
                 None => self.live_end(&frame, pc),
             };
-            for slot in frame.base - 1..end {
+            // The extra arguments of a handler lie above all registers of its caller.
+            let extra = match chain.get(i + 1).map(|callee| *self.sb.frame(*callee)) {
+                Some(callee) if callee.continuation != Continuation::Call => callee.result..callee.base - 1,
+                _ => end..end,
+            };
+            for slot in (frame.base - 1..end).chain(extra) {
                 let s = self.slots[slot as usize];
                 if s.dirty && entries.last().is_none_or(|last| last.0 < slot) {
                     entries.push((slot, s.value));
@@ -438,6 +448,22 @@ impl<'a> Projector<'a> {
             _ => None,
         };
         self.sb.snapshot(self.frame, pc, top, entries)
+    }
+
+    /// The end of the slots in use in a frame that has called `callee`.
+    fn end_below(&self, frame: &Frame, callee: FrameId) -> Slot {
+        let callee = *self.sb.frame(callee);
+        if callee.continuation == Continuation::Call {
+            // Those below the function, extra arguments among them.
+            return callee.base - 1;
+        }
+        let proto = self.sb.object(frame.proto).addr as *const Proto;
+        // SAFETY: the prototypes of frames are alive.
+        let proto = unsafe { &*proto };
+        let pc = callee.return_pc as usize - 1;
+        let instr = proto.info.code[pc];
+        let kept = if instr.op().general() == Op::SELF { instr.a() + 2 } else { 0 };
+        frame.base + registers_before(proto, pc).max(kept) as Slot
     }
 
     /// The end of the slots in use in the running frame when it is about to execute `pc`.
