@@ -42,8 +42,9 @@ proptest! {
     }
 
     #[test]
-    fn wrong_places_are_found(size in 20..200usize, looping: bool, seed: u64) {
-        let sb = random(size, looping, false, seed);
+    fn wrong_places_are_found(size in 20..200usize, seed: u64) {
+        // In loops a place may be free before what the pass leaves is put there.
+        let sb = random(size, false, false, seed);
         let params = located(&sb);
         let plan = Plan::new(&sb, &params);
         let Ok(mut allocation) = allocate(&plan, x86_64::ALLOCATED) else { panic!("there are enough places") };
