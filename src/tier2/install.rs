@@ -4,7 +4,7 @@ use std::ptr;
 
 use perilune_uops::MicroOp;
 
-use super::executor::{Anchor, Executor};
+use super::executor::{Anchor, Executor, Parts};
 use super::projection::{self, Projection};
 use super::{Engine, optimizer, uop, verify};
 use crate::bytecode::cache::LoopSite;
@@ -18,13 +18,36 @@ impl State {
         let Some(origin) = self.recording.origin else {
             return;
         };
-        let wanted = self.tier2.engine != Engine::Off && self.is_current(origin);
+        self.settle_assumptions();
+        let wanted = self.tier2.engine != Engine::Off && self.make_room_for_executor() && self.is_current(origin);
         let projection = if wanted { projection::project(self) } else { None };
         self.recording.steps.clear();
         self.recording.origin = None;
         let installed = projection.and_then(|projection| self.install(origin, projection));
         if wanted && installed.is_none() {
             self.tier2.counters.failed += 1;
+        }
+    }
+
+    /// Sees to it that the limits allow one more executor. False if those that are running do not leave room.
+    fn make_room_for_executor(&mut self) -> bool {
+        let graph = &mut self.tier2.graph;
+        if graph.is_full() {
+            graph.collect_cycles(&mut self.rt);
+            self.reap_executors();
+        }
+        if self.tier2.graph.is_full() {
+            self.tier2.graph.retire(&mut self.rt);
+            self.reap_executors();
+        }
+        !self.tier2.graph.is_full()
+    }
+
+    /// Frees executors that never run again, if nothing can be inside one.
+    fn reap_executors(&mut self) {
+        if self.tier2.active == 0 && !self.recording.active {
+            // SAFETY: no activation is in progress.
+            unsafe { self.tier2.graph.reap(&mut self.rt.heap) };
         }
     }
 
@@ -60,10 +83,8 @@ impl State {
         }
         self.tier2.counters.micro_ops_after += optimized.nodes.len() as u64;
         let code = uop::lower(&optimized).ok()?;
+        assumptions.sort_unstable();
         assumptions.dedup();
-        for a in &assumptions {
-            self.rt.assumptions.watch(*a).ok()?;
-        }
         let (anchor, parent, generation) = match origin {
             Origin::Place(site) => (Anchor::Site(site), ptr::null(), 0),
             Origin::Exit(parent, exit) => {
@@ -74,21 +95,18 @@ impl State {
         // The end may not be reached: then the optimizer has replaced it.
         let last = optimized.nodes.last().filter(|node| node.op == MicroOp::LINK).map(|node| node.exit);
         let graph = &mut self.tier2.graph;
-        let executor = graph.add(anchor, parent, generation, optimized, code, assumptions.into(), instructions);
+        let parts = Parts { anchor, parent, generation, superblock: optimized, code, assumptions, instructions };
+        let executor = graph.add(&mut self.rt, parts).ok()?;
         // SAFETY: just made, or checked by `is_current`.
         unsafe {
             match origin {
-                Origin::Place(site) => {
-                    (*site).executor.set(executor as *const u8);
-                    // The next pass enters it.
-                    (*site).countdown.set(1);
-                }
-                Origin::Exit(parent, exit) => (*parent).exit(exit).target.set(executor),
+                Origin::Place(_) => graph.place(&*executor),
+                Origin::Exit(parent, exit) => graph.attach(&*parent, exit, &*executor),
             }
             if let (Some(site), Some(exit)) = (link, last)
                 && let Some(target) = executor_at(site)
             {
-                graph.link((*executor).exit(exit), target);
+                graph.link(&*executor, exit, target);
             }
         }
         Some(())
@@ -103,10 +121,8 @@ impl State {
         self.settle_assumptions();
         // SAFETY: executors are reaped below only, and `entering` is set right before.
         let valid = unsafe { (*executor).is_valid() };
-        if self.tier2.active == 0 && !self.recording.active {
-            // SAFETY: no activation is in progress; a valid executor is not in the graveyard.
-            unsafe { self.tier2.graph.reap() };
-        }
+        // A valid executor is not in the graveyard.
+        self.reap_executors();
         valid.then_some(executor)
     }
 }

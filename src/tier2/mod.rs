@@ -114,12 +114,14 @@ impl Default for Tier2 {
 impl State {
     /// Carries out what broken assumptions mean: executors that made them never run again.
     pub(crate) fn settle_assumptions(&mut self) {
+        // First those about dead objects: afterwards all places of executors are alive.
+        if self.rt.assumptions.any_broken() {
+            let mut broken = self.rt.assumptions.take_broken();
+            self.tier2.graph.invalidate(&mut self.rt, &mut broken);
+            self.rt.assumptions.give_back(broken);
+        }
         if self.rt.flush_caches {
             self.flush_caches();
-        }
-        if self.rt.assumptions.any_broken() {
-            let broken: Vec<_> = self.rt.assumptions.drain().collect();
-            self.tier2.graph.invalidate(&broken);
         }
     }
 }

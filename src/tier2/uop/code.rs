@@ -366,6 +366,24 @@ impl Code {
         self.insns.len()
     }
 
+    /// Bytes of instructions.
+    pub fn code_bytes(&self) -> usize {
+        size_of_val(&*self.insns)
+            + size_of_val(&*self.constants)
+            + size_of_val(&*self.params)
+            + size_of_val(&*self.call_outs)
+    }
+
+    /// Bytes that say where the values of snapshots are.
+    pub fn location_bytes(&self) -> usize {
+        size_of_val(&*self.ends) + size_of_val(&*self.locations)
+    }
+
+    /// Bytes of all of it.
+    pub fn bytes(&self) -> usize {
+        self.code_bytes() + self.location_bytes()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.insns.is_empty()
     }

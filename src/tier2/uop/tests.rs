@@ -15,7 +15,7 @@ use crate::stdlib::load::{ANY, load};
 use crate::stdlib::{self, Libraries};
 use crate::tier1::call::{Outcome, Return};
 use crate::tier1::{Arith, Raised, State, arith_numbers, execute, primitive_order};
-use crate::tier2::executor::{Anchor, Executor};
+use crate::tier2::executor::{Anchor, Executor, Parts};
 use crate::tier2::superblock::{
     Frame, FrameId, Loop, NO_CALL_SITE, Node, Object, ObjectId, ObjectKind, Ref, Slot, SnapshotId, Superblock,
 };
@@ -161,7 +161,16 @@ pub(in crate::tier2) fn call(st: &mut State, closure: Gc<Closure>, args: &[Value
 pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Superblock) -> *const Executor {
     let code = lower(&sb).unwrap();
     let site = &raw const closure.proto.entry;
-    st.tier2.graph.add(Anchor::Site(site), std::ptr::null(), 0, sb, code, [].into(), (0, 0))
+    let parts = Parts {
+        anchor: Anchor::Site(site),
+        parent: std::ptr::null(),
+        generation: 0,
+        superblock: sb,
+        code,
+        assumptions: Vec::new(),
+        instructions: (0, 0),
+    };
+    st.tier2.graph.add(&mut st.rt, parts).unwrap()
 }
 
 /// Runs a superblock in a call of `closure`.
@@ -705,10 +714,19 @@ fn values_are_passed_along_a_patched_edge() {
     side.exit(1, &[(2, z), (3, r)]);
     let code = lower(&side.sb).unwrap();
     let anchor = Anchor::Exit(parent, exit);
-    let target = st.tier2.graph.add(anchor, parent, 1, side.sb, code, [].into(), (0, 0));
+    let parts = Parts {
+        anchor,
+        parent,
+        generation: 1,
+        superblock: side.sb,
+        code,
+        assumptions: Vec::new(),
+        instructions: (0, 0),
+    };
+    let target = st.tier2.graph.add(&mut st.rt, parts).unwrap();
     // SAFETY: both are in the graph.
     let (parent, target) = unsafe { (&*parent, &*target) };
-    st.tier2.graph.link(parent.exit(exit), target);
+    st.tier2.graph.link(parent, exit, target);
     call(&mut st, f, &[Value::int(4), Value::NIL, Value::NIL]);
     assert_eq!(run(&mut st, parent), Ok(Outcome::Continue));
     assert_eq!(pc(&st), 1);
@@ -736,7 +754,7 @@ fn an_exit_can_lead_to_an_executor_that_begins_in_memory() {
     let second = executor(&mut st, closures[1], second.sb);
     // SAFETY: both are in the graph.
     let (first, second) = unsafe { (&*first, &*second) };
-    st.tier2.graph.link(first.exit(exit), second);
+    st.tier2.graph.link(first, exit, second);
     let g = Value::closure(closures[0]);
     call(&mut st, f, &[Value::int(4), g]);
     assert_eq!(run(&mut st, first), Ok(Outcome::Continue));
