@@ -92,6 +92,8 @@ pub struct State {
     /// What the recording dispatch noted last.
     pub recording: crate::tier1::recording::Recording,
     pub counters: Counters,
+    /// Whether tier 1 counts the instructions that it executes.
+    pub count_instructions: bool,
     /// Whether finalizers are running: they do not nest.
     pub finalizing: bool,
     /// The traceback of the last error that nothing caught, if the host wants one.
@@ -150,6 +152,7 @@ impl State {
             hot_threshold: HOT_THRESHOLD,
             recording: Default::default(),
             counters: Counters::default(),
+            count_instructions: false,
             finalizing: false,
             traceback: None,
             keep_traceback: false,

@@ -21,6 +21,7 @@ use std::alloc::{self, Layout};
 use std::cell::Cell;
 use std::ptr;
 
+use super::place::Place;
 use super::superblock::{SnapshotId, Superblock};
 use super::uop;
 use crate::bytecode::cache::LoopSite;
@@ -77,6 +78,8 @@ pub struct Executor {
     /// The number in dumps, counted from 1 in each VM.
     pub number: u32,
     pub anchor: Anchor,
+    /// Where it begins, for people.
+    pub place: Place,
     /// The executor at whose exit this one begins, with what that one knew; null for others. It is valid as long as
     /// this one is.
     pub parent: *const Executor,
@@ -232,6 +235,7 @@ pub struct Graph {
 /// What a new executor consists of.
 pub struct Parts {
     pub anchor: Anchor,
+    pub place: Place,
     /// See [`Executor::parent`].
     pub parent: *const Executor,
     pub generation: u32,
@@ -309,7 +313,7 @@ impl Graph {
         parts: Parts,
         bytes: usize,
     ) -> Result<*const Executor, OutOfMemory> {
-        let Parts { anchor, parent, generation, superblock, code, assumptions: assumed, instructions } = parts;
+        let Parts { anchor, place, parent, generation, superblock, code, assumptions: assumed, instructions } = parts;
         reserve(&mut self.executors, 1)?;
         // Whatever is alive can be buried.
         let all = self.executors.len() + 1;
@@ -344,6 +348,7 @@ impl Graph {
                 seen: Cell::new(0),
                 number: self.made,
                 anchor,
+                place,
                 parent,
                 generation,
                 superblock,

@@ -5,6 +5,7 @@ use std::ptr;
 use perilune_uops::MicroOp;
 
 use super::executor::{Anchor, Executor, Parts};
+use super::place::{Header, Place};
 use super::projection::{self, Projection};
 use super::{Engine, optimizer, uop, verify};
 use crate::bytecode::cache::LoopSite;
@@ -20,10 +21,18 @@ impl State {
         };
         self.settle_assumptions();
         let wanted = self.tier2.engine != Engine::Off && self.make_room_for_executor() && self.is_current(origin);
+        let first = self.recording.steps.first().map(|step| (step.closure, step.pc));
         let projection = if wanted { projection::project(self) } else { None };
         self.recording.steps.clear();
         self.recording.origin = None;
-        let installed = projection.and_then(|projection| self.install(origin, projection));
+        let installed = projection.zip(first).and_then(|(projection, (closure, pc))| {
+            let place = Place { proto: Some(closure.proto), pc };
+            let dump = &self.tier2.dump;
+            let header = (dump.superblocks || dump.uops)
+                .then(|| Header::new(self, origin, closure, place, projection.stop))
+                .filter(|header| place.matches(&self.tier2.dump.filters, &header.function));
+            self.install(origin, place, projection, header)
+        });
         if wanted && installed.is_none() {
             self.tier2.counters.failed += 1;
         }
@@ -63,14 +72,21 @@ impl State {
         }
     }
 
-    fn install(&mut self, origin: Origin, projection: Projection) -> Option<()> {
+    fn install(
+        &mut self,
+        origin: Origin,
+        place: Place,
+        projection: Projection,
+        header: Option<Header>,
+    ) -> Option<()> {
         let Projection { superblock, mut assumptions, instructions, link, stop } = projection;
         let counters = &mut self.tier2.counters;
         counters.projected += 1;
         counters.stops[stop as usize] += 1;
         counters.micro_ops_before += superblock.nodes.len() as u64;
-        if self.tier2.dump.superblocks {
-            eprintln!("superblock from {origin:?}, {stop:?}\n{superblock}");
+        let (superblocks, uops) = (self.tier2.dump.superblocks, self.tier2.dump.uops);
+        if let Some(header) = header.as_ref().filter(|_| superblocks) {
+            eprintln!("superblock of {header}\n{superblock}");
         }
         if cfg!(debug_assertions)
             && let Err(error) = verify::verify(&superblock)
@@ -78,11 +94,17 @@ impl State {
             panic!("projection breaks a rule: {error}\n{superblock}");
         }
         let optimized = optimizer::optimize(superblock);
-        if self.tier2.dump.superblocks {
-            eprintln!("optimized\n{optimized}");
+        if let Some(header) = header.as_ref().filter(|_| superblocks) {
+            eprintln!("optimized superblock of {header}\n{optimized}");
         }
-        self.tier2.counters.micro_ops_after += optimized.nodes.len() as u64;
+        let counters = &mut self.tier2.counters;
+        counters.micro_ops_after += optimized.nodes.len() as u64;
+        counters.instructions += u64::from(instructions.0) + u64::from(instructions.1);
+        counters.micro_ops.count(&optimized);
         let code = uop::lower(&optimized).ok()?;
+        if let Some(header) = header.filter(|_| uops) {
+            eprintln!("code of {header}\n{code}");
+        }
         assumptions.sort_unstable();
         assumptions.dedup();
         let (anchor, parent, generation) = match origin {
@@ -95,7 +117,7 @@ impl State {
         // The end may not be reached: then the optimizer has replaced it.
         let last = optimized.nodes.last().filter(|node| node.op == MicroOp::LINK).map(|node| node.exit);
         let graph = &mut self.tier2.graph;
-        let parts = Parts { anchor, parent, generation, superblock: optimized, code, assumptions, instructions };
+        let parts = Parts { anchor, place, parent, generation, superblock: optimized, code, assumptions, instructions };
         let executor = graph.add(&mut self.rt, parts).ok()?;
         // SAFETY: just made, or checked by `is_current`.
         unsafe {

@@ -2,12 +2,15 @@
 //!
 //! - [`projection`] makes superblocks ([`superblock`]) from recorded passes; [`executor`] is what they become and the graph
 //!   that these form; [`uop`] is the interpreter that runs them;
+//! - [`place`] says where superblocks begin, and [`dot`] shows executors, for people;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors.
 
 pub mod deopt;
+pub mod dot;
 pub mod executor;
 mod exits;
 mod install;
+pub mod place;
 pub mod optimizer;
 pub mod projection;
 #[cfg(test)]
@@ -17,9 +20,12 @@ pub mod text;
 pub mod uop;
 pub mod verify;
 
+use std::fmt;
 use std::ptr;
 
 use executor::{Executor, Graph};
+use perilune_uops::MicroOp;
+use superblock::Superblock;
 
 use crate::tier1::State;
 
@@ -73,10 +79,42 @@ pub struct Tier2 {
 }
 
 /// What is printed while a VM runs.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Dump {
     /// Superblocks, before and after optimization.
     pub superblocks: bool,
+    /// The code that the tier-2 interpreter runs.
+    pub uops: bool,
+    /// Only what begins in these functions or lines, if there are any; see [`place::Place::matches`].
+    pub filters: Vec<String>,
+}
+
+/// Micro-ops of optimized superblocks, by micro-op.
+#[derive(Clone)]
+pub struct MicroOps([u64; MicroOp::ALL.len()]);
+
+impl Default for MicroOps {
+    fn default() -> MicroOps {
+        MicroOps([0; MicroOp::ALL.len()])
+    }
+}
+
+impl MicroOps {
+    fn count(&mut self, superblock: &Superblock) {
+        superblock.nodes.iter().for_each(|node| self.0[node.op as usize] += 1);
+    }
+
+    /// Those that were counted, by name.
+    pub fn by_name(&self) -> Vec<(&'static str, u64)> {
+        let counted = MicroOp::ALL.iter().map(|op| (op.name(), self.0[*op as usize]));
+        counted.filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+impl fmt::Debug for MicroOps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.by_name()).finish()
+    }
 }
 
 /// What tier 2 has done.
@@ -91,6 +129,9 @@ pub struct Counters {
     pub exits: u64,
     pub micro_ops_before: u64,
     pub micro_ops_after: u64,
+    /// Bytecode instructions in superblocks.
+    pub instructions: u64,
+    pub micro_ops: MicroOps,
 }
 
 impl Default for Tier2 {

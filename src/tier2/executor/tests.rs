@@ -100,6 +100,7 @@ impl Pair {
         let generation = up.map_or(0, |p| unsafe { (*p).generation } + 1);
         let parts = Parts {
             anchor,
+            place: Place::none(),
             parent: up.unwrap_or(ptr::null()),
             generation,
             superblock: superblock(home),
@@ -436,6 +437,7 @@ fn executors_fit_the_memory_limit_or_are_not_made() {
     pair.rt.heap.set_limit(limit);
     let parts = Parts {
         anchor: Anchor::Site(&*pair.places[1]),
+        place: Place::none(),
         parent: ptr::null(),
         generation: 0,
         superblock: superblock(home(1, 0)),

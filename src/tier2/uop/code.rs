@@ -7,6 +7,8 @@
 //! Invariant, which [`lower`](super::lower::lower) checks: every register that an instruction or a snapshot names is less than
 //! [`Code::registers`], and the last instruction does not fall through.
 
+use std::fmt;
+
 use perilune_uops::{MicroOp, Type};
 
 use crate::runtime::value::{Tag, Value};
@@ -386,6 +388,35 @@ impl Code {
 
     pub fn is_empty(&self) -> bool {
         self.insns.is_empty()
+    }
+}
+
+/// A listing: instructions with their fields, call-outs, and where the slots of snapshots are.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "registers {}, constants from {}: {:x?}", self.registers, self.first_constant, self.constants)?;
+        for (i, insn) in self.insns.iter().enumerate() {
+            let op = format!("{:?}", insn.op);
+            write!(f, "{i:5}  {op:<24} a {:<4} b {:<4} c {:<4} imm {:#x}", insn.a, insn.b, insn.c, insn.imm)?;
+            match self.call_outs.get(insn.imm as usize).filter(|_| insn.op == Opcode::CallOut) {
+                Some(out) => {
+                    write!(f, "  {}", out.op)?;
+                    let inputs = out.op.declaration().inputs.len();
+                    out.inputs[..inputs].iter().try_for_each(|(r, _)| write!(f, " r{r}"))?;
+                    let operands = out.op.declaration().operands.len();
+                    out.operands[..operands].iter().try_for_each(|n| write!(f, " {n:#x}"))?;
+                    writeln!(f, " -> r{} exit s{}", out.output, out.exit.0)?;
+                }
+                None => writeln!(f)?,
+            }
+        }
+        for id in 0..self.ends.len() as u32 {
+            write!(f, "   s{id}:")?;
+            let locations = self.locations(SnapshotId(id)).iter();
+            locations.clone().try_for_each(|l| write!(f, " {}=r{}", l.slot, l.register))?;
+            writeln!(f)?;
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::stdlib::{self, Libraries};
 use crate::tier1::call::{Outcome, Return};
 use crate::tier1::{Arith, Raised, State, arith_numbers, execute, primitive_order};
 use crate::tier2::executor::{Anchor, Executor, Parts};
+use crate::tier2::place::Place;
 use crate::tier2::superblock::{
     Frame, FrameId, Loop, NO_CALL_SITE, Node, Object, ObjectId, ObjectKind, Ref, Slot, SnapshotId, Superblock,
 };
@@ -163,6 +164,7 @@ pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Super
     let site = &raw const closure.proto.entry;
     let parts = Parts {
         anchor: Anchor::Site(site),
+        place: Place { proto: Some(closure.proto), pc: 0 },
         parent: std::ptr::null(),
         generation: 0,
         superblock: sb,
@@ -716,6 +718,7 @@ fn values_are_passed_along_a_patched_edge() {
     let anchor = Anchor::Exit(parent, exit);
     let parts = Parts {
         anchor,
+        place: Place::none(),
         parent,
         generation: 1,
         superblock: side.sb,

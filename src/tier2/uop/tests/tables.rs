@@ -429,6 +429,7 @@ fn cells_and_closures() {
     let site = Anchor::Site(&raw const f.proto.entry);
     let parts = Parts {
         anchor: site,
+        place: Place::none(),
         parent: std::ptr::null(),
         generation: 0,
         superblock: b.sb,
