@@ -33,7 +33,7 @@ Available options are:
   --dump=LIST            show what is named, with commas between: bytecode, superblock, uops (on stderr as they are made)
   --dump-filter=WHAT     show only what begins in function WHAT, or at FILE:LINE
   --graph=FILE           write the graph of executors to FILE after the run
-  --tier2=ENGINE         run what is hot with: off, uops
+  --tier2=ENGINE         run what is hot with: off, uops, jit
   --stats                show statistics on stderr after the run
   --count-instructions   count instructions for the statistics, which makes the interpreter slower
   --gc-stress            collect garbage at every opportunity
@@ -131,6 +131,7 @@ impl Options {
                 }
                 b"--count-instructions" => options.count_instructions = true,
                 b"--tier2=off" => options.engine = Some(Engine::Off),
+                b"--tier2=jit" => options.engine = Some(Engine::Jit),
                 b"--tier2=uops" => options.engine = Some(Engine::Uops),
                 b"--stats" => options.stats = true,
                 b"--gc-stress" => options.gc_stress = true,

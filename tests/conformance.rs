@@ -6,8 +6,9 @@
 //! `conformance/prelude.lua` defines in the same state. The reference is run,
 //! not recorded, so a program can be changed without regenerating anything.
 //!
-//! Perilune runs each program three times: with its defaults, with everything
-//! hot at once, and with a collection at every safepoint.
+//! Perilune runs each program four times: with its defaults, with everything
+//! hot at once, with a collection at every safepoint, and with stacks that
+//! move at every call and inline caches for one shape.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -80,6 +81,8 @@ enum Perilune {
     Hot,
     /// A collection at every safepoint.
     CollectorStress,
+    /// No room on stacks, which move at every call, and little in caches.
+    Cramped,
 }
 
 impl Engine for Perilune {
@@ -90,6 +93,7 @@ impl Engine for Perilune {
             Perilune::Default => builder,
             Perilune::Hot => builder.hot_threshold(1),
             Perilune::CollectorStress => builder.gc_stress(true),
+            Perilune::Cramped => builder.stack_stress(true).cached_shapes(1),
         }
         .build()
         .expect("a VM needs only memory");
@@ -241,6 +245,11 @@ macro_rules! programs {
                 #[test]
                 fn under_collector_stress() {
                     compare($file, Perilune::CollectorStress);
+                }
+
+                #[test]
+                fn when_cramped() {
+                    compare($file, Perilune::Cramped);
                 }
             }
         )*

@@ -23,9 +23,10 @@ const MAX_FAILURES: usize = 8;
 /// How to set up a VM, and how often programs run in it.
 type Mode = (&'static str, fn() -> VmBuilder, u64);
 
-const MODES: [Mode; 3] = [
+const MODES: [Mode; 4] = [
     ("normal", Vm::builder, 1),
     ("hot at once", || Vm::builder().hot_threshold(1), 1),
+    ("cramped", || Vm::builder().stack_stress(true).cached_shapes(1), 1),
     ("collecting always", || Vm::builder().gc_stress(true), 4),
 ];
 

@@ -124,8 +124,8 @@ end
 
 // Sources.
 
-/// How many mutants are tried, unless `PERILUNE_MUTANTS` says otherwise.
-const MUTANTS: usize = 100_000;
+/// How many mutants are tried, unless `PERILUNE_MUTANTS` says otherwise: a share of what a thorough run tries (100,000).
+const MUTANTS: usize = 20_000;
 
 fn sources() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -286,12 +286,25 @@ const NESTED: &[(&str, &str, &str)] = &[
     ("return ", "{x = ", "1"),
     ("return ", "{[", "1"),
     ("x", " = function() x", " = 1"),
+    ("return ", "x .. (", "1"),
+    ("return ", "x < (", "1"),
+    ("return ", "x and (", "1"),
+    ("return ", "x:m(", "1"),
+    ("return ", "x.y{z = ", "1"),
+    ("return ", "{f = function() return ", "1"),
+    ("", "local x <close> = f(function() ", ""),
+    ("", "for i = 1, (function() ", " end)() do end"),
+    ("", "if x then else ", ""),
+    ("", "goto a do ", ""),
 ];
 
 fn closing(open: &str) -> &str {
     match open {
-        "(" | "x + (" | "f(" => ")",
-        "{" | "f{" | "{x = " => "}",
+        "(" | "x + (" | "f(" | "x .. (" | "x < (" | "x and (" | "x:m(" => ")",
+        "{" | "f{" | "{x = " | "x.y{z = " => "}",
+        "{f = function() return " => " end}",
+        "local x <close> = f(function() " => " end)",
+        "for i = 1, (function() " => " end)() do end",
         "x[" => "]",
         "{[" => "] = 1}",
         "repeat " => " until x",
@@ -467,7 +480,131 @@ const RECURSIONS: &[&str] = &[
     "function r() return string.find(string.rep('a', 300000), string.rep('a-', 1000) .. 'b', 299000) end",
     "function r() return string.match(string.rep('(', 250000) .. string.rep(')', 250000), '%b()') and 1 end",
     "function r() return string.gsub(string.rep('a', 1000), '', string.rep('x', 1000)) and 1 end",
+    "function r() return string.format('%s', setmetatable({}, {__tostring = function() return r() .. '' end})) end",
+    "function r() local t = setmetatable({}, {}) getmetatable(t).__tostring = function(t) return string.format('%s', t) end return tostring(t) end",
+    "function r() return #table.concat(setmetatable({}, {__len = function() return 3 end, __index = function() return r() .. '' end})) end",
+    "function r() return #table.concat({r() .. '', 'x'}) end",
+    "function r() table.insert(setmetatable({}, {__newindex = function() r() end}), 1) end",
+    "function r() return table.unpack(setmetatable({}, {__len = function() return r() + 1 end})) end",
+    "function r() for _ in ipairs(setmetatable({}, {__index = function() return r() or 1 end})) do end end",
+    "function r() table.move(setmetatable({}, {__index = function() return r() or 1 end}), 1, 3, 2, {}) end",
+    "function r() table.sort(setmetatable({}, {__len = function() return 5 end, __index = function() return r() or 1 end})) end",
+    "function r() table.sort({{}, {}, {}}, r) end",
+    "function r() local m = {__lt = function() r() end} table.sort({setmetatable({}, m), setmetatable({}, m)}) end",
+    "function r() return (string.gsub('x', 'x', setmetatable({}, {__index = function() return r() .. '' end}))) end",
+    "function r() return string.rep('x', 3, r() .. '') end",
+    "function r() local t = setmetatable({}, {}) getmetatable(t).__name = 'x' return t .. r() end",
+    "function r() local ok, e = xpcall(error, xpcall, r) error(tostring(e), 0) end",
+    "function r() local ok, e = pcall(pcall, pcall, pcall, r) return 1 + (e and 1 or 2) end",
+    "function r() local t = setmetatable({}, {}) local m = getmetatable(t) m.__lt = function(a, b) return a .. b end m.__concat = function(a, b) return #a end m.__len = function(a) return a < a end return t < t end",
+    "function r() local t = setmetatable({}, {}) local m = getmetatable(t) m.__idiv = function(a, b) return a >> b end m.__shr = function(a, b) return (a // b) end return 1 + (t // t) end",
+    "function r() local f = debug.getinfo(1, 'f').func return 1 + f() end",
+    "function r() local a = {} for i = 1, 200 do a[i] = i end local function f(...) return select('#', ...) + f(...) end return f(table.unpack(a)) end",
+    "function r() package.preload.recursive = r return require('recursive') .. '' end",
+    "function r() return string.gsub('abc', '%w', function(c) return string.gsub(c, '.', r) end) and 1 end",
+    "function r() for w in string.gmatch('abc', '%w') do r() end end",
+    "function r() local t = setmetatable({}, {__eq = function() return r() end}) return t == setmetatable({}, getmetatable(t)) end",
+    "function r() local k = setmetatable({}, {__index = rawget}) return k[r()] end",
+    "function r() return utf8.char(r() + 1) end",
 ];
+
+/// A handler that runs where the stack has ended, with more registers than there was room for, and catches errors itself.
+#[test]
+fn handlers_of_overflows_may_use_many_registers() {
+    compare([(
+        "wide handlers",
+        r#"
+        for width = 10, 190, 20 do
+          local names = {}
+          for i = 1, width do names[i] = "v" .. i end
+          local list = table.concat(names, ", ")
+          local handler = load("return function(m) local " .. list .. " = " .. string.rep("1, ", width) .. "1 pcall(error, 'inner') pcall(error) "
+            .. "v1 = 7 local t = {" .. list .. "} pcall(error, t) return #t end")()
+          for n = 1, 3 do
+            local function r(...) return 1 + r(n, ...) end
+            check("width " .. width, xpcall(r, handler))
+            check("in a coroutine", coroutine.wrap(function() return xpcall(r, handler) end)())
+          end
+        end
+        "#
+        .to_owned(),
+    )]);
+}
+
+/// The longest chains of tables that are followed, one link fewer and one more.
+#[test]
+fn chains_of_tables_have_a_length_limit() {
+    compare([(
+        "chains",
+        r##"
+        for _, n in ipairs{1, 10, 16, 17, 100, 1998, 1999, 2000, 2001, 2002, 5000} do
+          local t = {x = "found"}
+          for i = 1, n do t = setmetatable({}, {__index = t}) end
+          for i = 1, 3 do
+            check("get " .. n, pcall(function() return t.x end))
+            check("get other " .. n, pcall(function() return t[i] end))
+            check("method " .. n, kind(pcall(function() return t:x() end)))
+          end
+          local bottom = {}
+          t = bottom
+          for i = 1, n do t = setmetatable({}, {__newindex = t}) end
+          for i = 1, 3 do
+            check("set " .. n, pcall(function() t.x = i end))
+            check("set other " .. n, pcall(function() t[i] = i end))
+          end
+          check("stored " .. n, bottom.x, #bottom)
+          check("concat " .. n, pcall(table.concat, t, "", 1, 1))
+          check("insert " .. n, pcall(table.insert, t, 1, 2))
+        end
+        for _, n in ipairs{1, 10, 100, 150} do
+          local t = function(...) return select("#", ...) end
+          for i = 1, n do t = setmetatable({}, {__call = t}) end
+          check("call " .. n, pcall(t, 1, 2))
+        end
+        "##
+        .to_owned(),
+    )]);
+}
+
+/// Finalizers that make more work for the collector.
+#[test]
+fn finalizers_may_create_finalizers() {
+    compare([(
+        "finalizers",
+        r#"
+        local made, ran = 0, 0
+        local mt = {}
+        local function new() made = made + 1 return setmetatable({}, mt) end
+        mt.__gc = function(o) ran = ran + 1 if made < 50 then new() new() end end
+        new()
+        for i = 1, 60 do collectgarbage() end
+        check("children", made, ran)
+        -- Each comes back to life and asks to be finalized again.
+        local again = 0
+        local phoenix = {}
+        phoenix.__gc = function(o) again = again + 1 setmetatable(o, phoenix) end
+        setmetatable({}, phoenix)
+        for i = 1, 10 do collectgarbage() end
+        check("resurrected", again >= 9)
+        phoenix.__gc = nil
+        -- Errors in finalizers concern nobody else.
+        for i = 1, 5 do setmetatable({}, {__gc = function() error("x") end}) end
+        check("failing", pcall(collectgarbage))
+        local depth = 0
+        local function deep() depth = depth + 1 return 1 + deep() end
+        setmetatable({}, {__gc = deep})
+        check("overflowing", pcall(collectgarbage))
+        check("deep", depth > 100)
+        -- A collection within a finalizer, and a coroutine.
+        local order = {}
+        setmetatable({}, {__gc = function() collectgarbage() order[#order + 1] = "collected" end})
+        setmetatable({}, {__gc = coroutine.wrap(function(o) order[#order + 1] = "resumed" end)})
+        collectgarbage() collectgarbage()
+        check("order", #order)
+        "#
+        .to_owned(),
+    )]);
+}
 
 #[test]
 fn endless_recursion_is_an_error() {
@@ -489,7 +626,7 @@ const LIMIT: usize = 4 << 20;
 /// What the host may need besides: buffers that are about to become strings, the compiler's own data.
 const HOST_LIMIT: isize = 4 * LIMIT as isize;
 
-/// Programs that take memory until there is no more.
+/// Programs that take memory until there is no more. `PERILUNE_PEAKS=1` prints how much of the host's each has taken.
 const BOMBS: &[&str] = &[
     "local s = 'x' while true do s = s .. s end",
     "local s = 'x' while true do s = s .. 'y' .. s end",
@@ -618,6 +755,9 @@ fn memory_bombs_end_with_an_error() {
         }
         drop(vm);
         let peak = PEAK.get() - before;
+        if env::var_os("PERILUNE_PEAKS").is_some() {
+            println!("{:6} KiB {bomb}", peak >> 10);
+        }
         assert!(peak < HOST_LIMIT, "the host needed {peak} bytes for {bomb}");
     }
 }
@@ -733,6 +873,25 @@ mod injected {
         "local t = {utf8.codepoint('héllo', 1, -1)} return utf8.char(table.unpack(t)) == 'héllo'",
         "local t = os.date('*t', 0) return t.year <= 1970 and #os.date('!%Y-%m-%d', 0) == 10",
         "for i = 1, 200 do _G['g' .. i] = i end for i = 1, 200 do _G['g' .. i] = nil end return g1 == nil",
+        "local f = io.tmpfile() f:setvbuf('full', 100) f:write('a line\\n', 42, ' ', 1.5, '\\n', ('x'):rep(300)) f:seek('set') \
+         local a, b, c = f:read('l', 'n', 'n') f:read('L') local d = f:read('a') f:close() \
+         return a == 'a line' and b == 42 and c == 1.5 and #d == 300 and io.type(f) == 'closed file'",
+        "local name = os.tmpname() local f = io.open(name, 'w') f:write('1\\n2\\n') f:close() local n = 0 \
+         for l in io.lines(name) do n = n + l end local ok = n == 3 and os.remove(name) return ok and io.open(name) == nil",
+        "return os.time({year = 2000, month = 1, day = 1, hour = 12}) > 0 and os.getenv('NO_SUCH_VARIABLE') == nil and os.clock() >= 0",
+        "local i = debug.getinfo(1, 'nSlutfrL') local n, v = debug.getlocal(1, 1) local s = debug.traceback('m', 1) \
+         return i.currentline == 1 and n == 'i' and #s > 10 and debug.getupvalue(load('x = 1'), 1) == '_ENV'",
+        "math.randomseed(42) local a, b = math.random(1, 6), math.random() \
+         return math.type(a) == 'integer' and b < 1 and math.floor(2.5) == 2 and math.tointeger(8.0) == 8 and math.max(1, 2.5) == 2.5",
+        "local co = coroutine.create(function() local x <close> = setmetatable({}, {__close = function() end}) coroutine.yield(1) end) \
+         coroutine.resume(co) return coroutine.close(co) and coroutine.status(co) == 'dead' and not coroutine.isyieldable()",
+        "local ok, m = pcall(require, 'no.such.module') local p, e = package.searchpath('no.such', './?.lua;./?/x.lua') \
+         package.preload.made = function(n) return {n} end return not ok and #m > 50 and p == nil and #e > 10 and require('made')[1] == 'made'",
+        "local n = 0 for _, c in utf8.codes('añ€') do n = n + c end return n == 97 + 0xf1 + 0x20ac and utf8.len('añ€') == 3 \
+         and utf8.offset('añ€', 3) == 4",
+        "local t = {} for k, v in string.gmatch('a=1, b=2', '(%w+)=(%w+)') do t[k] = v end \
+         return t.a == '1' and ('x'):byte() == 120 and ('%d'):format(3) == '3' and ('abc'):find('b', 1, true) == 2 and ('a,b'):gsub(',', {[','] = ';'}) == 'a;b'",
+        "local t = {5, 2, 8} table.insert(t, 1, 9) table.remove(t) table.sort(t) return table.concat(t, ',') == '2,5,9' and select('#', table.unpack(t)) == 3",
         "return require('string') == string and tostring(print):find('builtin') ~= 1 and #tostring({}) > 5",
     ];
 

@@ -267,6 +267,8 @@ pub struct CallSite {
     /// The prototype last called, for calls whose arguments match its parameters exactly.
     pub proto: Cell<Option<Gc<Proto>>>,
     pub misses: Cell<u16>,
+    /// The heat of what comes behind the call, counted when an executor returns to it.
+    pub returns: LoopSite,
 }
 
 impl CallSite {
@@ -275,7 +277,17 @@ impl CallSite {
             return_site: ReturnSite(Cell::new(ptr::null())),
             proto: Cell::new(None),
             misses: Cell::new(0),
+            returns: LoopSite::new(),
         }
+    }
+
+    /// The call site that a record returns through.
+    ///
+    /// # Safety
+    /// `site` is the return site of a call site whose prototype is alive.
+    pub unsafe fn of_return<'a>(site: *const ReturnSite) -> &'a CallSite {
+        // SAFETY: the caller's promise; return sites are the first fields of call sites.
+        unsafe { &*(site as *const CallSite) }
     }
 }
 
@@ -349,5 +361,5 @@ impl Default for LoopSite {
 const _: () = {
     assert!(size_of::<FieldCache>() == 48);
     assert!(size_of::<LoopSite>() == 16);
-    assert!(size_of::<CallSite>() == 24);
+    assert!(size_of::<CallSite>() == 40 && std::mem::offset_of!(CallSite, return_site) == 0);
 };

@@ -205,13 +205,14 @@ impl Inner {
             st.interrupt
                 .fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
             st.rt.heap.all_finalizers();
-            // Each round ends with the last finalizer, or with one that was cancelled or panicked.
+            // Each round ends with the last finalizer, or with one that panicked. If one was cancelled the host does not want
+            // to wait for the others, of which there may be any number.
             while st.rt.heap.has_finalizers() {
                 if st.run_finalizers().is_err() {
                     st.cancelling = false;
-                    st.interrupt
-                        .fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
-                    drop(shared.panic.take());
+                    if shared.panic.take().is_none() {
+                        break;
+                    }
                 }
             }
         }

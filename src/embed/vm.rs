@@ -15,6 +15,7 @@ use super::handle::Handle;
 use super::shared::{CancelTarget, Context, Inner, Section};
 use super::string::LuaString;
 use super::table::Table;
+use crate::bytecode::cache::POLY_MAX;
 use crate::bytecode::{FunctionDescription, LoadError};
 use crate::heap::OutOfMemory;
 use crate::runtime::shape::ShapeId;
@@ -32,8 +33,9 @@ use crate::tier2::{Dump, Engine};
 /// VMs are independent of each other. A VM may be moved to another thread, and its handles may be used from any thread;
 /// operations then wait until no other thread is using the VM. The host function of a VM gets a `&Vm` to work with.
 ///
-/// Dropping the VM runs all finalizers and drops all host values. Handles may outlive it: their operations then
-/// return [`Error::Dropped`]. A VM that is dropped while it runs ends when the outermost call returns.
+/// Dropping the VM runs all finalizers, unless a [`CancelHandle`] stops one of them, and drops all host values. Handles
+/// may outlive it: their operations then return [`Error::Dropped`]. A VM that is dropped while it runs ends when the
+/// outermost call returns.
 ///
 /// ```
 /// let vm = perilune::Vm::new();
@@ -393,6 +395,8 @@ pub struct VmBuilder {
     libraries: Libraries,
     memory_limit: usize,
     gc_stress: bool,
+    stack_stress: bool,
+    cached_shapes: Option<usize>,
     hot_threshold: Option<u32>,
     engine: Engine,
     dump: Dump,
@@ -410,6 +414,8 @@ impl Default for VmBuilder {
             libraries: Libraries::ALL,
             memory_limit: usize::MAX,
             gc_stress: false,
+            stack_stress: false,
+            cached_shapes: None,
             hot_threshold: None,
             engine: Engine::DEFAULT,
             dump: Dump::default(),
@@ -439,6 +445,19 @@ impl VmBuilder {
     /// Collects at every opportunity, which is very slow. For tests.
     pub fn gc_stress(mut self, on: bool) -> VmBuilder {
         self.gc_stress = on;
+        self
+    }
+
+    /// Moves the stacks at every call and leaves no room to spare on them, which is slow. For tests.
+    pub fn stack_stress(mut self, on: bool) -> VmBuilder {
+        self.stack_stress = on;
+        self
+    }
+
+    /// The number of table shapes that an instruction remembers before it gives up and looks keys up every time: at least
+    /// 1, at most 4, which is the default.
+    pub fn cached_shapes(mut self, shapes: usize) -> VmBuilder {
+        self.cached_shapes = Some(shapes);
         self
     }
 
@@ -574,6 +593,9 @@ impl VmBuilder {
             let exits = u16::try_from(passes).unwrap_or(u16::MAX);
             st.tier2.hot_exit = st.tier2.hot_exit.min(exits);
         }
+        if let Some(shapes) = self.cached_shapes {
+            st.cached_shapes = shapes.clamp(1, POLY_MAX);
+        }
         st.warnings = self.warnings;
         if let Some(output) = self.output {
             stdlib::stream::redirect_output(st, output);
@@ -591,6 +613,7 @@ impl VmBuilder {
         vm.inner.with(|st, _| {
             st.keep_traceback = self.tracebacks;
             st.rt.heap.set_stress(self.gc_stress);
+            st.set_stack_stress(self.stack_stress);
         })?;
         Ok(vm)
     }

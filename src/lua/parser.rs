@@ -32,9 +32,22 @@ const MAX_LABELS: usize = i16::MAX as usize;
 /// proportional to the text, unless it makes unusual use of `goto`. The memory is taken from `meter`; after a success
 /// only the tree's has not been given back.
 pub fn parse(source: &[u8], chunk_name: &[u8], depth: u32, meter: &Meter) -> Result<Chunk, SyntaxError> {
+    parse_until(source, chunk_name, depth, meter, None)
+}
+
+/// Like [`parse`], but objects to an expression of the chunk: the error names the token at which a compiler that works
+/// in one pass has just met the need for a register to keep the expression's value in.
+pub(super) fn parse_until(
+    source: &[u8],
+    chunk_name: &[u8],
+    depth: u32,
+    meter: &Meter,
+    objection: Option<(ExprId, &'static str)>,
+) -> Result<Chunk, SyntaxError> {
     let Ok(mut parser) = Parser::new(source, chunk_name, depth, meter) else {
         return Err(SyntaxError::OutOfMemory);
     };
+    parser.objection = objection;
     match parser.main_function() {
         Ok(()) => Ok(parser.finish()),
         Err(Fail::Malformed) => Err(SyntaxError::Malformed(parser.lexer.take_message())),
@@ -85,6 +98,8 @@ struct Active {
 #[derive(Clone, Copy)]
 struct Scope {
     active: usize,
+    /// The variables that are in scope at its very end; beside those outside of it, a loop's.
+    at_end: usize,
     labels: usize,
     pending: usize,
     locals: u32,
@@ -149,6 +164,8 @@ struct Parser<'s> {
     /// The last use of a compile-time constant, which is no variable any more but must be
     /// recognised as one when assigned to.
     constant_use: Option<(ExprId, StrId)>,
+    /// An expression that is an error, and why.
+    objection: Option<(ExprId, &'static str)>,
 }
 
 fn span<T>(from: usize, all: &[T]) -> Span {
@@ -162,6 +179,7 @@ impl FuncState {
     fn new(id: FuncId, active: usize, labels: usize, pending: usize) -> FuncState {
         let scope = Scope {
             active,
+            at_end: active,
             labels,
             pending,
             locals: 0,
@@ -201,6 +219,7 @@ impl<'s> Parser<'s> {
             open_arms: Vec::new(),
             expr_start: 0,
             constant_use: None,
+            objection: None,
         };
         push(meter, &mut parser.chunk.lists, ExprId(0))?;
         parser.close_block(0, 0)?;
@@ -343,7 +362,22 @@ impl<'s> Parser<'s> {
     fn add(&mut self, kind: ExprKind, line: u32) -> Result<ExprId, Fail> {
         let id = ExprId(self.chunk.exprs.len() as u32);
         push(self.lexer.meter, &mut self.chunk.exprs, Expr { kind, line })?;
-        Ok(id)
+        match self.objection {
+            Some((e, what)) if e == id => Err(self.object(what)),
+            _ => Ok(id),
+        }
+    }
+
+    /// The last expression is an error. Operands and list elements get their registers once what separates them from the
+    /// next one has been read.
+    #[cold]
+    fn object(&mut self, what: &str) -> Fail {
+        if matches!(self.kind(), Tok::Comma | Tok::Concat | Tok::RightParen)
+            && let Err(fail) = self.advance()
+        {
+            return fail;
+        }
+        self.lexer.syntax_error(what.as_bytes())
     }
 
     /// Adds an expression at the line of the last token.
@@ -462,6 +496,7 @@ impl<'s> Parser<'s> {
     fn enter_block(&mut self) -> Scope {
         let scope = Scope {
             active: self.active.len(),
+            at_end: self.active.len(),
             labels: self.labels.len(),
             pending: self.pending.len(),
             locals: self.func.locals,
@@ -860,6 +895,8 @@ impl<'s> Parser<'s> {
         self.expect(Tok::Do)?;
         let outer = self.enter_loop();
         self.activate(first, count)?;
+        // A jump to the end of the body goes on with the loop, which keeps its variables and its closing value.
+        self.func.scope.at_end = self.active.len();
         let body = self.statements()?;
         self.chunk.blocks[body.index()].do_line = do_line;
         self.leave_block(outer)?;
@@ -1030,7 +1067,7 @@ impl<'s> Parser<'s> {
             return Err(self.name_error("label '", name, &after));
         }
         let active = if self.at_block_end(false) {
-            self.func.scope.active
+            self.func.scope.at_end
         } else {
             self.active.len()
         };

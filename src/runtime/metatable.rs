@@ -211,6 +211,19 @@ impl Runtime {
         self.set_metatable_slow(t, m)
     }
 
+    /// The shape that a table of this shape, which is not an owned one, has with the metatable `m`, as long as that
+    /// keeps its events.
+    pub fn shape_with_metatable(&mut self, shape: ShapeId, m: Gc<Table>) -> Result<ShapeId, OutOfMemory> {
+        m.set_flag(table_flags::IS_METATABLE);
+        let class = self.class_for(shape, m)?;
+        self.shapes.with_class(shape, class)
+    }
+
+    /// The value of an event in a metatable, or nil.
+    pub fn event_of(&self, m: Gc<Table>, e: Event) -> Value {
+        self.get_str(m, self.events[e as usize])
+    }
+
     #[cold]
     #[inline(never)]
     fn set_metatable_slow(

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::load::{ANY, Loaded, load, load_file};
 use super::stream::Streams;
 use super::support::{Bytes, index, tostring_result, tostring_value};
-use super::{Fields, running};
+use super::{Fields, Known, running};
 use crate::heap::Mode;
 use crate::runtime::metatable::Event;
 use crate::runtime::number::parse_in_base;
@@ -21,7 +21,6 @@ use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 /// Adds the functions to the globals.
 pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
     let functions: &[(&str, NativeFn)] = &[
-        ("assert", assert),
         ("collectgarbage", collectgarbage),
         ("dofile", dofile),
         ("error", error),
@@ -30,32 +29,38 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
         ("loadfile", loadfile),
         ("pcall", pcall),
         ("print", print),
-        ("rawequal", rawequal),
-        ("rawget", rawget),
-        ("rawlen", rawlen),
-        ("rawset", rawset),
-        ("select", select),
-        ("setmetatable", setmetatable),
-        ("tonumber", tonumber),
-        ("tostring", tostring),
         ("warn", warn),
         ("xpcall", xpcall),
     ];
     for &(name, f) in functions {
         globals.add_function(st, name, f, &[])?;
     }
+    let known: &[Known] = &[
+        ("assert", assert, Builtin::Assert),
+        ("rawequal", rawequal, Builtin::RawEqual),
+        ("rawget", rawget, Builtin::RawGet),
+        ("rawlen", rawlen, Builtin::RawLen),
+        ("rawset", rawset, Builtin::RawSet),
+        ("select", select, Builtin::Select),
+        ("setmetatable", setmetatable, Builtin::SetMetatable),
+        ("tonumber", tonumber, Builtin::ToNumber),
+        ("tostring", tostring, Builtin::ToString),
+    ];
+    for &known in known {
+        globals.add_builtin(st, known, &[])?;
+    }
     let next = st.rt.new_builtin(next, Builtin::Next, &[]);
     let next = Value::native(st.check_memory(next)?);
     globals.add(st, "next", next)?;
-    let step = st.rt.new_native(ipairs_step, &[]);
+    let step = st.rt.new_builtin(ipairs_step, Builtin::IpairsStep, &[]);
     let step = Value::native(st.check_memory(step)?);
     let mut names = [Value::NIL; TYPE_NAMES.len()];
     for (name, text) in names.iter_mut().zip(TYPE_NAMES) {
         *name = st.string_value(text.as_bytes())?;
     }
-    globals.add_function(st, "pairs", pairs, &[next])?;
-    globals.add_function(st, "ipairs", ipairs, &[step])?;
-    globals.add_function(st, "type", type_, &names)?;
+    globals.add_builtin(st, ("pairs", pairs, Builtin::Pairs), &[next])?;
+    globals.add_builtin(st, ("ipairs", ipairs, Builtin::Ipairs), &[step])?;
+    globals.add_builtin(st, ("type", type_, Builtin::Type), &names)?;
     if st.warnings.is_none() {
         st.warnings = Some(warnings_to_stderr());
     }

@@ -103,6 +103,8 @@ fn close(st: &mut State, args: Args) -> NativeResult {
     }
     match st.close_coroutine(co) {
         Ok(()) => st.ret1(args, Value::TRUE),
+        // Nothing catches the host's request to stop.
+        Err(_) if st.cancelling => Err(Raised),
         Err(error) => st.ret2(args, Value::FALSE, error),
     }
 }

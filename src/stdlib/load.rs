@@ -96,6 +96,8 @@ pub fn load_file(st: &mut State, name: Option<&[u8]>, mode: &[u8]) -> Result<Loa
     let loaded = match read {
         Ok(()) => load(st, skip_shebang(source.as_slice()), &chunk_name, mode),
         Err((_, e)) if e.kind() == ErrorKind::OutOfMemory => Ok(Err(Value::string(st.memory_message))),
+        // The VM is being stopped.
+        Err((_, e)) if e.kind() == ErrorKind::Interrupted => Err(Raised),
         Err((what, e)) => {
             let mut text = format!("cannot {what} ").into_bytes();
             text.extend_from_slice(&chunk_name[1..]);
@@ -124,5 +126,6 @@ fn read_all(st: &mut State, mut file: impl Read, source: &mut Bytes) -> io::Resu
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
+        st.check_cancelled().map_err(|Raised| ErrorKind::Interrupted)?;
     }
 }

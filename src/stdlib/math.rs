@@ -3,14 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::random::{Rng, float_from};
-use super::support::{less_than, return_text};
-use super::library;
+use super::support::less_than;
+use super::{Fields, library_of, running};
 use crate::runtime::number::{self, Rounding};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
-use crate::runtime::value::Value;
+use crate::runtime::value::{Tag, Value};
 use crate::tier1::native::{to_integer, to_number};
-use crate::tier1::{Args, NativeResult, Raised, State};
+use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// The generator behind `math.random`, seeded at random on first use.
 struct Generator(Rng);
@@ -30,33 +30,38 @@ fn random_seed() -> u64 {
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    library(
+    let known = [
+        ("abs", abs as NativeFn, Builtin::MathAbs),
+        ("ceil", ceil, Builtin::MathCeil),
+        ("floor", floor, Builtin::MathFloor),
+        ("max", max, Builtin::MathMax),
+        ("min", min, Builtin::MathMin),
+        ("sqrt", |st, args| float_function(st, args, f64::sqrt), Builtin::MathSqrt),
+        ("tointeger", tointeger, Builtin::MathToInteger),
+        ("ult", ult, Builtin::MathUlt),
+    ];
+    let mut known = Fields::of_builtins(st, &known)?;
+    let names = [st.string_value(b"integer")?, st.string_value(b"float")?];
+    known.add_builtin(st, ("type", type_, Builtin::MathType), &names)?;
+    library_of(
         st,
         &[
-            ("abs", abs),
             ("acos", |st, args| float_function(st, args, f64::acos)),
             ("asin", |st, args| float_function(st, args, f64::asin)),
             ("atan", atan),
-            ("ceil", ceil),
             ("cos", |st, args| float_function(st, args, f64::cos)),
             ("deg", |st, args| float_function(st, args, |x| x * (180.0 / std::f64::consts::PI))),
             ("exp", |st, args| float_function(st, args, f64::exp)),
-            ("floor", floor),
             ("fmod", fmod),
             ("log", log),
-            ("max", max),
-            ("min", min),
             ("modf", modf),
             ("rad", |st, args| float_function(st, args, |x| x * (std::f64::consts::PI / 180.0))),
             ("random", random),
             ("randomseed", randomseed),
             ("sin", |st, args| float_function(st, args, f64::sin)),
-            ("sqrt", |st, args| float_function(st, args, f64::sqrt)),
             ("tan", |st, args| float_function(st, args, f64::tan)),
-            ("tointeger", tointeger),
-            ("type", type_),
-            ("ult", ult),
         ],
+        known,
         &[
             ("pi", Value::float(std::f64::consts::PI)),
             ("huge", Value::float(f64::INFINITY)),
@@ -212,15 +217,15 @@ fn tointeger(st: &mut State, args: Args) -> NativeResult {
     st.ret1(args, result)
 }
 
+/// Its upvalues are the names.
 fn type_(st: &mut State, args: Args) -> NativeResult {
     let v = st.arg_any(args, 0)?;
-    if v.is_int() {
-        return_text(st, args, "integer")
-    } else if v.is_float() {
-        return_text(st, args, "float")
-    } else {
-        st.ret1(args, Value::NIL)
-    }
+    let result = match v.tag() {
+        Tag::INT => running(st, args).upvalue(0),
+        Tag::FLOAT => running(st, args).upvalue(1),
+        _ => Value::NIL,
+    };
+    st.ret1(args, result)
 }
 
 fn ult(st: &mut State, args: Args) -> NativeResult {

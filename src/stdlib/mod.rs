@@ -21,6 +21,8 @@ mod table;
 mod utf8;
 mod utf8_codec;
 
+pub use string::substring;
+
 use std::ops::BitOr;
 
 use smallvec::SmallVec;
@@ -30,7 +32,7 @@ use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
-use crate::tier1::{Args, NativeFn, Raised, State};
+use crate::tier1::{Args, Builtin, NativeFn, Raised, State};
 
 /// A set of libraries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,9 +132,23 @@ impl Fields {
 
     /// Adds a host function.
     pub fn add_function(&mut self, st: &mut State, name: &str, f: NativeFn, upvalues: &[Value]) -> Result<(), Raised> {
-        let f = st.rt.new_native(f, upvalues);
+        self.add_builtin(st, (name, f, Builtin::Other), upvalues)
+    }
+
+    /// Adds a host function that the optimizer knows.
+    pub fn add_builtin(&mut self, st: &mut State, (name, f, builtin): Known, upvalues: &[Value]) -> Result<(), Raised> {
+        let f = st.rt.new_builtin(f, builtin, upvalues);
         let f = st.check_memory(f)?;
         self.add(st, name, Value::native(f))
+    }
+
+    /// Host functions that the optimizer knows, without upvalues.
+    fn of_builtins(st: &mut State, functions: &[Known]) -> Result<Fields, Raised> {
+        let mut fields = Fields::default();
+        for &known in functions {
+            fields.add_builtin(st, known, &[])?;
+        }
+        Ok(fields)
     }
 
     /// Puts the fields into an empty table.
@@ -142,13 +158,26 @@ impl Fields {
     }
 }
 
+/// A host function that the optimizer knows, by its name.
+type Known<'a> = (&'a str, NativeFn, Builtin);
+
 /// A table of host functions and other fields.
 pub fn library(
     st: &mut State,
     functions: &[(&str, NativeFn)],
     others: &[(&str, Value)],
 ) -> Result<Gc<Table>, Raised> {
-    let mut fields = Fields::default();
+    library_of(st, functions, Fields::default(), others)
+}
+
+/// The same, with the fields `known` besides.
+fn library_of(
+    st: &mut State,
+    functions: &[(&str, NativeFn)],
+    known: Fields,
+    others: &[(&str, Value)],
+) -> Result<Gc<Table>, Raised> {
+    let mut fields = known;
     for &(name, f) in functions {
         fields.add_function(st, name, f, &[])?;
     }

@@ -13,8 +13,9 @@ use super::format::{self, FormatError, Item};
 use super::pack::{self, Blame, Kind, Options, PackError, Unpacked};
 use super::pattern::{self, Capture, Match, Matcher, PatternError, Workspace};
 use super::support::{Bytes, index, tostring_value};
-use super::{library, running};
+use super::{Fields, library, library_of, running};
 use crate::bytecode::binary;
+use crate::heap::OutOfMemory;
 use crate::runtime::metatable::{Event, basic_type};
 use crate::runtime::number::{self, NumberBuffer};
 use crate::runtime::object::Gc;
@@ -22,31 +23,35 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::state::interrupt;
-use crate::tier1::{Args, Arith, ArithError, NativeFn, NativeResult, Raised, State, arith_numbers, native};
+use crate::tier1::{Args, Arith, ArithError, Builtin, NativeFn, NativeResult, Raised, State, arith_numbers, native};
 
 /// Makes the library's table and the metatable of strings.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let strings = library(
+    let known = [
+        ("byte", byte as NativeFn, Builtin::StringByte),
+        ("char", char, Builtin::StringChar),
+        ("len", len, Builtin::StringLen),
+        ("sub", sub, Builtin::StringSub),
+    ];
+    let known = Fields::of_builtins(st, &known)?;
+    let strings = library_of(
         st,
         &[
-            ("byte", byte),
-            ("char", char),
             ("dump", dump),
             ("find", find),
             ("format", format),
             ("gmatch", gmatch),
             ("gsub", gsub),
-            ("len", len),
             ("lower", lower),
             ("match", match_),
             ("pack", pack),
             ("packsize", packsize),
             ("rep", rep),
             ("reverse", reverse),
-            ("sub", sub),
             ("unpack", unpack),
             ("upper", upper),
         ],
+        known,
         &[],
     )?;
     let arithmetic: [(&str, NativeFn); 8] = [
@@ -176,16 +181,23 @@ fn sub(st: &mut State, args: Args) -> NativeResult {
     let s = st.arg_str(args, 0)?;
     let from = st.arg_int(args, 1)?;
     let to = st.arg_int_or(args, 2, -1)?;
+    let part = substring(st, s, from, to);
+    let part = st.check_memory(part)?;
+    st.ret1(args, Value::string(part))
+}
+
+/// The part of `s` from position `from` to position `to`.
+#[inline]
+pub fn substring(st: &mut State, s: Gc<Str>, from: i64, to: i64) -> Result<Gc<Str>, OutOfMemory> {
     let start = start_offset(from, s.len);
     let end = end_offset(to, s.len);
-    let v = if start >= end {
-        Value::string(st.rt.strings.empty())
+    if start >= end {
+        Ok(st.rt.strings.empty())
     } else if end - start == s.len {
-        Value::string(s)
+        Ok(s)
     } else {
-        st.string_value(&s.as_bytes()[start..end])?
-    };
-    st.ret1(args, v)
+        st.rt.new_string(&s.as_bytes()[start..end])
+    }
 }
 
 fn byte(st: &mut State, args: Args) -> NativeResult {

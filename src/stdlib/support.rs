@@ -9,64 +9,24 @@ use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::value::Value;
 use crate::tier1::native::{to_integer, to_number};
-use crate::tier1::{Args, NativeResult, Raised, State, message, primitive_order};
-
-/// The longest chain of `__index` or `__newindex` objects that is followed.
-const CHAIN_MAX: usize = 2000;
+use crate::tier1::{
+    Args, Chain, NativeResult, Raised, State, index_chain, message, newindex_chain, primitive_order,
+};
 
 /// `object[key]`.
 pub fn index(st: &mut State, object: Value, key: Value) -> Result<Value, Raised> {
-    let mut object = object;
-    for _ in 0..CHAIN_MAX {
-        let handler = if let Some(t) = object.as_table() {
-            let v = st.rt.get(t, key);
-            if !v.is_nil() {
-                return Ok(v);
-            }
-            let handler = st.rt.table_event(t, Event::Index);
-            if handler.is_nil() {
-                return Ok(Value::NIL);
-            }
-            handler
-        } else {
-            let handler = st.rt.metamethod(object, Event::Index);
-            if handler.is_nil() {
-                return Err(message::index_error(st, object));
-            }
-            handler
-        };
-        if handler.tag().is_function() {
-            return call_for_value(st, handler, &[object, key]);
-        }
-        object = handler;
+    match index_chain(st, object, key)? {
+        Chain::Value(v) => Ok(v),
+        Chain::Handler(handler, object) => call_for_value(st, handler, &[object, key]),
     }
-    Err(st.raise_at("'__index' chain too long; possibly a loop"))
 }
 
 /// `object[key] = v`.
 pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<(), Raised> {
-    let mut object = object;
-    for _ in 0..CHAIN_MAX {
-        let handler = if let Some(t) = object.as_table() {
-            let handler = st.rt.table_event(t, Event::NewIndex);
-            if handler.is_nil() || !st.rt.get(t, key).is_nil() {
-                let stored = st.rt.set(t, key, v);
-                return st.check_store(stored);
-            }
-            handler
-        } else {
-            let handler = st.rt.metamethod(object, Event::NewIndex);
-            if handler.is_nil() {
-                return Err(message::index_error(st, object));
-            }
-            handler
-        };
-        if handler.tag().is_function() {
-            return st.call_value(handler, &[object, key, v]).map(|_| ());
-        }
-        object = handler;
+    match newindex_chain(st, object, key, v)? {
+        Chain::Value(_) => Ok(()),
+        Chain::Handler(handler, object) => call_for_value(st, handler, &[object, key, v]).map(drop),
     }
-    Err(st.raise_at("'__newindex' chain too long; possibly a loop"))
 }
 
 /// `#v`, which must be an integer.
@@ -167,8 +127,10 @@ pub fn tostring_result(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
     v.as_string().ok_or_else(|| st.raise_text("'__tostring' must return a string"))
 }
 
-/// Calls `f`; its first result.
+/// Calls `f`; its first result. The VM may be stopped here: loops of the library over what may be endless consist of such
+/// calls.
 pub fn call_for_value(st: &mut State, f: Value, args: &[Value]) -> Result<Value, Raised> {
+    st.check_cancelled()?;
     let (at, n) = st.call_value(f, args)?;
     // SAFETY: results are initialised.
     Ok(if n == 0 { Value::NIL } else { unsafe { Value::load(st.slot(at)) } })

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 
 use super::builtin::library_code;
-use super::library;
 use super::support::{Bytes, equals, index, length, set_index};
+use super::{Fields, library_of};
 use crate::runtime::array::ArrayKind;
 use crate::runtime::function::Closure;
 use crate::runtime::metatable::Event;
@@ -17,21 +17,22 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::state::{STACK_MAX, STACK_SLACK};
-use crate::tier1::{Args, NativeResult, Raised, State};
+use crate::tier1::{Args, Builtin, NativeResult, Raised, State};
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    library(
+    let known = Fields::of_builtins(st, &[("insert", insert, Builtin::TableInsert)])?;
+    library_of(
         st,
         &[
             ("concat", concat),
-            ("insert", insert),
             ("move", move_),
             ("pack", pack),
             ("remove", remove),
             ("sort", sort),
             ("unpack", unpack),
         ],
+        known,
         &[],
     )
 }
@@ -60,6 +61,12 @@ fn plain(v: Value) -> Option<Gc<Table>> {
 #[inline]
 fn plain_array(v: Value) -> Option<Gc<Table>> {
     plain(v).filter(|t| t.array_kind.get() != ArrayKind::ANY && t.length() == t.array_len.get() as i64)
+}
+
+/// Between elements of loops whose length is up to the script: lets the VM be stopped from time to time.
+#[inline]
+fn poll(st: &mut State, i: i64) -> Result<(), Raised> {
+    if i & 0xFFFF == 0 { st.check_cancelled() } else { Ok(()) }
 }
 
 /// `object[i]`.
@@ -112,6 +119,7 @@ fn insert(st: &mut State, args: Args) -> NativeResult {
             while i > at {
                 let moved = get(st, object, i - 1)?;
                 put(st, object, i, moved)?;
+                poll(st, i)?;
                 i -= 1;
             }
             put(st, object, at, v)?;
@@ -141,6 +149,7 @@ fn remove(st: &mut State, args: Args) -> NativeResult {
     while at < n {
         let moved = get(st, object, at + 1)?;
         put(st, object, at, moved)?;
+        poll(st, at)?;
         at += 1;
     }
     put(st, object, at, Value::NIL)?;
@@ -167,9 +176,7 @@ fn move_(st: &mut State, args: Args) -> NativeResult {
             let i = if upward { i } else { n - 1 - i };
             let v = get(st, source, first + i)?;
             put(st, target, to + i, v)?;
-            if i & 0xFFFF == 0 {
-                st.check_cancelled()?;
-            }
+            poll(st, i)?;
         }
     }
     st.ret1(args, target)

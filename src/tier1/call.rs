@@ -257,22 +257,29 @@ impl State {
                 }
                 return Ok(Some(result));
             }
-            let handler = self.rt.metamethod(f, Event::Call);
-            if handler.is_nil() {
-                return Err(message::call_error(self, f));
-            }
-            // The called value becomes the first argument.
-            self.reserve(func + nargs + 2)?;
-            let p = self.slot(func);
-            // SAFETY: room was made above.
-            unsafe {
-                for i in (0..=nargs as usize).rev() {
-                    Value::store(p.add(i + 1), Value::load(p.add(i)));
-                }
-                Value::store(p, handler);
-            }
+            self.insert_call_handler(func, nargs)?;
             nargs += 1;
         }
+    }
+
+    /// Puts the `__call` handler of the value at `func`, which is no function, there; the value becomes the first argument.
+    pub(super) fn insert_call_handler(&mut self, func: u32, nargs: u32) -> Result<(), Raised> {
+        // SAFETY: the caller has put the value there.
+        let f = unsafe { Value::load(self.slot(func)) };
+        let handler = self.rt.metamethod(f, Event::Call);
+        if handler.is_nil() {
+            return Err(message::call_error(self, f));
+        }
+        self.reserve(func + nargs + 2)?;
+        let p = self.slot(func);
+        // SAFETY: room was made above.
+        unsafe {
+            for i in (0..=nargs as usize).rev() {
+                Value::store(p.add(i + 1), Value::load(p.add(i)));
+            }
+            Value::store(p, handler);
+        }
+        Ok(())
     }
 
     /// Pushes the frame of a host function.
@@ -361,6 +368,9 @@ impl State {
 
     /// Returns from the current activation.
     fn deliver(&mut self, first: u32, n: u32) -> Result<Delivery, Raised> {
+        // Calls by host functions and of metamethods are entered without a poll, so that closing a variable is never
+        // skipped; they may still be all that a program does.
+        self.check_cancelled()?;
         if self.hook_events != 0 {
             self.hook_return(first, n)?;
         }

@@ -69,7 +69,7 @@ impl State {
     /// Copies values of the running coroutine onto another one's stack, growing that if necessary.
     fn transfer(&mut self, to: Gc<Coroutine>, at: u32, first: u32, n: u32) -> Result<(), Raised> {
         let room = at + n + super::call::NATIVE_SLOTS;
-        if room + super::state::STACK_SLACK > to.stack_size.get() {
+        if self.stack_stress || room + super::state::STACK_SLACK > to.stack_size.get() {
             let from = self.co;
             let status = to.status.get();
             self.leave_coroutine();

@@ -1,6 +1,6 @@
 //! Filling the inline caches of field instructions.
 //!
-//! An instruction goes from general to one cached shape, then to up to [`POLY_MAX`] shapes, and when even these
+//! An instruction goes from general to one cached shape, then to several ([`State::cached_shapes`]), and when even these
 //! do not suffice back to general for good: it is megamorphic and uses the VM's [shared
 //! cache](crate::bytecode::cache::SharedCache). Misses are counted in the cache.
 
@@ -89,15 +89,16 @@ fn install(cache: &FieldCache, e: &FieldEntry) {
     cache.in_overflow.set(matches!(e.kind, SlotKind::Overflow | SlotKind::HolderOverflow));
 }
 
-/// Adds a shape to a polymorphic site, or replaces its entry; false if the site is full.
-fn install_poly(cache: &FieldCache, e: FieldEntry) -> bool {
+/// Adds a shape to a polymorphic site, or replaces its entry; false if the site has `most` of
+/// them already, which is at most [`POLY_MAX`].
+fn install_poly(cache: &FieldCache, e: FieldEntry, most: usize) -> bool {
     if cache.more.get().is_null() {
         cache.more.set(Box::into_raw(Box::new(PolyCache { len: 0, entries: [e; POLY_MAX] })));
     }
     // SAFETY: the box is owned by the cache, and nobody else refers to it now.
     let more = unsafe { &mut *cache.more.get() };
     let at = more.entries[..more.len].iter().position(|old| old.shape == e.shape).unwrap_or(more.len);
-    if at == POLY_MAX {
+    if at == most {
         return false;
     }
     more.entries[at] = e;
@@ -210,7 +211,7 @@ pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
             if cache.more.get().is_null() {
                 install(cache, &e);
             } else {
-                install_poly(cache, e);
+                install_poly(cache, e, st.cached_shapes);
             }
         }
         return;
@@ -249,9 +250,9 @@ pub(super) fn learn_get(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
             if cache.more.get().is_null()
                 && let Some(old) = installed(cache, op)
             {
-                install_poly(cache, old);
+                install_poly(cache, old, st.cached_shapes);
             }
-            if install_poly(cache, e) {
+            if install_poly(cache, e, st.cached_shapes) {
                 rewrite(st, at, poly);
             } else {
                 give_up(st, at, op, cache);
@@ -359,9 +360,9 @@ pub(super) fn learn_set(st: &mut State, at: *mut Instr, t: Gc<Table>, cache: &Fi
         rewrite(st, at, form);
     } else {
         if single && let Some(old) = installed(cache, op) {
-            install_poly(cache, old);
+            install_poly(cache, old, st.cached_shapes);
         }
-        if install_poly(cache, e) {
+        if install_poly(cache, e, st.cached_shapes) {
             rewrite(st, at, Op::SETFIELD_POLY);
         } else {
             give_up(st, at, op, cache);

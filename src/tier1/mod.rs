@@ -30,5 +30,7 @@ mod unwind;
 pub(crate) use interp::execute;
 pub(crate) use interp::execute_one;
 pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
-pub use slow::{Arith, ArithError, arith_numbers, is_next, primitive_order};
+pub use slow::{
+    Arith, ArithError, Chain, arith_numbers, index_chain, is_next, newindex_chain, primitive_order,
+};
 pub use state::{Raised, State};

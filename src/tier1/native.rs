@@ -38,6 +38,34 @@ pub type ContinuationFn = fn(&mut State, Args) -> NativeResult;
 pub enum Builtin {
     Other,
     Next,
+    /// The iterator of `ipairs`.
+    IpairsStep,
+    Assert,
+    Ipairs,
+    Pairs,
+    RawEqual,
+    RawGet,
+    RawLen,
+    RawSet,
+    Select,
+    SetMetatable,
+    ToNumber,
+    ToString,
+    Type,
+    MathAbs,
+    MathCeil,
+    MathFloor,
+    MathMax,
+    MathMin,
+    MathSqrt,
+    MathToInteger,
+    MathType,
+    MathUlt,
+    StringByte,
+    StringChar,
+    StringLen,
+    StringSub,
+    TableInsert,
     /// A Rust closure of the embedding's; its first upvalue is not for scripts.
     Host,
 }
@@ -247,10 +275,6 @@ impl State {
     #[inline]
     pub fn reserve(&mut self, end: u32) -> Result<(), Raised> {
         if self.slot_fits(end) { Ok(()) } else { self.grow_stack(end) }
-    }
-
-    fn slot_fits(&self, end: u32) -> bool {
-        end + super::state::STACK_SLACK <= self.co.stack_size.get()
     }
 
     // Conversions.

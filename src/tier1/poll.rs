@@ -20,7 +20,7 @@ impl State {
     /// enter an executor, or to record.
     #[cold]
     #[inline(never)]
-    pub(super) fn hot(&mut self, site: &LoopSite, recording: bool) -> bool {
+    pub(crate) fn hot(&mut self, site: &LoopSite, recording: bool) -> bool {
         let executor = site.executor.get() as *const Executor;
         if !executor.is_null() {
             site.countdown.set(1);

@@ -44,8 +44,8 @@ pub struct RecordedStep {
     /// Activations on the stack.
     pub depth: u32,
     /// The tags of the registers that `a`, `b` and `c` name, if they are read; of loop instructions those of the loop's
-    /// registers in order.
-    pub tags: [u8; 3],
+    /// registers in order; of calls those of the called function and, if it is a host function, its first arguments.
+    pub tags: [u8; 4],
     /// See [`facts`].
     pub facts: u8,
     /// The shape of the first table among the operands, or 0.
@@ -152,7 +152,7 @@ impl State {
                 proto,
                 pc: pc.offset_from((*proto).code) as u32,
                 depth,
-                tags: [0; 3],
+                tags: [0; 4],
                 facts: 0,
                 shape: 0,
                 array_kind: 0,
@@ -175,7 +175,20 @@ impl State {
                     }
                     step.tags[0] = v.tag().byte();
                     if op == Op::TFORCALL {
-                        step.see(1, Value::load(a.add(1)));
+                        let (state, control) = (Value::load(a.add(1)), Value::load(a.add(2)));
+                        step.see(1, state);
+                        step.see(2, control);
+                        let key = control.as_int().map_or(Value::NIL, |i| Value::int(i.wrapping_add(1)));
+                        step.index(state, key);
+                    } else if v.tag() == Tag::NATIVE {
+                        let n = match instr.b() {
+                            0 => self.top.offset_from(a) as usize - 1,
+                            b => b - 1,
+                        };
+                        (1..=n.min(3)).for_each(|i| step.see(i, Value::load(a.add(i))));
+                        if n > 0 && Value::load(a.add(1)).as_table().is_some_and(|t| t.metatable.get().is_none()) {
+                            step.facts = facts::NO_METATABLE;
+                        }
                     }
                 }
                 Op::FORPREP | Op::FORLOOP => (0..3).for_each(|i| step.see(i, Value::load(a.add(i)))),

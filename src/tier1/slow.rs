@@ -162,14 +162,15 @@ fn binary_handler(st: &State, event: Event, x: Value, y: Value) -> Value {
 }
 
 /// Where an `__index` or `__newindex` chain ends.
-enum Chain {
-    /// A value.
+pub enum Chain {
+    /// A value; nil for a store, which has been made.
     Value(Value),
     /// A function, and the object to call it with.
     Handler(Value, Value),
 }
 
-fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raised> {
+/// Follows the `__index` chain of `object`.
+pub fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raised> {
     let mut object = object;
     for _ in 0..CHAIN_MAX {
         let handler = match object.as_table() {
@@ -197,7 +198,51 @@ fn index_chain(st: &mut State, object: Value, key: Value) -> Result<Chain, Raise
         }
         object = handler;
     }
-    Err(st.raise_at("'__index' chain too long; possible loop"))
+    // Where the last link leads is still looked at, but not further.
+    match object.as_table().map(|t| st.rt.get(t, key)) {
+        Some(v) if !v.is_nil() => Ok(Chain::Value(v)),
+        _ => Err(st.raise_at("'__index' chain too long; possible loop")),
+    }
+}
+
+/// Follows the `__newindex` chain of `object`, and stores unless it ends in a function.
+pub fn newindex_chain(st: &mut State, object: Value, key: Value, v: Value) -> Result<Chain, Raised> {
+    let mut object = object;
+    for _ in 0..CHAIN_MAX {
+        let handler = match object.as_table() {
+            Some(t) => {
+                let handler = match t.metatable.get() {
+                    None => Value::NIL,
+                    Some(_) => st.rt.table_event(t, Event::NewIndex),
+                };
+                if handler.is_nil() || !st.rt.get(t, key).is_nil() {
+                    return store(st, t, key, v);
+                }
+                handler
+            }
+            None => {
+                let handler = st.rt.metamethod(object, Event::NewIndex);
+                if handler.is_nil() {
+                    return Err(message::index_error(st, object));
+                }
+                handler
+            }
+        };
+        if handler.tag().is_function() {
+            return Ok(Chain::Handler(handler, object));
+        }
+        object = handler;
+    }
+    match object.as_table() {
+        Some(t) if !st.rt.get(t, key).is_nil() => store(st, t, key, v),
+        _ => Err(st.raise_at("'__newindex' chain too long; possible loop")),
+    }
+}
+
+fn store(st: &mut State, t: Gc<Table>, key: Value, v: Value) -> Result<Chain, Raised> {
+    let stored = st.rt.set(t, key, v);
+    st.check_store(stored)?;
+    Ok(Chain::Value(Value::NIL))
 }
 
 /// `R[dest] = object[key]` with metamethods.
@@ -219,35 +264,12 @@ pub fn get_index(st: &mut State, object: Value, key: Value, dest: usize) -> Resu
 /// `object[key] = v` with metamethods.
 #[inline(never)]
 pub fn set_index(st: &mut State, object: Value, key: Value, v: Value) -> Result<Outcome, Raised> {
-    let mut object = object;
-    for _ in 0..CHAIN_MAX {
-        let handler = match object.as_table() {
-            Some(t) => {
-                let handler = match t.metatable.get() {
-                    None => Value::NIL,
-                    Some(_) => st.rt.table_event(t, Event::NewIndex),
-                };
-                if handler.is_nil() || !st.rt.get(t, key).is_nil() {
-                    let stored = st.rt.set(t, key, v);
-                    st.check_store(stored)?;
-                    return Ok(Outcome::Continue);
-                }
-                handler
-            }
-            None => {
-                let handler = st.rt.metamethod(object, Event::NewIndex);
-                if handler.is_nil() {
-                    return Err(message::index_error(st, object));
-                }
-                handler
-            }
-        };
-        if handler.tag().is_function() {
-            return st.call_metamethod(handler, &[object, key, v], Return::to(Continuation::Discard, 0));
+    match newindex_chain(st, object, key, v)? {
+        Chain::Value(_) => Ok(Outcome::Continue),
+        Chain::Handler(handler, object) => {
+            st.call_metamethod(handler, &[object, key, v], Return::to(Continuation::Discard, 0))
         }
-        object = handler;
     }
-    Err(st.raise_at("'__newindex' chain too long; possible loop"))
 }
 
 impl State {
@@ -790,7 +812,12 @@ pub fn call(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result<Outcom
 
 /// A tail call: the callee takes the place of the running function.
 #[inline(never)]
-pub fn tail_call(st: &mut State, func: u32, nargs: u32) -> Result<Outcome, Raised> {
+pub fn tail_call(st: &mut State, func: u32, mut nargs: u32) -> Result<Outcome, Raised> {
+    while !st.tag_at(func).is_function() {
+        // What stands in for the value is tail called, too.
+        st.insert_call_handler(func, nargs)?;
+        nargs += 1;
+    }
     let frame = *st.frame();
     if frame.flags & record_flags::TBC != 0 || st.tag_at(func) != Tag::CLOSURE {
         // Host functions keep the caller's frame while they run, and return through it.

@@ -9,6 +9,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::statistics::Counters;
+use crate::bytecode::Instr;
+use crate::bytecode::cache::POLY_MAX;
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
 use crate::runtime::coroutine::{CallRecord, Coroutine, Hook, Status};
@@ -35,6 +37,13 @@ pub const NATIVE_DEPTH_MAX: u32 = 196;
 const HOT_THRESHOLD: u32 = 64;
 const FIRST_STACK: u32 = 48;
 const FIRST_RECORDS: u32 = 6;
+/// The largest stack, in slots, that [`State::stack_stress`] moves at every call: moving a stack that a deep recursion
+/// has filled would take quadratic time.
+const STRESSED_STACK: u32 = 2048;
+/// The same for the stack of call records.
+const STRESSED_RECORDS: u32 = 200;
+/// What [`State::stack_stress`] leaves where a stack was.
+const POISON: u8 = 0xdb;
 
 /// Bits of [`State::interrupt`].
 pub mod interrupt {
@@ -89,6 +98,11 @@ pub struct State {
     pub memory_message: Gc<Str>,
     /// Heat at which a loop or function is recorded.
     pub hot_threshold: u32,
+    /// The most shapes that the inline cache of an instruction distinguishes.
+    pub cached_shapes: usize,
+    /// Whether the stacks of the running coroutine are moved, with no room to spare, whenever room on them is asked for:
+    /// pointers that are used for too long then find [`POISON`].
+    pub(super) stack_stress: bool,
     /// What the recording dispatch noted last.
     pub recording: crate::tier1::recording::Recording,
     pub counters: Counters,
@@ -150,6 +164,8 @@ impl State {
             handles: Default::default(),
             memory_message,
             hot_threshold: HOT_THRESHOLD,
+            cached_shapes: POLY_MAX,
+            stack_stress: false,
             recording: Default::default(),
             counters: Counters::default(),
             count_instructions: false,
@@ -312,9 +328,9 @@ impl State {
     pub fn enter_coroutine(&mut self, co: Gc<Coroutine>) {
         self.co = co;
         self.stack = co.stack.get();
+        self.stack_limit = self.limit_of_stack();
         // SAFETY: the coroutine's own sizes.
         unsafe {
-            self.stack_limit = self.stack.add((co.stack_size.get() - STACK_SLACK) as usize);
             self.record = co.records.get().add(co.depth.get() as usize - 1);
             self.records_end = co.records.get().add(co.records_size.get() as usize);
             self.top = self.stack.add(co.top.get() as usize);
@@ -325,6 +341,26 @@ impl State {
         }
     }
 
+    /// Moves stacks at every call from now on.
+    pub fn set_stack_stress(&mut self, on: bool) {
+        self.stack_stress = on;
+        self.stack_limit = self.limit_of_stack();
+    }
+
+    /// What [`State::stack_limit`] is for the running coroutine. Under stress no frame fits, so that each makes room first.
+    fn limit_of_stack(&self) -> *mut Value {
+        let size = self.co.stack_size.get();
+        let usable = if self.stack_stress && size <= STRESSED_STACK { 0 } else { size - STACK_SLACK };
+        // SAFETY: within the stack.
+        unsafe { self.stack.add(usable as usize) }
+    }
+
+    /// Whether slots up to index `end` may be used without asking for room.
+    #[inline(always)]
+    pub(super) fn slot_fits(&self, end: u32) -> bool {
+        self.stack.wrapping_add(end as usize) <= self.stack_limit
+    }
+
     /// Makes room for slots up to index `end` of the running coroutine (and the slack behind). Moves the stack:
     /// slot pointers become invalid, indices stay. `self.top` is kept.
     #[cold]
@@ -332,6 +368,9 @@ impl State {
     pub fn grow_stack(&mut self, end: u32) -> Result<(), Raised> {
         let old = self.co.stack_size.get();
         let need = end.saturating_add(STACK_SLACK);
+        if self.stack_stress && self.depth() <= STRESSED_RECORDS && need.max(self.stack_in_use()) <= STRESSED_STACK {
+            return self.move_stacks(need);
+        }
         if need <= old {
             return Ok(());
         }
@@ -348,45 +387,52 @@ impl State {
         self.resize_stack(need.max((old * 2).min(STACK_MAX)))
     }
 
+    /// The slots that the running coroutine cannot do without, and the slack. Windows overlap: the registers of a function
+    /// may end above those of what it has called.
+    fn stack_in_use(&self) -> u32 {
+        let mut end = self.index_of(self.top);
+        for depth in (1..=self.depth()).rev() {
+            let record = self.record_at(depth);
+            end = end.max(record.top);
+            // Functions further below begin further below.
+            if record.base + Instr::MAX_REGISTERS as u32 <= end {
+                break;
+            }
+        }
+        end + STACK_SLACK
+    }
+
     /// Gives back the reserve that a stack overflow took, once the stack is used normally again.
     pub(super) fn shrink_reserve(&mut self) {
-        let used = self.frame().top.max(self.index_of(self.top));
-        if self.co.stack_size.get() > STACK_MAX && used + STACK_SLACK < STACK_MAX {
+        let most = if self.stack_stress { STRESSED_STACK } else { STACK_MAX };
+        if self.co.stack_size.get() > most && self.stack_in_use() < most {
             // Shrinking in place cannot fail in a way that matters: the larger stack stays usable.
-            let _ = self.resize_stack(STACK_MAX);
+            let _ = self.resize_stack(most);
         }
+    }
+
+    /// Moves both stacks of the running coroutine, and leaves no more than `need` slots and the records in use.
+    fn move_stacks(&mut self, need: u32) -> Result<(), Raised> {
+        // Activations that have been popped are not to be looked at again.
+        self.raised_depth = 0;
+        self.resize_records(self.depth())?;
+        self.resize_stack(need.max(self.stack_in_use()))
     }
 
     fn resize_stack(&mut self, size: u32) -> Result<(), Raised> {
         let old = self.co.stack_size.get();
         let top = self.index_of(self.top);
-        let (old_layout, new_layout) = (stack_layout(old), stack_layout(size));
+        let p = self.resize(self.stack as *mut u8, stack_layout(old), stack_layout(size))? as *mut Value;
         if size > old {
-            let charged = self.rt.heap.charge(new_layout.size() - old_layout.size());
-            self.check_memory(charged)?;
-        }
-        // SAFETY: allocated with `old_layout`; the new size is not zero.
-        let p = unsafe { alloc::realloc(self.stack as *mut u8, old_layout, new_layout.size()) } as *mut Value;
-        if p.is_null() {
-            if size > old {
-                self.rt.heap.discharge(new_layout.size() - old_layout.size());
-            }
-            return Err(self.raise_memory());
-        }
-        if size < old {
-            self.rt.heap.discharge(old_layout.size() - new_layout.size());
-        } else {
             // SAFETY: the new part of the allocation. The collector relies on every slot holding a value.
             unsafe { p.add(old as usize).write_bytes(0, (size - old) as usize) };
         }
         self.co.stack.set(p);
         self.co.stack_size.set(size);
         self.stack = p;
+        self.stack_limit = self.limit_of_stack();
         // SAFETY: within the new allocation: callers shrink only above what is in use.
-        unsafe {
-            self.top = p.add(top as usize);
-            self.stack_limit = p.add((size - STACK_SLACK) as usize);
-        }
+        self.top = unsafe { p.add(top as usize) };
         Ok(())
     }
 
@@ -394,27 +440,54 @@ impl State {
     #[cold]
     #[inline(never)]
     pub fn grow_records(&mut self) -> Result<(), Raised> {
-        let depth = self.depth();
         let old = self.co.records_size.get();
-        let size = old * 2;
-        let (old_layout, new_layout) = (record_layout(old), record_layout(size));
-        let charged = self.rt.heap.charge(new_layout.size() - old_layout.size());
-        self.check_memory(charged)?;
-        let records = self.co.records.get();
-        // SAFETY: allocated with `old_layout`; the new size is not zero.
-        let p = unsafe { alloc::realloc(records as *mut u8, old_layout, new_layout.size()) } as *mut CallRecord;
-        if p.is_null() {
-            self.rt.heap.discharge(new_layout.size() - old_layout.size());
-            return Err(self.raise_memory());
-        }
+        let stressed = self.stack_stress && old <= STRESSED_RECORDS;
+        self.resize_records(if stressed { old + 1 } else { old * 2 })
+    }
+
+    fn resize_records(&mut self, size: u32) -> Result<(), Raised> {
+        let depth = self.depth();
+        let (old_layout, new_layout) = (record_layout(self.co.records_size.get()), record_layout(size));
+        let p = self.resize(self.co.records.get() as *mut u8, old_layout, new_layout)? as *mut CallRecord;
         self.co.records.set(p);
         self.co.records_size.set(size);
-        // SAFETY: within the new allocation.
+        // SAFETY: within the new allocation: callers shrink only above the current record.
         unsafe {
             self.record = p.add(depth as usize - 1);
             self.records_end = p.add(size as usize);
         }
         Ok(())
+    }
+
+    /// Reallocates a stack, whose memory is charged. Under stress it always moves.
+    fn resize(&mut self, p: *mut u8, old: Layout, new: Layout) -> Result<*mut u8, Raised> {
+        let more = new.size().saturating_sub(old.size());
+        if more > 0 {
+            let charged = self.rt.heap.charge(more);
+            self.check_memory(charged)?;
+        }
+        let moved = if self.stack_stress {
+            // SAFETY: the new size is not zero; `p` was allocated with `old`, and no pointer to it is used again. Poisoning
+            // it is what makes that visible.
+            unsafe {
+                let moved = alloc::alloc(new);
+                if !moved.is_null() {
+                    moved.copy_from_nonoverlapping(p, old.size().min(new.size()));
+                    p.write_bytes(POISON, old.size());
+                    alloc::dealloc(p, old);
+                }
+                moved
+            }
+        } else {
+            // SAFETY: allocated with `old`; the new size is not zero.
+            unsafe { alloc::realloc(p, old, new.size()) }
+        };
+        if moved.is_null() {
+            self.rt.heap.discharge(more);
+            return Err(self.raise_memory());
+        }
+        self.rt.heap.discharge(old.size().saturating_sub(new.size()));
+        Ok(moved)
     }
 
     /// Pushes a record for a function whose first register is at `base` and whose window ends at `top`.

@@ -9,6 +9,7 @@
 
 use smallvec::SmallVec;
 
+use super::executor::Room;
 use super::superblock::{FrameId, NO_CALL_SITE, ObjectKind, Slot, SnapshotId, Superblock};
 use crate::bytecode::proto::Proto;
 use crate::runtime::coroutine::CallRecord;
@@ -19,8 +20,8 @@ use crate::tier1::state::{STACK_MAX, STACK_SLACK};
 
 /// Makes room for the frames of a superblock that begins in the current record. False, with nothing raised, if there
 /// is none: then tier 1 goes on, and raises the error where it is due.
-pub fn make_room(st: &mut State, sb: &Superblock) -> bool {
-    let end = st.frame().base as usize - 1 + sb.slot_count();
+pub fn make_room(st: &mut State, room: Room) -> bool {
+    let end = st.frame().base as usize - 1 + room.slots as usize;
     let fits = end + STACK_SLACK as usize <= st.co.stack_size.get() as usize;
     if !fits {
         // Overflowing would use up the reserve of error handling.
@@ -30,8 +31,7 @@ pub fn make_room(st: &mut State, sb: &Superblock) -> bool {
             return false;
         }
     }
-    let depth = sb.depth();
-    while free_records(st) < depth {
+    while free_records(st) < room.records as usize {
         if st.grow_records().is_err() {
             st.error = Value::NIL;
             return false;
@@ -41,7 +41,7 @@ pub fn make_room(st: &mut State, sb: &Superblock) -> bool {
 }
 
 /// How many records can be pushed.
-fn free_records(st: &State) -> usize {
+pub fn free_records(st: &State) -> usize {
     // SAFETY: both point into the record stack, or behind its end.
     unsafe { st.records_end.offset_from(st.record) as usize - 1 }
 }

@@ -19,11 +19,14 @@
 
 use std::alloc::{self, Layout};
 use std::cell::Cell;
+use std::fmt;
 use std::ptr;
 
 use super::place::Place;
 use super::superblock::{SnapshotId, Superblock};
 use super::uop;
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+use crate::jit;
 use crate::bytecode::cache::LoopSite;
 use crate::heap::{Heap, OutOfMemory};
 use crate::runtime::Runtime;
@@ -61,6 +64,80 @@ impl ExitState {
     };
 }
 
+/// What runs for an executor. All executors of a VM are of the same kind.
+pub enum Code {
+    Uops(uop::Code),
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    Machine(jit::Machine),
+}
+
+impl Code {
+    /// The tier-2 interpreter's.
+    #[inline(always)]
+    pub fn uops(&self) -> &uop::Code {
+        match self {
+            Code::Uops(code) => code,
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(_) => unreachable!("the tier-2 interpreter enters its own code only"),
+        }
+    }
+
+    /// Bytes of instructions.
+    pub fn code_bytes(&self) -> usize {
+        match self {
+            Code::Uops(code) => code.code_bytes(),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => code.size,
+        }
+    }
+
+    /// Bytes that say where the values of snapshots are.
+    pub fn location_bytes(&self) -> usize {
+        match self {
+            Code::Uops(code) => code.location_bytes(),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => code.info.exits.bytes(),
+        }
+    }
+
+    /// Tells the code whose it is.
+    fn belongs_to(&self, executor: *const Executor) {
+        match self {
+            Code::Uops(_) => {}
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => code.info.executor.set(executor),
+        }
+    }
+
+    /// Machine code.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    #[inline(always)]
+    pub fn machine(&self) -> &jit::Machine {
+        match self {
+            Code::Machine(code) => code,
+            Code::Uops(_) => unreachable!("machine code leads to machine code only"),
+        }
+    }
+}
+
+/// A listing.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Code::Uops(code) => code.fmt(f),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => writeln!(f, "{code:x?}"),
+        }
+    }
+}
+
+/// Slots and records that an activation may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    pub slots: u32,
+    pub records: u32,
+}
+
 /// A compiled superblock. Shared by raw pointers that the module's protocol keeps valid.
 pub struct Executor {
     references: Cell<u32>,
@@ -87,7 +164,9 @@ pub struct Executor {
     pub generation: u32,
     /// The optimized superblock.
     pub superblock: Superblock,
-    pub code: uop::Code,
+    pub code: Code,
+    /// What an activation needs of the coroutine's stacks.
+    pub room: Room,
     /// By the numbers of snapshots.
     pub exits: Box<[ExitState]>,
     pub assumptions: Box<[Assumption]>,
@@ -111,6 +190,31 @@ impl Executor {
         &self.exits[id.0 as usize]
     }
 
+    /// Patches the jumps of machine code at an exit, which has got a target, or none.
+    fn patch(&self, id: SnapshotId, target: Option<&Executor>) {
+        match (&self.code, target) {
+            (Code::Uops(_), _) => {}
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            (Code::Machine(code), Some(target)) => code.link(id, target.anchor, target.code.machine()),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            (Code::Machine(code), None) => code.unlink(id),
+        }
+    }
+
+    /// Lets an exit lead nowhere. Returns where it has led; that edge's reference is the caller's now.
+    fn cut(&self, id: SnapshotId) -> *const Executor {
+        let target = self.exit(id).target.replace(ptr::null());
+        if !target.is_null() {
+            self.patch(id, None);
+        }
+        target
+    }
+
+    /// By the numbers of its exits.
+    fn exit_ids(&self) -> impl Iterator<Item = SnapshotId> + use<> {
+        (0..self.exits.len() as u32).map(SnapshotId)
+    }
+
     /// One reference more.
     pub fn retain(&self) {
         self.references.set(self.references.get() + 1);
@@ -121,11 +225,6 @@ impl Executor {
         let left = self.references.get() - 1;
         self.references.set(left);
         left == 0
-    }
-
-    /// Lets an exit lead nowhere. Returns where it has led; that edge's reference is the caller's now.
-    fn cut(&self, exit: &ExitState) -> *const Executor {
-        exit.target.replace(ptr::null())
     }
 
     /// How much it has been used.
@@ -240,7 +339,7 @@ pub struct Parts {
     pub parent: *const Executor,
     pub generation: u32,
     pub superblock: Superblock,
-    pub code: uop::Code,
+    pub code: Code,
     pub assumptions: Vec<Assumption>,
     pub instructions: (u32, u32),
 }
@@ -251,7 +350,8 @@ impl Parts {
         // Watching an assumption takes about as much again, twice.
         size_of::<Executor>()
             + self.superblock.bytes()
-            + self.code.bytes()
+            + self.code.code_bytes()
+            + self.code.location_bytes()
             + self.superblock.snapshots.len() * size_of::<ExitState>()
             + self.assumptions.len() * 4 * size_of::<Assumption>()
     }
@@ -335,6 +435,7 @@ impl Graph {
             unsafe { alloc::dealloc(executor as *mut u8, layout) };
             return Err(OutOfMemory);
         }
+        let room = Room { slots: superblock.slot_count() as u32, records: superblock.depth() as u32 };
         self.made += 1;
         // SAFETY: fresh memory of the right layout; from here on it is owned as a box would own it.
         unsafe {
@@ -353,6 +454,7 @@ impl Graph {
                 generation,
                 superblock,
                 code,
+                room,
                 exits: exits.into(),
                 assumptions: assumed.into(),
                 bytes,
@@ -360,6 +462,7 @@ impl Graph {
                 entries: Cell::new(0),
                 passes: Cell::new(0),
             });
+            (*executor).code.belongs_to(executor);
         }
         #[cfg(test)]
         ALLOCATED.set(ALLOCATED.get() + 1);
@@ -423,6 +526,7 @@ impl Graph {
         let exit = executor.exit(id);
         debug_assert!(exit.target.get().is_null() && executor.is_valid() && target.is_valid());
         exit.target.set(target);
+        executor.patch(id, Some(target));
     }
 
     /// Takes an executor out of the graph: nobody enters it any more, and its exits lead nowhere.
@@ -440,8 +544,8 @@ impl Graph {
             }
             self.graveyard.push(buried);
             e.assumptions.iter().for_each(|a| assumptions.unwatch(*a));
-            for exit in &e.exits {
-                let target = e.cut(exit);
+            for id in e.exit_ids() {
+                let target = e.cut(id);
                 // SAFETY: a patched edge counts its target, which is therefore alive.
                 let Some(t) = (unsafe { target.as_ref() }) else { continue };
                 // Side executors stand on what their parent knows, whoever else counts them.
@@ -481,11 +585,12 @@ impl Graph {
             if e.doomed.get() {
                 doomed.push(e);
             }
-            for exit in &e.exits {
+            for id in e.exit_ids() {
+                let exit = e.exit(id);
                 // SAFETY: a patched edge keeps its target alive.
                 let target = unsafe { exit.target.get().as_ref() };
                 if let Some(target) = target.filter(|t| t.doomed.get()) {
-                    e.cut(exit);
+                    e.cut(id);
                     exit.temperature.set(0);
                     // Without references, too, it is buried below.
                     target.drop_reference();

@@ -4,9 +4,10 @@ use std::ptr;
 
 use perilune_uops::MicroOp;
 
-use super::executor::{Anchor, Executor, Parts};
+use super::executor::{Anchor, Code, Executor, Parts};
 use super::place::{Header, Place};
 use super::projection::{self, Projection};
+use super::superblock::Superblock;
 use super::{Engine, optimizer, uop, verify};
 use crate::bytecode::cache::LoopSite;
 use crate::tier1::State;
@@ -101,7 +102,7 @@ impl State {
         counters.micro_ops_after += optimized.nodes.len() as u64;
         counters.instructions += u64::from(instructions.0) + u64::from(instructions.1);
         counters.micro_ops.count(&optimized);
-        let code = uop::lower(&optimized).ok()?;
+        let code = self.code_for(origin, &optimized)?;
         if let Some(header) = header.filter(|_| uops) {
             eprintln!("code of {header}\n{code}");
         }
@@ -132,6 +133,25 @@ impl State {
             }
         }
         Some(())
+    }
+
+    /// The code for a superblock; none if that is not possible.
+    fn code_for(&mut self, origin: Origin, superblock: &Superblock) -> Option<Code> {
+        match self.tier2.engine {
+            Engine::Off => None,
+            Engine::Uops => uop::lower(superblock).ok().map(Code::Uops),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Engine::Jit => {
+                let parent = match origin {
+                    Origin::Place(_) => None,
+                    // SAFETY: checked to be alive by `is_current`; nothing has run since.
+                    Origin::Exit(parent, exit) => Some((unsafe { &*parent }, exit)),
+                };
+                self.tier2.jit.compile(superblock, parent).map(Code::Machine)
+            }
+            #[cfg(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
+            Engine::Jit => None,
+        }
     }
 
     /// The executor that tier 1 wants to be entered, at most once.

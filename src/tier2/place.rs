@@ -98,7 +98,8 @@ impl Display for Header {
 fn kind_of_place(place: Place, site: *const LoopSite) -> &'static str {
     match place.proto {
         Some(proto) if std::ptr::eq(&raw const proto.entry, site) => "function",
-        _ => "loop",
+        Some(proto) if proto.info.loops.as_ptr_range().contains(&site) => "loop",
+        _ => "return",
     }
 }
 

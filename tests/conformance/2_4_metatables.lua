@@ -474,3 +474,14 @@ do
   in_handler("__lt", function(t) return t < t end)
   in_handler("__tostring", function(t) return tostring(t) end)
 end
+
+-- A tail call of a callable value is one of its handler.
+do
+  local n = 0
+  local t = setmetatable({}, { __call = function(self, x) n = n + 1 if n == 300000 then return x, n end return self(x) end })
+  check("tail call of a callable", t("x"))
+  local inner = setmetatable({}, { __call = function(self, a, b) return type(self), a, type(b) end })
+  local outer = setmetatable({}, { __call = inner })
+  check("tail call through two", (function(...) return outer(...) end)(1, 2))
+  check("tail call of no function", pcall(function() local nothing return nothing() end))
+end

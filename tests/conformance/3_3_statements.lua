@@ -641,3 +641,31 @@ do
   check("close keeps a list", listed(1, 2, 3))
   check("close keeps a parameter", (function(x) local a <close> = setmetatable({}, mt) return x end)(5))
 end
+
+-- A jump to the end of a loop's body closes the body's variables, not the loop's.
+do
+  local log = {}
+  local function closing(name)
+    return setmetatable({}, { __close = function() log[#log + 1] = name end })
+  end
+  local function upto(s, c) c = c + 1 if c <= 3 then return c, s end end
+  for i, s in upto, nil, 0, closing("loop") do
+    do
+      local inner <close> = closing("inner " .. i)
+      if i < 3 then goto continue end
+    end
+    log[#log + 1] = "rest " .. i
+    ::continue::
+  end
+  check("continue closes the body only", table.concat(log, ","))
+  log = {}
+  for i = 1, 2 do
+    local outer <close> = closing("outer " .. i)
+    while true do
+      local inner <close> = closing("inner " .. i)
+      goto continue
+    end
+    ::continue::
+  end
+  check("continue out of a nested loop", table.concat(log, ","))
+end

@@ -876,7 +876,7 @@ impl Generator {
         match self.rng.below(5) {
             0 => node![self.rng.pick(&[
                 "error",
-                "tostring",
+                "tonumber",
                 "math.floor",
                 "string.rep",
                 "setmetatable",
@@ -1099,10 +1099,17 @@ impl Generator {
         for (event, _) in EVENTS {
             if self.rng.one_in(4) {
                 let body = self.event_body("a, b");
+                // As the reference is usually built, `<=` falls back to `__lt`, which Lua 5.4 does not promise.
+                let also = if event == "__lt" {
+                    format!("{class}.__le = {class}.__le or {class}.__lt")
+                } else {
+                    String::new()
+                };
                 lines.push(node![
                     format!("{class}.{event} = function(a, b)"),
                     body,
-                    "end"
+                    "end ",
+                    also
                 ]);
             }
         }

@@ -170,6 +170,11 @@ impl MemorySet {
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// The set without this class.
+    pub const fn without(self, class: Memory) -> MemorySet {
+        MemorySet(self.0 & !(1 << class as u16))
+    }
 }
 
 /// What a micro-op does besides making a value.
@@ -494,6 +499,12 @@ microops! {
     LE_S(String, String) -> Bool;
     /// z = #x
     LENGTH_S(String) -> Int;
+    /// z = byte y of x; needs 1 <= y <= #x
+    LOAD_BYTE(String, Int) -> Int exit Restart;
+    /// z = the part of x from position y to position w, the third input; negative positions count from the end
+    SUBSTRING(String, Int, Int) -> String {allocates, raises} exit Status;
+    /// z = the string of the byte x; fails unless 0 <= x <= 255
+    BYTE_STRING(Int) -> String {allocates, raises} exit Status;
     /// needs R[r], ..., R[r+n-1] to be strings
     GUARD_STRINGS[Group, Count]() {reads Frame} exit Restart;
     /// z = R[r] .. R[r+1] .. ... .. R[r+n-1], all strings

@@ -11,6 +11,8 @@ mod spectral;
 mod trees;
 mod vm;
 
+use std::sync::atomic::Ordering;
+
 use mlua::{Function, Lua};
 
 /// A program in both forms.
@@ -29,6 +31,9 @@ pub struct Kernel {
 
 /// Makes the variants of a program.
 type Kernels = fn() -> Vec<Kernel>;
+
+/// The largest argument under stress: each collection looks at all objects.
+const STRESSED_ARGUMENT: i64 = 10;
 
 /// Timed runs of each form; odd, for the median.
 const ROUNDS: usize = 11;
@@ -68,12 +73,33 @@ fn luajit() -> &'static Lua {
     }
 }
 
-fn measure(mut kernel: Kernel) {
-    let lua = luajit();
-    let reference: Function = lua
+fn reference(kernel: &Kernel) -> Function {
+    luajit()
         .load(kernel.source)
         .eval()
-        .expect("a chunk that returns a function");
+        .expect("a chunk that returns a function")
+}
+
+/// Runs both forms with collections wherever they may happen, and compares the results.
+fn stress(mut kernel: Kernel) {
+    let reference = reference(&kernel);
+    let most = kernel.argument.min(STRESSED_ARGUMENT);
+    for argument in [1, most / 2, most, most] {
+        let value = (kernel.run)(argument);
+        let expected: f64 = reference
+            .call(argument)
+            .expect("no error in the reference");
+        assert!(
+            value == expected,
+            "{}: {value} instead of {expected} for {argument}",
+            kernel.name
+        );
+    }
+    println!("{}: the same results", kernel.name);
+}
+
+fn measure(mut kernel: Kernel) {
+    let reference = reference(&kernel);
     let mut times = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
         let (ns, value) = time(kernel.operations, || (kernel.run)(kernel.argument));
@@ -103,11 +129,17 @@ fn measure(mut kernel: Kernel) {
 }
 
 fn main() {
-    let wanted = std::env::args().nth(1);
-    println!(
-        "{:<28} {:<12} {:>9} {:>9} {:>7}",
-        "kernel", "operation", "ns", "LuaJIT", "ratio"
-    );
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let stressed = arguments.iter().any(|a| a == "--stress");
+    arguments.retain(|a| a != "--stress");
+    let wanted = arguments.first();
+    vm::STRESS.store(stressed, Ordering::Relaxed);
+    if !stressed {
+        println!(
+            "{:<28} {:<12} {:>9} {:>9} {:>7}",
+            "kernel", "operation", "ns", "LuaJIT", "ratio"
+        );
+    }
     let kernels: &[(&str, Kernels)] = &[
         ("fib", fib::kernels),
         ("spectral", spectral::kernels),
@@ -120,8 +152,9 @@ fn main() {
     ];
     for (_, kernels) in kernels
         .iter()
-        .filter(|(name, _)| wanted.as_ref().is_none_or(|w| w == name))
+        .filter(|(name, _)| wanted.is_none_or(|w| w == name))
     {
-        kernels().into_iter().for_each(measure);
+        let run = if stressed { stress } else { measure };
+        kernels().into_iter().for_each(run);
     }
 }

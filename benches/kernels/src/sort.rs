@@ -68,7 +68,9 @@ fn exchange(ops: &mut Assembler, (i, a): (u8, u8), (j, b): (u8, u8)) {
     dynasm!(ops
         ; .arch x64
         ; cmp BYTE [rbp], 0
-        ; jne ->barrier
+        ; je >unmarked
+        ; call ->barrier
+        ; unmarked:
         ; mov rcx, Rq(i)
         ; neg rcx
         ; mov [rbx + rcx * 8], Rq(b)
@@ -136,7 +138,9 @@ pub fn kernels() -> Vec<Kernel> {
         ; jne ->exit
         ; mov rsi, [rax + rdx * 8]
         ; cmp BYTE [rbp], 0
-        ; jne ->barrier
+        ; je >unmarked
+        ; call ->barrier
+        ; unmarked:
         ; mov [rbx + rdx * 8], rsi
         ; mov BYTE [rbx + rcx - 1], TABLE
         ; dec rdx
@@ -290,14 +294,18 @@ pub fn kernels() -> Vec<Kernel> {
         ; cmp rdx, rax
         ; jl >split
         ; cmp BYTE [rbp], 0
-        ; jne ->barrier
+        ; je >unmarked
+        ; call ->barrier
+        ; unmarked:
         ; mov [rbx + r9 * 8], rcx
         ; mov [rbx + rsi * 8], rdi
         ; jmp ->scan_up
         ; split:
         // The pivot goes between the parts.
         ; cmp BYTE [rbp], 0
-        ; jne ->barrier
+        ; je >unmarked
+        ; call ->barrier
+        ; unmarked:
         ; mov rcx, r11
         ; neg rcx
         ; mov [rbx + rcx * 8 + 8], rdi
@@ -338,9 +346,32 @@ pub fn kernels() -> Vec<Kernel> {
         ; mov rcx, [r15 + RECORD_RETURN_SITE]
         ; sub r15, RECORD_SIZE
         ; jmp QWORD [rcx]
-        // Nothing marks while this program runs.
+        // rbp: the array.
         ; ->barrier:
-        ; jmp ->exit
+        ; push rax
+        ; push rcx
+        ; push rdx
+        ; push rsi
+        ; push rdi
+        ; push r8
+        ; push r9
+        ; push r10
+        ; push r11
+        ; mov [r14 + RECORD], r15
+        ; mov rdi, r14
+        ; mov rsi, rbp
+        ; mov rax, QWORD barrier as *const () as i64
+        ; call rax
+        ; pop r11
+        ; pop r10
+        ; pop r9
+        ; pop r8
+        ; pop rdi
+        ; pop rsi
+        ; pop rdx
+        ; pop rcx
+        ; pop rax
+        ; ret
         ; ->finish:
     );
     epilogue(&mut ops);

@@ -266,11 +266,8 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
         vm.closure(1, REGISTERS as u32, &live),
     );
     let long_lived = tree(&mut vm, LONG_LIVED_DEPTH);
-    // SAFETY: the running function has the registers. The closures are constants of executors, which the
-    // collector knows; here they are values that the host keeps.
+    // SAFETY: the running function has the registers.
     unsafe { Value::store(vm.register(0), Value::table(long_lived)) };
-    vm.st.handles.insert(Value::closure(make));
-    vm.st.handles.insert(Value::closure(count));
     let (left, right) = (vm.field(long_lived, "left"), vm.field(long_lived, "right"));
     assert!(
         left.payload == 48 && right.tag == 65,

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dynasmrt::{AssemblyOffset, DynasmApi, DynasmLabelApi, ExecutableBuffer, dynasm};
 use perilune::bytecode::cache::{CallSite, LoopSite};
@@ -22,6 +23,7 @@ use perilune::runtime::string::Str;
 use perilune::runtime::table::Table;
 use perilune::runtime::value::Value;
 use perilune::tier1::State;
+use perilune::tier1::state::interrupt;
 
 pub type Assembler = dynasmrt::x64::Assembler;
 
@@ -79,6 +81,15 @@ const _: () = {
     assert!(INTERRUPT == 0);
     assert!(RECORD_TOP == RECORD_BASE + 4 && RECORD_WANTED == RECORD_EXTRA + 4);
 };
+
+/// Whether to collect before every run and at many of the polls that a kernel makes while it allocates.
+pub static STRESS: AtomicBool = AtomicBool::new(false);
+
+/// Under stress, one poll in so many collects: a number without factors in common with the sizes of trees.
+const STRESSED_POLL: u64 = 61;
+
+/// Polls under stress so far.
+static POLLS: AtomicU64 = AtomicU64::new(0);
 
 /// `wanted`, `continuation` and `flags` of the record of a call that wants one result.
 pub const ONE_RESULT: i32 = 1 | (Continuation::Call as i32) << 16;
@@ -191,7 +202,7 @@ impl Vm {
     }
 
     /// A closure without captured variables, over a function of as many instructions as `live` has entries: the
-    /// registers in use after each.
+    /// registers in use after each. It is a constant of the machine code, so the host keeps it.
     pub fn closure(&mut self, params: u8, registers: u32, live: &[u8]) -> Gc<Closure> {
         let source = self.key("=kernel");
         let mut info = Box::new(ProtoInfo {
@@ -252,7 +263,9 @@ impl Vm {
                 spare2: 0,
                 proto,
             });
-            Gc::from_ptr(c)
+            let closure = Gc::from_ptr(c);
+            self.st.handles.insert(Value::closure(closure));
+            closure
         }
     }
 
@@ -348,6 +361,10 @@ impl Code {
 
     /// Runs the code on the running function's frame, until it is done or leaves by an exit.
     pub fn enter(&self, vm: &mut Vm, argument: i64) -> Out {
+        if STRESS.load(Ordering::Relaxed) {
+            vm.st.top = vm.st.slot(vm.st.frame().top);
+            vm.st.with_collector(|rt, roots| rt.collect_full(roots));
+        }
         let base = vm.register(0);
         // SAFETY: the code begins with `prologue`, which takes these arguments, and obeys the invariants of the
         // objects that it touches.
@@ -420,8 +437,15 @@ pub extern "C" fn alloc_slow(st: &mut State, size: usize) -> *mut u8 {
 
 /// The slow path of a poll: a step of the collector, which withdraws its request.
 pub extern "C" fn collect(st: &mut State) {
-    st.top = st.slot(st.frame().top);
-    st.with_collector(|rt, roots| rt.gc_step(roots));
+    let stress = STRESS.load(Ordering::Relaxed);
+    if !stress || POLLS.fetch_add(1, Ordering::Relaxed).is_multiple_of(STRESSED_POLL) {
+        st.top = st.slot(st.frame().top);
+        st.with_collector(|rt, roots| if stress { rt.collect_full(roots) } else { rt.gc_step(roots) });
+    }
+    if stress {
+        // The next poll comes here, too.
+        st.request(interrupt::COLLECT);
+    }
 }
 
 /// The slow path of the write barrier.

@@ -92,8 +92,9 @@ impl Generator<'_> {
 
     /// Evaluates an expression into `dest`, which may be the first free register. Takes no register.
     pub(super) fn eval_to(&mut self, e: ExprId, dest: usize) {
+        self.current = Some(e);
         if dest == self.f.free {
-            self.f.builder.reserve_registers(dest + 1);
+            self.need(dest + 1);
         }
         self.eval(e, Some(dest));
     }
@@ -146,7 +147,7 @@ impl Generator<'_> {
     fn deliver(&mut self, start: usize, dest: Option<usize>) -> Operand {
         self.f.free = start;
         if let Some(dest) = dest {
-            self.f.builder.reserve_registers(start + 1);
+            self.need(start + 1);
             self.read_to(Operand::Register(start), dest);
         }
         self.done(start, dest)
@@ -208,6 +209,7 @@ impl Generator<'_> {
 
     /// Evaluates an expression that has no left operand.
     fn leaf(&mut self, e: ExprId, dest: Option<usize>) -> Operand {
+        self.current = Some(e);
         let start = self.f.free;
         let target = dest.unwrap_or(start);
         let line = self.chunk[e].line;
@@ -303,6 +305,7 @@ impl Generator<'_> {
 
     /// Completes an expression whose left operand has been evaluated, to a variable or the temporary `start`.
     fn step(&mut self, e: ExprId, left: Operand, start: usize, dest: Option<usize>) -> Operand {
+        self.current = Some(e);
         let target = dest.unwrap_or(start);
         let line = self.chunk[e].line;
         match self.kind(e) {

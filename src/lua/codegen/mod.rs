@@ -21,9 +21,10 @@ mod tests;
 use std::mem::replace;
 
 use super::ast::{Chunk, ExprId, FuncId, UpvalueSource, VarId};
+use super::parser::parse_until;
 use super::{StrId, SyntaxError, chunk_id, fold, parse};
 use crate::bytecode::proto_builder::{ProtoError, ProtoBuilder, FunctionHead, JumpList, instr};
-use crate::bytecode::Op;
+use crate::bytecode::{Instr, Op};
 use crate::bytecode::verify::verify;
 use crate::bytecode::proto::{CapturedVar, CellSource, Proto, proto_flags};
 use crate::heap::Meter;
@@ -90,22 +91,29 @@ fn compile_metered(
     let mut chunk = parse(source, chunk_name, depth, meter)?;
     meter.settle(&mut rt.heap);
     fold::fold(&mut chunk);
-    generate(rt, &chunk, chunk_name, flags, meter).map_err(|e| match e {
-        ProtoError::OutOfMemory => CompileError::Memory,
-        ProtoError::Limit { what, line } => {
-            let mut message = chunk_id(chunk_name);
-            message.extend_from_slice(format!(":{line}: {what}").as_bytes());
-            CompileError::Syntax(message)
-        }
-    })
+    let mut culprit = None;
+    let (what, line) = match generate(rt, &chunk, chunk_name, flags, meter, &mut culprit) {
+        Ok(proto) => return Ok(proto),
+        Err(ProtoError::OutOfMemory) => return Err(CompileError::Memory),
+        Err(ProtoError::Limit { what, line }) => (what, line),
+    };
+    if let Some(e) = culprit {
+        // Expressions do not keep their place, but parsing again comes by the place.
+        parse_until(source, chunk_name, depth, meter, Some((e, what)))?;
+    }
+    let mut message = chunk_id(chunk_name);
+    message.extend_from_slice(format!(":{line}: {what}").as_bytes());
+    Err(CompileError::Syntax(message))
 }
 
+/// Generates the chunk's main function. `culprit` is then the expression that needed a register too many, if one did.
 fn generate(
     rt: &mut Runtime,
     chunk: &Chunk,
     chunk_name: &[u8],
     flags: u8,
     meter: &Meter,
+    culprit: &mut Option<ExprId>,
 ) -> Result<Gc<Proto>, ProtoError> {
     let source = rt.new_string(chunk_name)?;
     meter.settle(&mut rt.heap);
@@ -117,11 +125,14 @@ fn generate(
         registers: meter.filled(chunk.var_count())?,
         labels: meter.filled(chunk.label_count())?,
         pending: Vec::new(),
+        current: None,
+        culprit: None,
         f: FunctionState::new(head(chunk, FuncId::MAIN, source, flags), meter),
         meter,
         rt,
     };
     generator.body(FuncId::MAIN);
+    *culprit = generator.culprit;
     let proto = generator.f.builder.finish(generator.rt)?;
     debug_assert_eq!(verify(&proto), Ok(()));
     Ok(proto)
@@ -215,6 +226,10 @@ struct Generator<'a> {
     labels: Vec<LabelState>,
     /// Expressions put off while their left operands are generated.
     pending: Vec<ExprId>,
+    /// The expression being generated, or the last one.
+    current: Option<ExprId>,
+    /// The first expression that needed more registers than there are.
+    culprit: Option<ExprId>,
     f: FunctionState<'a>,
     meter: &'a Meter,
 }
@@ -307,8 +322,16 @@ impl Generator<'_> {
     fn claim(&mut self, count: usize) -> usize {
         let first = self.f.free;
         self.f.free += count;
-        self.f.builder.reserve_registers(self.f.free);
+        self.need(self.f.free);
         first
+    }
+
+    /// Notes that registers below `count` are used.
+    fn need(&mut self, count: usize) {
+        if count > Instr::MAX_REGISTERS && self.culprit.is_none() {
+            self.culprit = self.current;
+        }
+        self.f.builder.reserve_registers(count);
     }
 
     /// A string of the chunk as an object.

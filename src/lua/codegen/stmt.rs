@@ -143,7 +143,7 @@ impl Generator<'_> {
             let index = self.function(function);
             self.line(line);
             let closure = self.f.free;
-            self.f.builder.reserve_registers(closure + 1);
+            self.need(closure + 1);
             self.emit(Op::CLOSURE, closure, 0, 0, index);
             self.emit(Op::SETCELL, register, closure, 0, 0);
         } else {
@@ -378,7 +378,7 @@ impl Generator<'_> {
         self.patch_here(call);
         self.line(line);
         // The call needs room for the function and two arguments.
-        self.f.builder.reserve_registers(state + 7);
+        self.need(state + 7);
         let site = self.f.builder.call_site();
         self.emit(Op::TFORCALL, state, 0, count, site);
         self.claim(count);

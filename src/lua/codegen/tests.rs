@@ -25,7 +25,7 @@ fn limits_are_errors() {
     assert!(compile(&mut rt, nested.as_bytes(), b"=t", 0).is_ok());
     let wide = format!("return f({})", vec!["x"; 260].join(", "));
     let error = compile(&mut rt, wide.as_bytes(), b"=t", 0).err();
-    let message = b"t:1: function or expression needs too many registers";
+    let message = b"t:1: function or expression needs too many registers near 'x'";
     assert_eq!(error, Some(CompileError::Syntax(message.to_vec())));
 }
 

@@ -104,7 +104,7 @@ impl Pair {
             parent: up.unwrap_or(ptr::null()),
             generation,
             superblock: superblock(home),
-            code: uop::Code::default(),
+            code: Code::Uops(uop::Code::default()),
             assumptions: assumptions.clone(),
             instructions: (1, 1),
         };
@@ -441,7 +441,7 @@ fn executors_fit_the_memory_limit_or_are_not_made() {
         parent: ptr::null(),
         generation: 0,
         superblock: superblock(home(1, 0)),
-        code: uop::Code::default(),
+        code: Code::Uops(uop::Code::default()),
         assumptions: classes(31),
         instructions: (1, 1),
     };

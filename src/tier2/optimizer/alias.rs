@@ -39,6 +39,8 @@ pub struct Aliases<'a> {
     epoch: Vec<u32>,
     /// The `SET_SHAPE`s.
     changes: Vec<Ref>,
+    /// The nodes of the loop that may change memory.
+    writers: Vec<Ref>,
 }
 
 /// Whether two accesses are of the same place.
@@ -115,9 +117,8 @@ fn place(op: MicroOp) -> Option<Place> {
         LOAD_INLINE | STORE_INLINE => Place::Inline,
         LOAD_OVERFLOW | STORE_OVERFLOW => Place::Overflow,
         LOAD_HOLDER => Place::Holder,
-        LOAD_ELEMENT | LOAD_ELEMENT_I | LOAD_ELEMENT_F | TEST_ELEMENT | STORE_ELEMENT | REPLACE_ELEMENT => {
-            Place::Element
-        }
+        LOAD_ELEMENT | LOAD_ELEMENT_I | LOAD_ELEMENT_F | TEST_ELEMENT | STORE_ELEMENT
+        | REPLACE_ELEMENT => Place::Element,
         LOAD_CELL | SET_CELL | STORE_CELL | NEW_CELL => Place::Cell,
         LOAD_CAPTURED | INIT_CAPTURED => Place::Captured,
         _ => return None,
@@ -133,7 +134,9 @@ pub fn is_plain_load(op: MicroOp) -> bool {
 pub fn stored(node: &Node) -> Option<Ref> {
     use MicroOp::*;
     match node.op {
-        STORE_INLINE | STORE_OVERFLOW | SET_CELL | STORE_CELL | INIT_CAPTURED => Some(node.inputs[1]),
+        STORE_INLINE | STORE_OVERFLOW | SET_CELL | STORE_CELL | INIT_CAPTURED => {
+            Some(node.inputs[1])
+        }
         STORE_ELEMENT | REPLACE_ELEMENT => Some(node.inputs[2]),
         NEW_CELL => Some(node.inputs[0]),
         _ => None,
@@ -150,7 +153,10 @@ impl<'a> Aliases<'a> {
             shape: vec![UNKNOWN; n],
             epoch: vec![0; n],
             changes: Vec::new(),
+            writers: Vec::new(),
         };
+        let writes = |node: &Node| !node.effects().writes.is_empty() || node.is_call_out();
+        aliases.writers = aliases.in_loop().filter(|&r| writes(sb.node(r))).collect();
         for (r, node) in sb.iter() {
             if is_type_guard(node.op) {
                 aliases.origin[r.index()] = aliases.origin[node.inputs[0].index()];
@@ -166,14 +172,35 @@ impl<'a> Aliases<'a> {
         self.origin[r.index()]
     }
 
+    /// Whether anything in the loop may change what `reader` does; see [`Aliases::clobbers`].
+    pub fn clobbered_in_loop(&self, reader: Ref) -> bool {
+        self.writers
+            .iter()
+            .any(|&writer| self.clobbers(writer, reader))
+    }
+
+    /// The nodes of the loop that may change memory.
+    pub fn writers_in_loop(&self) -> &[Ref] {
+        &self.writers
+    }
+
     /// The nodes of the loop.
     pub fn in_loop(&self) -> impl Iterator<Item = Ref> + use<> {
-        let first = self.sb.looping.as_ref().map_or(self.sb.nodes.len(), |l| l.head.index());
+        let first = self
+            .sb
+            .looping
+            .as_ref()
+            .map_or(self.sb.nodes.len(), |l| l.head.index());
         (first as u32..self.sb.nodes.len() as u32).map(Ref)
     }
 
     fn find_escapes(&mut self) {
-        let fresh: Vec<Ref> = self.sb.iter().filter(|(_, n)| is_fresh(n.op)).map(|(r, _)| r).collect();
+        let fresh: Vec<Ref> = self
+            .sb
+            .iter()
+            .filter(|(_, n)| is_fresh(n.op))
+            .map(|(r, _)| r)
+            .collect();
         if fresh.is_empty() {
             return;
         }
@@ -218,8 +245,13 @@ impl<'a> Aliases<'a> {
         let sb = self.sb;
         let mut known: Vec<(Ref, u32)> = Vec::new();
         for &(param, shape) in &sb.param_shapes {
-            let of = |(_, n): &(Ref, &Node)| n.op == MicroOp::PARAM && n.operands[0] == param as u64;
-            if let Some((r, _)) = sb.iter().take_while(|(_, n)| n.op == MicroOp::PARAM).find(of) {
+            let of =
+                |(_, n): &(Ref, &Node)| n.op == MicroOp::PARAM && n.operands[0] == param as u64;
+            if let Some((r, _)) = sb
+                .iter()
+                .take_while(|(_, n)| n.op == MicroOp::PARAM)
+                .find(of)
+            {
                 known.push((r, shape));
             }
         }
@@ -235,11 +267,15 @@ impl<'a> Aliases<'a> {
             let changes = header_writes(node) & header::SHAPE != 0;
             match (node.op, subject) {
                 (MicroOp::LOOP, _) => {
-                    let mut changes = self.in_loop().filter(|&w| header_writes(sb.node(w)) & header::SHAPE != 0);
+                    let mut changes = self
+                        .writers
+                        .iter()
+                        .filter(|&&w| header_writes(sb.node(w)) & header::SHAPE != 0);
                     if let Some(first) = changes.next() {
                         known.clear();
-                        epoch += (sb.node(first).op != MicroOp::SET_SHAPE
-                            || changes.any(|w| sb.node(w).op != MicroOp::SET_SHAPE)) as u32;
+                        epoch += (sb.node(*first).op != MicroOp::SET_SHAPE
+                            || changes.any(|&w| sb.node(w).op != MicroOp::SET_SHAPE))
+                            as u32;
                     }
                 }
                 (MicroOp::ALLOCATE_TABLE, _) => known.push((r, node.operands[0] as u32)),
@@ -251,7 +287,8 @@ impl<'a> Aliases<'a> {
                     let before = self.shape[r.index()];
                     known.retain(|&(t, shape)| {
                         t != subject
-                            && (before != UNKNOWN && before != shape || self.same(t, subject) == Meet::Never)
+                            && (before != UNKNOWN && before != shape
+                                || self.same(t, subject) == Meet::Never)
                     });
                     known.push((subject, node.operands[0] as u32));
                     self.changes.push(r);
@@ -286,21 +323,32 @@ impl<'a> Aliases<'a> {
             return Meet::Never;
         }
         if is_constant(x.op) && is_constant(y.op) {
-            return if x.operands[0] == y.operands[0] { Meet::Always } else { Meet::Never };
+            return if x.operands[0] == y.operands[0] {
+                Meet::Always
+            } else {
+                Meet::Never
+            };
         }
         // A fresh object is none that there was before, and none that somebody made or found while it was unknown.
         let unknown = is_fresh(x.op) && (self.escape[early.index()] > late.0 || is_constant(y.op));
-        if is_fresh(y.op) || unknown { Meet::Never } else { Meet::Maybe }
+        if is_fresh(y.op) || unknown {
+            Meet::Never
+        } else {
+            Meet::Maybe
+        }
     }
 
     /// Whether the plain accesses `a` and `b` are of the same place.
     pub fn meet(&self, a: Ref, b: Ref) -> Meet {
         let (x, y) = (self.sb.node(a), self.sb.node(b));
-        let (Some(p), Some(q)) = (place(x.op), place(y.op)) else { return Meet::Maybe };
+        let (Some(p), Some(q)) = (place(x.op), place(y.op)) else {
+            return Meet::Maybe;
+        };
         match (p, q) {
-            (Place::Inline | Place::Overflow | Place::Holder, Place::Inline | Place::Overflow | Place::Holder) => {
-                self.meet_slots(a, p, b, q)
-            }
+            (
+                Place::Inline | Place::Overflow | Place::Holder,
+                Place::Inline | Place::Overflow | Place::Holder,
+            ) => self.meet_slots(a, p, b, q),
             (Place::Element, Place::Element) => {
                 let (i, c) = self.index(x.inputs[1]);
                 let (j, d) = self.index(y.inputs[1]);
@@ -309,12 +357,17 @@ impl<'a> Aliases<'a> {
                     (true, false) => Meet::Never,
                     _ => Meet::Maybe,
                 };
-                self.same(self.origin(x.inputs[0]), self.origin(y.inputs[0])).and(index)
+                self.same(self.origin(x.inputs[0]), self.origin(y.inputs[0]))
+                    .and(index)
             }
             (Place::Cell, Place::Cell) => self.same(self.cell(a), self.cell(b)),
             (Place::Captured, Place::Captured) => {
                 let closures = self.same(self.origin(x.inputs[0]), self.origin(y.inputs[0]));
-                closures.and(if x.operands[0] == y.operands[0] { Meet::Always } else { Meet::Never })
+                closures.and(if x.operands[0] == y.operands[0] {
+                    Meet::Always
+                } else {
+                    Meet::Never
+                })
             }
             _ => Meet::Never,
         }
@@ -323,12 +376,17 @@ impl<'a> Aliases<'a> {
     /// The cell that an access is of.
     fn cell(&self, r: Ref) -> Ref {
         let node = self.sb.node(r);
-        if node.op == MicroOp::NEW_CELL { r } else { self.origin(node.inputs[0]) }
+        if node.op == MicroOp::NEW_CELL {
+            r
+        } else {
+            self.origin(node.inputs[0])
+        }
     }
 
     fn meet_slots(&self, a: Ref, p: Place, b: Ref, q: Place) -> Meet {
         let (x, y) = (self.sb.node(a), self.sb.node(b));
-        let operand = |node: &Node, place| slot_offsets(node.operands[(place == Place::Holder) as usize]);
+        let operand =
+            |node: &Node, place| slot_offsets(node.operands[(place == Place::Holder) as usize]);
         let (s, t) = (operand(x, p), operand(y, q));
         // Payloads and tags lie at different offsets in tables of different layouts.
         let slots = match (s.payload == t.payload, s.tag == t.tag) {
@@ -353,7 +411,10 @@ impl<'a> Aliases<'a> {
 
     /// Whether the tables that are the first inputs of two nodes are the same.
     fn same_table(&self, a: Ref, b: Ref) -> Meet {
-        let (x, y) = (self.origin(self.sb.node(a).inputs[0]), self.origin(self.sb.node(b).inputs[0]));
+        let (x, y) = (
+            self.origin(self.sb.node(a).inputs[0]),
+            self.origin(self.sb.node(b).inputs[0]),
+        );
         let same = self.same(x, y);
         let (s, t) = (self.shape[a.index()], self.shape[b.index()]);
         if same != Meet::Maybe
@@ -379,7 +440,11 @@ impl<'a> Aliases<'a> {
     fn is_object(&self, r: Ref, object: u64) -> Meet {
         let node = self.sb.node(r);
         if is_constant(node.op) {
-            if node.operands[0] == object { Meet::Always } else { Meet::Never }
+            if node.operands[0] == object {
+                Meet::Always
+            } else {
+                Meet::Never
+            }
         } else if is_fresh(node.op) {
             Meet::Never
         } else {
@@ -397,9 +462,15 @@ impl<'a> Aliases<'a> {
                 (node.op == MicroOp::CONST_INT).then_some(node.operands[0] as i64)
             };
             match node.op {
-                MicroOp::CONST_INT => return (Ref::NONE, offset.wrapping_add(node.operands[0] as i64)),
-                MicroOp::ADD_I if let Some(c) = constant(node.inputs[1]) => offset = offset.wrapping_add(c),
-                MicroOp::SUB_I if let Some(c) = constant(node.inputs[1]) => offset = offset.wrapping_sub(c),
+                MicroOp::CONST_INT => {
+                    return (Ref::NONE, offset.wrapping_add(node.operands[0] as i64));
+                }
+                MicroOp::ADD_I if let Some(c) = constant(node.inputs[1]) => {
+                    offset = offset.wrapping_add(c)
+                }
+                MicroOp::SUB_I if let Some(c) = constant(node.inputs[1]) => {
+                    offset = offset.wrapping_sub(c)
+                }
                 _ => return (base, offset),
             }
             base = self.origin(node.inputs[0]);
@@ -423,7 +494,10 @@ impl<'a> Aliases<'a> {
             // Cells do not become constant again.
             GUARD_MUTABLE => return false,
             CALLEE | EXTRA_COUNT => {
-                return matches!(w.op, PUSH_FRAME | REPLACE_FRAME | POP_FRAME | RESUME | YIELD);
+                return matches!(
+                    w.op,
+                    PUSH_FRAME | REPLACE_FRAME | POP_FRAME | RESUME | YIELD
+                );
             }
             LOAD_CAPTURED | INIT_CAPTURED => {
                 return w.op == INIT_CAPTURED && self.meet(writer, reader) != Meet::Never;
@@ -441,8 +515,11 @@ impl<'a> Aliases<'a> {
             };
         }
         let classes = w.effects().writes;
+        if !classes.intersects(reads) {
+            return false;
+        }
         if at.is_some() && place(w.op).is_some() {
-            return classes.intersects(reads) && self.meet(writer, reader) != Meet::Never;
+            return self.meet(writer, reader) != Meet::Never;
         }
         // Of tables, what is done to one does not matter to others.
         let first = |op: MicroOp| op.declaration().inputs.first().copied();
@@ -456,12 +533,12 @@ impl<'a> Aliases<'a> {
         if at.is_none() && header_writes(w) & header_reads(r.op) != 0 {
             return true;
         }
-        Memory::ALL.iter().any(|&c| c != Memory::Header && classes.contains(c) && reads.contains(c))
+        classes.intersects(reads.without(Memory::Header))
     }
 
     /// Whether a table that a node accesses may change its shape in the loop.
     pub fn reshaped_in_loop(&self, reader: Ref) -> bool {
-        self.in_loop().any(|w| {
+        self.writers.iter().any(|&w| {
             let writer = self.sb.node(w);
             header_writes(writer) & header::SHAPE != 0
                 && (writer.op != MicroOp::SET_SHAPE
@@ -478,7 +555,13 @@ pub fn is_constant(op: MicroOp) -> bool {
     use MicroOp::*;
     matches!(
         op,
-        CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL | CONST_USERDATA | CONST_COROUTINE
+        CONST_TABLE
+            | CONST_STRING
+            | CONST_CLOSURE
+            | CONST_NATIVE
+            | CONST_CELL
+            | CONST_USERDATA
+            | CONST_COROUTINE
     )
 }
 

@@ -10,7 +10,9 @@ use crate::tier2::superblock::{Ref, Rewriter, Superblock};
 
 /// The pass; see the module's documentation.
 pub fn carried(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else { return old.clone() };
+    let Some(looping) = &old.looping else {
+        return old.clone();
+    };
     let aliases = Aliases::new(old);
     let found = find(old, &aliases);
     if found.is_empty() {
@@ -42,7 +44,9 @@ pub fn carried(old: &Superblock) -> Superblock {
 /// The loads, with what is stored last.
 fn find(sb: &Superblock, aliases: &Aliases) -> Vec<(Ref, Ref)> {
     let mut found = Vec::new();
-    let Some(looping) = &sb.looping else { return found };
+    let Some(looping) = &sb.looping else {
+        return found;
+    };
     let mut guards = Guards::new(sb);
     for r in aliases.in_loop() {
         let node = sb.node(r);
@@ -56,10 +60,14 @@ fn find(sb: &Superblock, aliases: &Aliases) -> Vec<(Ref, Ref)> {
             continue;
         }
         let mut last = None;
-        let only = aliases.in_loop().filter(|&w| aliases.clobbers(w, r)).all(|w| {
-            last = stored(sb.node(w));
-            w > r && last.is_some() && aliases.meet(w, r) == Meet::Always
-        });
+        let only = aliases
+            .writers_in_loop()
+            .iter()
+            .filter(|&&w| aliases.clobbers(w, r))
+            .all(|&w| {
+                last = stored(sb.node(w));
+                w > r && last.is_some() && aliases.meet(w, r) == Meet::Always
+            });
         if let (true, Some(value)) = (only, last) {
             let ty = sb.type_of(r);
             if ty == perilune_uops::Type::Tagged || sb.type_of(value) == ty {

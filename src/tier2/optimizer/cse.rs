@@ -32,36 +32,50 @@ fn is_repeatable(node: &Node) -> bool {
         && !matches!(node.op, MicroOp::LOOP | MicroOp::PHI | MicroOp::PARAM)
 }
 
+/// A node that reads memory.
+struct Read {
+    hash: u64,
+    old: Ref,
+    new: Ref,
+}
+
 /// The pass; see the module's documentation.
 pub fn cse(old: &Superblock) -> Superblock {
     let aliases = Aliases::new(old);
     let mut rw = Rewriter::new(old);
-    // New nodes that depend on their inputs only, and pairs of old and new ones that read memory.
+    // New nodes that depend on their inputs only, and those that read memory.
     let mut pure: HashTable<Ref> = HashTable::with_capacity(old.nodes.len());
-    let mut reads: Vec<(Ref, Ref)> = Vec::new();
+    let mut reads: Vec<Read> = Vec::new();
     for (r, node) in old.iter() {
         if node.op == MicroOp::LOOP {
-            reads.retain(|&(reader, _)| !aliases.in_loop().any(|w| aliases.clobbers(w, reader)));
+            reads.retain(|read| !aliases.clobbered_in_loop(read.old));
         }
         if !is_repeatable(node) {
             rw.copy(r);
             if !node.effects().writes.is_empty() || node.is_call_out() {
-                reads.retain(|&(reader, _)| !aliases.clobbers(r, reader));
+                reads.retain(|read| !aliases.clobbers(r, read.old));
             }
             continue;
         }
         let new = rw.renamed(r);
+        let h = hash(&new);
         if !node.effects().reads.is_empty() {
-            match reads.iter().find(|(_, made)| equal(rw.new.node(*made), &new)) {
-                Some(&(_, made)) => rw.replace(r, made),
+            match reads
+                .iter()
+                .find(|read| read.hash == h && equal(rw.new.node(read.new), &new))
+            {
+                Some(read) => rw.replace(r, read.new),
                 None => {
-                    let made = rw.emit(r, new);
-                    reads.push((r, made));
+                    let new = rw.emit(r, new);
+                    reads.push(Read {
+                        hash: h,
+                        old: r,
+                        new,
+                    });
                 }
             }
             continue;
         }
-        let h = hash(&new);
         match pure.find(h, |&made| equal(rw.new.node(made), &new)) {
             Some(&made) => rw.replace(r, made),
             None => {

@@ -114,6 +114,8 @@ impl<'a> InMemory<'a> {
     /// Whether the value of a slot in a snapshot is what memory has there wherever the snapshot is used.
     fn holds(&self, snapshot: SnapshotId, slot: u16, value: Ref) -> bool {
         let node = self.sb.node(value);
-        node.op == MicroOp::LOAD && node.operands[0] == slot as u64 && value.0 >= self.since[snapshot.0 as usize]
+        node.op == MicroOp::LOAD
+            && node.operands[0] == slot as u64
+            && value.0 >= self.since[snapshot.0 as usize]
     }
 }

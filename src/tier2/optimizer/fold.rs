@@ -47,7 +47,10 @@ struct Folder<'a> {
 
 /// The pass; see the module's documentation.
 pub fn fold(old: &Superblock) -> Superblock {
-    let mut folder = Folder { rw: Rewriter::new(old), known: Vec::with_capacity(old.nodes.len() + 8) };
+    let mut folder = Folder {
+        rw: Rewriter::new(old),
+        known: Vec::with_capacity(old.nodes.len() + 8),
+    };
     for (r, node) in old.iter() {
         if matches!(node.op, MicroOp::LOOP | MicroOp::PHI) {
             folder.rw.copy(r);
@@ -61,7 +64,16 @@ pub fn fold(old: &Superblock) -> Superblock {
                     folder.learn(made);
                     break;
                 }
-                Become(node) => new = Node { exit: if node.is_anchored() { new.exit } else { node.exit }, ..node },
+                Become(node) => {
+                    new = Node {
+                        exit: if node.is_anchored() {
+                            new.exit
+                        } else {
+                            node.exit
+                        },
+                        ..node
+                    }
+                }
                 Value(by) => {
                     folder.rw.replace(r, by);
                     break;
@@ -80,13 +92,21 @@ impl Folder<'_> {
     }
 
     fn known(&self, r: Ref) -> Knowledge {
-        let nothing = Knowledge { typed: Ref::NONE, not_nil: false, truth: None };
+        let nothing = Knowledge {
+            typed: Ref::NONE,
+            not_nil: false,
+            truth: None,
+        };
         self.known.get(r.index()).copied().unwrap_or(nothing)
     }
 
     fn know(&mut self, r: Ref) -> &mut Knowledge {
         if self.known.len() <= r.index() {
-            let nothing = Knowledge { typed: Ref::NONE, not_nil: false, truth: None };
+            let nothing = Knowledge {
+                typed: Ref::NONE,
+                not_nil: false,
+                truth: None,
+            };
             self.known.resize(r.index() + 1, nothing);
         }
         &mut self.known[r.index()]
@@ -105,7 +125,9 @@ impl Folder<'_> {
 
     /// The type of a value, unless it is unknown.
     fn type_of(&self, r: Ref) -> Option<Type> {
-        self.node(self.precise(r)).ty.filter(|&ty| ty != Type::Tagged)
+        self.node(self.precise(r))
+            .ty
+            .filter(|&ty| ty != Type::Tagged)
     }
 
     fn is_nil(&self, r: Ref) -> bool {
@@ -128,7 +150,11 @@ impl Folder<'_> {
 
     fn bool(&self, r: Ref) -> Option<bool> {
         let node = self.node(r);
-        if node.op == MicroOp::CONST_BOOL { Some(node.operands[0] != 0) } else { self.known(r).truth }
+        if node.op == MicroOp::CONST_BOOL {
+            Some(node.operands[0] != 0)
+        } else {
+            self.known(r).truth
+        }
     }
 
     /// The object that a value is.
@@ -151,8 +177,10 @@ impl Folder<'_> {
         let node = *self.node(r);
         let subject = node.inputs[0];
         match node.op {
-            GUARD_INT | GUARD_FLOAT | GUARD_BOOL | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
-            | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE => self.know(subject).typed = r,
+            GUARD_INT | GUARD_FLOAT | GUARD_BOOL | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE
+            | GUARD_NATIVE | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE => {
+                self.know(subject).typed = r
+            }
             GUARD_NOT_NIL => self.know(subject).not_nil = true,
             GUARD_FOUND if node.operands[0] == 0 => self.know(subject).not_nil = true,
             GUARD_ACCEPTS => self.know(node.inputs[1]).not_nil = true,
@@ -231,7 +259,9 @@ impl Folder<'_> {
                 _ => Fails,
             },
             GUARD_PROTO => match self.node(x) {
-                made if made.op == ALLOCATE_CLOSURE && made.operands[0] == node.operands[0] => Holds,
+                made if made.op == ALLOCATE_CLOSURE && made.operands[0] == node.operands[0] => {
+                    Holds
+                }
                 made if made.op == ALLOCATE_CLOSURE => Fails,
                 _ => Keep,
             },
@@ -241,9 +271,15 @@ impl Folder<'_> {
                     Some(b) if b == expected => Holds,
                     Some(_) => Fails,
                     None => match *self.node(x) {
-                        Node { op: NOT, inputs: [inner, ..], .. } => {
-                            Become(Node::new(if expected { GUARD_FALSE } else { GUARD_TRUE }, &[inner], &[]))
-                        }
+                        Node {
+                            op: NOT,
+                            inputs: [inner, ..],
+                            ..
+                        } => Become(Node::new(
+                            if expected { GUARD_FALSE } else { GUARD_TRUE },
+                            &[inner],
+                            &[],
+                        )),
                         _ => Keep,
                     },
                 }
@@ -259,7 +295,11 @@ impl Folder<'_> {
                 let nil = self.is_nil(x) || self.is_nil(y);
                 let same = self.precise(x) == self.precise(y);
                 let different = a.is_some() && b.is_some() && a != b;
-                if nil || same || different || !may_ask(a) || !may_ask(b) { Holds } else { Keep }
+                if nil || same || different || !may_ask(a) || !may_ask(b) {
+                    Holds
+                } else {
+                    Keep
+                }
             }
             TRUTH => match self.type_of(x) {
                 Some(Type::Bool) => Value(self.precise(x)),
@@ -291,14 +331,37 @@ impl Folder<'_> {
             LT_S if x == y => Become(Node::bool(false)),
             FLOAT_TO_INT => self.float_to_int(x),
             _ if node.op.declaration().output.is_none() => Keep,
-            _ if node.op.declaration().inputs.iter().all(|&ty| ty == Type::Int) => self.int_operation(node),
+            _ if node
+                .op
+                .declaration()
+                .inputs
+                .iter()
+                .all(|&ty| ty == Type::Int) =>
+            {
+                self.int_operation(node)
+            }
             SELECT_I | SELECT_F => match (self.bool(x), *self.node(x)) {
                 (Some(b), _) => Value(if b { y } else { w }),
                 _ if y == w => Value(y),
-                (None, Node { op: NOT, inputs: [inner, ..], .. }) => Become(Node::new(node.op, &[inner, w, y], &[])),
+                (
+                    None,
+                    Node {
+                        op: NOT,
+                        inputs: [inner, ..],
+                        ..
+                    },
+                ) => Become(Node::new(node.op, &[inner, w, y], &[])),
                 _ => Keep,
             },
-            _ if node.op.declaration().inputs.iter().all(|&ty| ty == Type::Float) => self.float_operation(node),
+            _ if node
+                .op
+                .declaration()
+                .inputs
+                .iter()
+                .all(|&ty| ty == Type::Float) =>
+            {
+                self.float_operation(node)
+            }
             _ => Keep,
         }
     }
@@ -349,7 +412,9 @@ impl Folder<'_> {
             return Become(Node::new(MicroOp::IS_NIL, &[other], &[]));
         }
         let (a, b) = (self.precise(x), self.precise(y));
-        let (Some(s), Some(t)) = (self.type_of(a), self.type_of(b)) else { return Keep };
+        let (Some(s), Some(t)) = (self.type_of(a), self.type_of(b)) else {
+            return Keep;
+        };
         match (s, t) {
             (Int, Int) => Become(Node::new(MicroOp::EQ_I, &[a, b], &[])),
             (Float, Float) => Become(Node::new(MicroOp::EQ_F, &[a, b], &[])),
@@ -392,7 +457,11 @@ impl Folder<'_> {
             };
         }
         match *self.node(x) {
-            Node { op: MicroOp::INT_TO_FLOAT, inputs: [i, ..], .. } if self.converts_exactly(i) => Value(i),
+            Node {
+                op: MicroOp::INT_TO_FLOAT,
+                inputs: [i, ..],
+                ..
+            } if self.converts_exactly(i) => Value(i),
             _ => Keep,
         }
     }
@@ -408,7 +477,7 @@ impl Folder<'_> {
             MicroOp::MOD_I => constant.is_some_and(|c| (-BOUND..=BOUND).contains(&c)),
             MicroOp::SHR_I => constant.is_some_and(|c| (11..64).contains(&c)),
             MicroOp::SAR_I => constant.is_some_and(|c| (10..64).contains(&c)),
-            MicroOp::LENGTH_S | MicroOp::LENGTH_T => true,
+            MicroOp::LENGTH_S | MicroOp::LENGTH_T | MicroOp::LOAD_BYTE => true,
             _ => false,
         }
     }
@@ -445,7 +514,11 @@ impl Folder<'_> {
                 _ => Keep,
             };
         }
-        if matches!(node.op, ADD_I | MUL_I | AND_I | OR_I | XOR_I | MIN_I | MAX_I | EQ_I) && self.int(x).is_some() {
+        if matches!(
+            node.op,
+            ADD_I | MUL_I | AND_I | OR_I | XOR_I | MIN_I | MAX_I | EQ_I
+        ) && self.int(x).is_some()
+        {
             return Become(Node::new(node.op, &[y, x], &[]));
         }
         if x == y {
@@ -601,7 +674,11 @@ impl Folder<'_> {
                 CEIL_F => a.ceil(),
                 _ => return Keep,
             };
-            return if z.is_nan() { Keep } else { Become(Node::float(z)) };
+            return if z.is_nan() {
+                Keep
+            } else {
+                Become(Node::float(z))
+            };
         }
         let inner = self.node(x);
         match (node.op, inner.op) {
@@ -623,14 +700,30 @@ impl Folder<'_> {
                 IDIV_F => number::float_floor_div(a, b),
                 MOD_F => number::float_modulo(a, b),
                 POW_F => number::pow(a, b),
-                MIN_F => if b < a { b } else { a },
-                MAX_F => if a < b { b } else { a },
+                MIN_F => {
+                    if b < a {
+                        b
+                    } else {
+                        a
+                    }
+                }
+                MAX_F => {
+                    if a < b {
+                        b
+                    } else {
+                        a
+                    }
+                }
                 EQ_F => return Become(Node::bool(a == b)),
                 LT_F => return Become(Node::bool(a < b)),
                 LE_F => return Become(Node::bool(a <= b)),
                 _ => return Keep,
             };
-            return if z.is_nan() { Keep } else { Become(Node::float(z)) };
+            return if z.is_nan() {
+                Keep
+            } else {
+                Become(Node::float(z))
+            };
         }
         // Of two NaNs the first one is the result.
         if matches!(node.op, ADD_F | MUL_F | EQ_F) && self.float(x).is_some_and(|c| !c.is_nan()) {

@@ -7,15 +7,24 @@
 use perilune_uops::{Exit, Memory, MicroOp};
 
 use super::alias::{Aliases, is_constant, is_plain_load};
-use crate::tier2::superblock::{Node, Ref, Rewriter, Superblock};
+use crate::tier2::superblock::{Node, Rewriter, Superblock};
 
 /// Whether a node without effects has a meaning only behind guards that have held.
 pub(super) fn relies_on_guards(node: &Node) -> bool {
     use MicroOp::*;
-    const GUARDED: [Memory; 6] =
-        [Memory::Cell, Memory::Captured, Memory::Field, Memory::Element, Memory::Hash, Memory::Header];
+    const GUARDED: [Memory; 6] = [
+        Memory::Cell,
+        Memory::Captured,
+        Memory::Field,
+        Memory::Element,
+        Memory::Hash,
+        Memory::Header,
+    ];
     matches!(node.op, IDIV_I | MOD_I | LOAD_EXTRA)
-        || !node.is_guard() && GUARDED.into_iter().any(|class| node.effects().reads.contains(class))
+        || !node.is_guard()
+            && GUARDED
+                .into_iter()
+                .any(|class| node.effects().reads.contains(class))
 }
 
 /// The guards that have stayed in the loop.
@@ -29,7 +38,11 @@ pub(super) struct Guards {
 
 impl Guards {
     pub fn new(sb: &Superblock) -> Guards {
-        Guards { guarded: vec![false; sb.nodes.len()], objects: Vec::new(), epoch: false }
+        Guards {
+            guarded: vec![false; sb.nodes.len()],
+            objects: Vec::new(),
+            epoch: false,
+        }
     }
 
     /// `node` stays.
@@ -49,21 +62,26 @@ impl Guards {
     /// Whether `node` may rely on one of them.
     pub fn protect(&self, aliases: &Aliases, node: &Node) -> bool {
         relies_on_guards(node)
-            && (node.inputs().iter().any(|&input| self.guarded[aliases.origin(input).index()])
-                || node.op == MicroOp::LOAD_HOLDER && (self.epoch || self.objects.contains(&node.operands[0])))
+            && (node
+                .inputs()
+                .iter()
+                .any(|&input| self.guarded[aliases.origin(input).index()])
+                || node.op == MicroOp::LOAD_HOLDER
+                    && (self.epoch || self.objects.contains(&node.operands[0])))
     }
 }
 
 /// The pass; see the module's documentation.
 pub fn hoist(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else { return old.clone() };
+    let Some(looping) = &old.looping else {
+        return old.clone();
+    };
     let head = looping.head;
     let aliases = Aliases::new(old);
-    let writers: Vec<Ref> = aliases
-        .in_loop()
-        .filter(|&r| !old.node(r).effects().writes.is_empty() || old.node(r).is_call_out())
-        .collect();
-    let calls = writers.iter().any(|&w| old.node(w).effects().calls);
+    let calls = aliases
+        .writers_in_loop()
+        .iter()
+        .any(|&w| old.node(w).effects().calls);
     let mut guards = Guards::new(old);
     let mut invariant: Vec<bool> = (0..old.nodes.len()).map(|i| i < head.index()).collect();
     for r in aliases.in_loop().skip(1 + looping.back.len()) {
@@ -76,8 +94,10 @@ pub fn hoist(old: &Superblock) -> Superblock {
         let moved = movable
             && node.inputs().iter().all(|input| invariant[input.index()])
             && !guards.protect(&aliases, node)
-            && !(is_plain_load(node.op) && !node.inputs().is_empty() && aliases.reshaped_in_loop(r))
-            && (node.op == MicroOp::BARRIER || !writers.iter().any(|&w| aliases.clobbers(w, r)));
+            && !(is_plain_load(node.op)
+                && !node.inputs().is_empty()
+                && aliases.reshaped_in_loop(r))
+            && (node.op == MicroOp::BARRIER || !aliases.clobbered_in_loop(r));
         if moved {
             invariant[r.index()] = true;
         } else {

@@ -73,7 +73,9 @@ impl Forwarder<'_> {
                 self.dropped[r.index()] = true;
                 return true;
             }
-            MicroOp::SET_SHAPE if self.aliases.shape_at(r).map(u64::from) == Some(node.operands[0]) => {
+            MicroOp::SET_SHAPE
+                if self.aliases.shape_at(r).map(u64::from) == Some(node.operands[0]) =>
+            {
                 self.dropped[r.index()] = true;
                 return true;
             }
@@ -100,7 +102,8 @@ impl Forwarder<'_> {
             self.store(r, node, self.value[value.index()]);
         } else if !node.effects().writes.is_empty() || node.is_call_out() {
             let aliases = &self.aliases;
-            self.known.retain(|entry| !aliases.clobbers(r, entry.access));
+            self.known
+                .retain(|entry| !aliases.clobbers(r, entry.access));
         }
         if node.effects().calls {
             self.heard.clear();
@@ -115,8 +118,13 @@ impl Forwarder<'_> {
     fn enter_loop(&mut self) {
         let aliases = &self.aliases;
         self.unseen.clear();
-        self.known.retain(|entry| !aliases.in_loop().any(|w| aliases.clobbers(w, entry.access)));
-        if aliases.in_loop().any(|w| self.sb.node(w).effects().calls) {
+        self.known
+            .retain(|entry| !aliases.clobbered_in_loop(entry.access));
+        if aliases
+            .writers_in_loop()
+            .iter()
+            .any(|&w| self.sb.node(w).effects().calls)
+        {
             self.heard.clear();
         }
     }
@@ -134,7 +142,10 @@ impl Forwarder<'_> {
                 true
             }
             None => {
-                self.known.push(Entry { access: r, value: r });
+                self.known.push(Entry {
+                    access: r,
+                    value: r,
+                });
                 false
             }
         }
@@ -144,13 +155,18 @@ impl Forwarder<'_> {
         use MicroOp::*;
         let aliases = &self.aliases;
         // A store to a cell also makes it mutable, and one behind the last element lengthens the array.
-        let plain = matches!(node.op, STORE_INLINE | STORE_OVERFLOW | STORE_CELL | REPLACE_ELEMENT);
-        let same = |entry: &Entry| entry.value == value && aliases.meet(entry.access, r) == Meet::Always;
+        let plain = matches!(
+            node.op,
+            STORE_INLINE | STORE_OVERFLOW | STORE_CELL | REPLACE_ELEMENT
+        );
+        let same =
+            |entry: &Entry| entry.value == value && aliases.meet(entry.access, r) == Meet::Always;
         if plain && self.known.iter().any(same) {
             self.dropped[r.index()] = true;
             return;
         }
-        self.known.retain(|entry| !aliases.clobbers(r, entry.access));
+        self.known
+            .retain(|entry| !aliases.clobbers(r, entry.access));
         self.known.push(Entry { access: r, value });
         if plain {
             let dropped = &mut self.dropped;

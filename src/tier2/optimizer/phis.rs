@@ -40,7 +40,9 @@ struct Phis<'a> {
 
 /// The pass; see the module's documentation.
 pub fn phis(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else { return old.clone() };
+    let Some(looping) = &old.looping else {
+        return old.clone();
+    };
     if looping.back.is_empty() {
         return old.clone();
     }
@@ -97,10 +99,16 @@ impl Phis<'_> {
                         self.origin(other) == other
                             && self.sb.node(other).inputs[0] == init
                             && self.sb.node(other).ty == self.sb.node(phi).ty
-                            && self.origin(self.looping.back[other.index() - self.looping.head.index() - 1]) == back
+                            && self.origin(
+                                self.looping.back[other.index() - self.looping.head.index() - 1],
+                            ) == back
                     })
                 };
-                let same = if back == phi || back == self.origin(init) { Some(init) } else { twin() };
+                let same = if back == phi || back == self.origin(init) {
+                    Some(init)
+                } else {
+                    twin()
+                };
                 if let Some(same) = same {
                     self.same[i] = same;
                     changed = true;
@@ -124,7 +132,7 @@ impl Phis<'_> {
                 numeric[i] = true;
             }
         }
-        for i in 0..self.ty.len() {
+        for (i, numeric) in numeric.into_iter().enumerate() {
             if self.ty[i] != Type::Tagged || self.same[i] != self.phi(i) {
                 continue;
             }
@@ -135,7 +143,7 @@ impl Phis<'_> {
                 self.ty[i] = self.sb.type_of(guard);
             } else if init != Type::Tagged {
                 self.ty[i] = init;
-            } else if numeric[i] && matches!(back, Type::Int | Type::Float) {
+            } else if numeric && matches!(back, Type::Int | Type::Float) {
                 self.ty[i] = back;
             }
         }
@@ -145,7 +153,11 @@ impl Phis<'_> {
     fn typed_back(&self, i: usize) -> Ref {
         let back = self.looping.back[i];
         let guard = self.guarded[back.index()];
-        if self.sb.type_of(back) == Type::Tagged && !guard.is_none() { guard } else { back }
+        if self.sb.type_of(back) == Type::Tagged && !guard.is_none() {
+            guard
+        } else {
+            back
+        }
     }
 
     /// The type of a value, given those of the `PHI`s.
@@ -162,7 +174,10 @@ impl Phis<'_> {
         let mut changed = false;
         for i in 0..self.ty.len() {
             let phi = self.phi(i);
-            if self.sb.type_of(phi) != Type::Tagged || self.ty[i] == Type::Tagged || self.same[i] != phi {
+            if self.sb.type_of(phi) != Type::Tagged
+                || self.ty[i] == Type::Tagged
+                || self.same[i] != phi
+            {
                 continue;
             }
             let init = self.type_of(self.sb.node(phi).inputs[0]);
@@ -191,8 +206,12 @@ impl Phis<'_> {
                     rw.replace(r, rw.name(self.same[i]));
                     continue;
                 }
-                rw.emit(r, Node::new(MicroOp::PHI, &[inits[i]], &[]).with_type(self.ty[i]));
-                if self.ty[i] != self.sb.type_of(self.looping.back[i]) && self.ty[i] != Type::Tagged {
+                rw.emit(
+                    r,
+                    Node::new(MicroOp::PHI, &[inits[i]], &[]).with_type(self.ty[i]),
+                );
+                if self.ty[i] != self.sb.type_of(self.looping.back[i]) && self.ty[i] != Type::Tagged
+                {
                     rw.back[i] = self.typed_back(i);
                 }
                 continue;

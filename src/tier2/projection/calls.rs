@@ -8,7 +8,6 @@ use super::{Ended, Flow, Projector, Stop, Top};
 use crate::bytecode::Instr;
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
-use crate::runtime::value::Tag;
 
 /// The most frames inlined at a time.
 const DEPTH_MAX: usize = 16;
@@ -35,7 +34,14 @@ impl Projector<'_> {
     /// Calls register `func`.
     pub(super) fn call_at(&mut self, instr: Instr, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
         let callee = self.step().callee_value();
-        if callee.tag() == Tag::NATIVE {
+        if let Some(native) = callee.as_native() {
+            if let Some(nargs) = nargs
+                && self.stays()
+                && let Some(results) = self.intrinsic(native, func, nargs, wanted)
+            {
+                self.deliver(self.register(func), &results, wanted);
+                return self.goes_on();
+            }
             return self.call_native(func, nargs, wanted);
         }
         if let (Some(closure), Some(nargs)) = (callee.as_closure(), nargs)
@@ -159,6 +165,14 @@ impl Projector<'_> {
         let nargs = self.arguments(instr.a(), instr.b());
         let frame = *self.sb.frame(self.frame);
         let callee = self.step().callee_value();
+        if let (Some(native), Some(nargs), Some(caller)) = (callee.as_native(), nargs, frame.caller)
+            && self.returns_to(caller, &frame)
+            && let Some(results) = self.intrinsic(native, instr.a(), nargs, frame.wanted)
+        {
+            self.frame = caller;
+            self.deliver(frame.result, &results, frame.wanted);
+            return Ok(());
+        }
         let Some((closure, nargs)) = callee.as_closure().zip(nargs) else {
             return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs.map_or(0, |n| n + 1));
         };
@@ -210,6 +224,14 @@ impl Projector<'_> {
         Err(Ended(Stop::Return))
     }
 
+    /// Whether the recording goes on in `caller`, behind the call of the running frame.
+    fn returns_to(&self, caller: FrameId, frame: &Frame) -> bool {
+        let next = self.next();
+        next.depth + 1 == self.step().depth
+            && next.proto as u64 == self.sb.object(self.sb.frame(caller).proto).addr
+            && next.pc == frame.return_pc
+    }
+
     pub(super) fn return_values(&mut self, _: Instr, first: usize, b: usize) -> Flow {
         let frame = *self.sb.frame(self.frame);
         let count = match (b, self.top) {
@@ -225,27 +247,11 @@ impl Projector<'_> {
             return self.stop_here(Stop::Frame);
         };
         let values: SmallVec<[Ref; 8]> = (0..count).map(|i| self.read(self.register(first + i))).collect();
-        let next = self.next();
-        let returns = next.depth + 1 == self.step().depth
-            && next.proto as u64 == self.sb.object(self.sb.frame(caller).proto).addr
-            && next.pc == frame.return_pc;
-        if !returns {
+        if !self.returns_to(caller, &frame) {
             return self.stop_here(Stop::Discontinuity);
         }
         self.frame = caller;
-        let n = if frame.wanted < 0 { count } else { frame.wanted as usize };
-        let slots = frame.result as usize + n + 1;
-        if slots > self.slots.len() {
-            self.slots.resize(slots, super::UNKNOWN);
-        }
-        for i in 0..n {
-            let v = match values.get(i) {
-                Some(v) => *v,
-                None => self.sb.push(Node::nil()),
-            };
-            self.write(frame.result + i as Slot, v);
-        }
-        self.top = if frame.wanted < 0 { Top::Slot(frame.result + n as Slot) } else { Top::None };
+        self.deliver(frame.result, &values, frame.wanted);
         Ok(())
     }
 
@@ -258,18 +264,9 @@ impl Projector<'_> {
             self.results_in_memory(first, wanted);
             return self.goes_on();
         }
-        let extra = frame.extra_args as usize;
-        let from = frame.base - 1 - extra as Slot;
-        let n = if wanted < 0 { extra } else { wanted as usize };
-        let slots = first as usize + n + 1;
-        if slots > self.slots.len() {
-            self.slots.resize(slots, super::UNKNOWN);
-        }
-        for i in 0..n {
-            let v = if i < extra { self.read(from + i as Slot) } else { self.sb.push(Node::nil()) };
-            self.write(first + i as Slot, v);
-        }
-        self.top = if wanted < 0 { Top::Slot(first + n as Slot) } else { Top::None };
+        let from = frame.base - 1 - frame.extra_args as Slot;
+        let values: SmallVec<[Ref; 8]> = (0..frame.extra_args as Slot).map(|i| self.read(from + i)).collect();
+        self.deliver(first, &values, wanted);
         self.goes_on()
     }
 }

@@ -121,7 +121,7 @@ impl Projector<'_> {
 
     /// The receiver as a table, and the shape that it has or had when it was recorded; `None` if shapes say nothing
     /// about it.
-    fn receiver_shape(&mut self, receiver: Ref) -> Option<(Ref, ShapeId)> {
+    pub(super) fn receiver_shape(&mut self, receiver: Ref) -> Option<(Ref, ShapeId)> {
         let shape = match self.shape_of(receiver) {
             Some(shape) => shape,
             None => self.step().shape,
@@ -136,7 +136,7 @@ impl Projector<'_> {
         Some((self.guard_type(receiver, Type::Table), ShapeId(shape)))
     }
 
-    fn guard_shape(&mut self, t: Ref, shape: ShapeId) {
+    pub(super) fn guard_shape(&mut self, t: Ref, shape: ShapeId) {
         if self.shape_of(t) != Some(shape.0) {
             self.emit(MicroOp::GUARD_SHAPE, &[t], &[shape.0 as u64]);
             self.set_shape(t, shape.0);

@@ -10,7 +10,7 @@ use crate::runtime::assumption::Assumption;
 use crate::runtime::function::{CellState, UpCell};
 use crate::runtime::object::Gc;
 use crate::runtime::value::{Tag, Value};
-use crate::tier1::is_next;
+use crate::tier1::{Builtin, is_next};
 use crate::tier1::recording::facts;
 
 impl Projector<'_> {
@@ -214,6 +214,14 @@ impl Projector<'_> {
         {
             return self.next_pair(instr, iterator, state);
         }
+        if let Some(native) = self.step().callee_value().as_native()
+            && native.builtin == Builtin::IpairsStep
+            && self.stays()
+            && let Some((key, v)) = self.element_step(native, iterator, state, a)
+        {
+            self.deliver(self.register(a + 4), &[key, v], instr.c() as i16);
+            return self.goes_on();
+        }
         let control = self.read(self.register(a + 2));
         for (i, v) in [iterator, state, control].into_iter().enumerate() {
             self.write(self.register(a + 4 + i), v);
@@ -232,13 +240,8 @@ impl Projector<'_> {
         let control = self.read(self.register(a + 2));
         let position = self.emit(MicroOp::FIND_NEXT, &[table, control], &[]);
         let key = self.emit(MicroOp::LOAD_KEY, &[table, position], &[]);
-        self.write(self.register(a + 4), key);
-        if instr.c() >= 2 {
-            let v = self.emit(MicroOp::LOAD_VALUE, &[table, position], &[]);
-            self.write(self.register(a + 5), v);
-            let nil = self.sb.push(Node::nil());
-            (2..instr.c()).for_each(|i| self.write(self.register(a + 4 + i), nil));
-        }
+        let v = self.emit(MicroOp::LOAD_VALUE, &[table, position], &[]);
+        self.deliver(self.register(a + 4), &[key, v], instr.c() as i16);
         self.goes_on()
     }
 
@@ -350,7 +353,7 @@ impl Projector<'_> {
         }
         let x = self.read(self.register(instr.a()));
         let y = self.read(self.register(instr.b()));
-        let [tx, ty, _] = self.step().tags;
+        let [tx, ty, ..] = self.step().tags;
         self.compare_equal(instr, x, y, tx, ty, Op::JEQ)
     }
 

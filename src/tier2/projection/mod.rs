@@ -14,8 +14,9 @@ mod expand;
 mod fields;
 mod index;
 mod instructions;
+mod intrinsics;
 
-use perilune_uops::{MicroOp, Role, Type};
+use perilune_uops::{Immediate, MicroOp, Role, Type};
 use smallvec::SmallVec;
 
 use super::executor::Executor;
@@ -28,7 +29,7 @@ use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::State;
-use crate::tier1::recording::{Origin, RecordedStep};
+use crate::tier1::recording::{Origin, RecordedStep, facts};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
@@ -104,6 +105,8 @@ struct Projector<'a> {
     at: usize,
     frame: FrameId,
     slots: Vec<SlotValue>,
+    /// Types that slots have in memory, as the executor knows at whose exit this begins.
+    in_memory: SmallVec<[(Slot, Type); 16]>,
     top: Top,
     /// The end of slots that the instruction uses beyond those that are live.
     extent: Slot,
@@ -157,6 +160,7 @@ impl<'a> Projector<'a> {
             at: 0,
             frame: FrameId(0),
             slots: Vec::new(),
+            in_memory: SmallVec::new(),
             top: Top::None,
             extent: 0,
             here: SnapshotId::NONE,
@@ -194,6 +198,12 @@ impl<'a> Projector<'a> {
         });
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         p.grow_slots();
+        // Behind a call for all results.
+        // SAFETY: recorded prototypes are alive.
+        let before = steps[0].pc.checked_sub(1).map(|pc| unsafe { *(*proto).code.add(pc as usize) });
+        if before.is_some_and(|i| i.op().general() == Op::CALL && i.c() == 0) {
+            p.top = Top::Memory;
+        }
         Some(p)
     }
 
@@ -222,8 +232,9 @@ impl<'a> Projector<'a> {
             let value = p.sb.push(node);
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
+        p.in_memory = types_in_memory(from, exit);
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
-        p.cautious = true;
+        p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
         Some(p)
@@ -317,6 +328,8 @@ impl<'a> Projector<'a> {
         if self.sb.chain(self.frame).any(|id| self.sb.frame(id).base == slot + 1) {
             // Below its registers there always is the function itself.
             node = node.with_type(Type::Closure);
+        } else if let Some((_, ty)) = self.in_memory.iter().find(|known| known.0 == slot) {
+            node = node.with_type(*ty);
         }
         let value = self.sb.push(node);
         self.slots[slot as usize] = SlotValue { value, dirty: false };
@@ -324,6 +337,7 @@ impl<'a> Projector<'a> {
     }
 
     fn write(&mut self, slot: Slot, value: Ref) {
+        self.in_memory.retain(|known| known.0 != slot);
         self.slots[slot as usize] = SlotValue { value, dirty: true };
     }
 
@@ -340,10 +354,29 @@ impl<'a> Projector<'a> {
     /// The slots from `from` on are in memory now, changed by a call-out.
     fn forget_from(&mut self, from: Slot) {
         self.slots[from as usize..].fill(UNKNOWN);
+        self.in_memory.retain(|known| known.0 < from);
     }
 
     fn forget(&mut self, slot: Slot) {
         self.slots[slot as usize] = UNKNOWN;
+        self.in_memory.retain(|known| known.0 != slot);
+    }
+
+    /// Gives the results of a call to the slots from `first` on: as many as wanted, or all.
+    fn deliver(&mut self, first: Slot, values: &[Ref], wanted: i16) {
+        let n = if wanted < 0 { values.len() } else { wanted as usize };
+        let slots = first as usize + n + 1;
+        if slots > self.slots.len() {
+            self.slots.resize(slots, UNKNOWN);
+        }
+        for i in 0..n {
+            let v = match values.get(i) {
+                Some(v) => *v,
+                None => self.sb.push(Node::nil()),
+            };
+            self.write(first + i as Slot, v);
+        }
+        self.top = if wanted < 0 { Top::Slot(first + n as Slot) } else { Top::None };
     }
 
     // Shapes.
@@ -439,7 +472,8 @@ impl<'a> Projector<'a> {
                 self.slots[slot as usize].dirty = false;
             }
         }
-        if node.effects().calls {
+        if node.effects().calls || op == MicroOp::RAW_SET && self.sb.type_of(inputs[1]) != Type::Int {
+            // A key may have been added.
             self.shapes.clear();
         }
         r
@@ -630,6 +664,69 @@ impl<'a> Projector<'a> {
     fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
         Err(Ended(self.leave(self.pc() + 1, stop)))
     }
+}
+
+/// The types of slots in memory that a superblock has made sure of before it leaves at `exit`: of those that it has
+/// loaded once and that nothing in it changes.
+fn types_in_memory(sb: &Superblock, exit: SnapshotId) -> SmallVec<[(Slot, Type); 16]> {
+    let Some(end) = sb.nodes.iter().position(|node| node.exit == exit) else {
+        return SmallVec::new();
+    };
+    // Call-outs leave their results from some slot on.
+    let changed = sb.nodes.iter().filter(|node| node.is_call_out()).flat_map(|node| {
+        let kinds = node.op.declaration().operands.iter().zip(node.operands());
+        kinds.filter(|(kind, _)| matches!(kind, Immediate::Def | Immediate::Group)).map(|(_, slot)| *slot)
+    });
+    let limit = changed.min().unwrap_or(u64::MAX);
+    let mut known = SmallVec::new();
+    for (r, load) in sb.iter().take(end).filter(|(_, node)| node.op == MicroOp::LOAD && node.operands[0] < limit) {
+        let slot = load.operands[0] as Slot;
+        let guard = sb.iter().take(end).find(|(_, n)| n.inputs().first() == Some(&r) && expand::guarded_type(n.op).is_some());
+        let (name, ty) = match (load.ty, guard) {
+            (Some(Type::Tagged), Some((guard, node))) => (guard, node.ty),
+            (ty, _) => (r, ty),
+        };
+        let once = !sb.iter().any(|(other, n)| n.op == MicroOp::LOAD && n.operands[0] == load.operands[0] && other != r);
+        let kept = sb.slots.iter().all(|&(s, value)| s != slot || value == r || value == name);
+        if let Some(ty) = ty
+            && ty != Type::Tagged
+            && once
+            && kept
+        {
+            known.push((slot, ty));
+        }
+    }
+    known
+}
+
+/// Whether specialising the instruction of `step` in the way of the guards that leave at `exit` would fail again: they
+/// need something that the recording does not show, while shapes and types were as they need them.
+fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> bool {
+    let mut unseen = false;
+    for node in sb.nodes.iter().filter(|node| node.exit == exit) {
+        let failed = match node.op {
+            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE | MicroOp::POLL | MicroOp::GUARD_VALID => continue,
+            MicroOp::EXIT | MicroOp::LINK => continue,
+            MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
+            MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
+            MicroOp::GUARD_ARRAY_KIND => step.array_kind as u64 != node.operands[0],
+            MicroOp::GUARD_NO_METATABLE => step.facts & facts::NO_METATABLE == 0,
+            MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
+                f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
+            }),
+            op => match expand::guarded_type(op) {
+                Some(ty) => !step.tags.iter().any(|tag| type_of_tag(*tag) == Some(ty)),
+                None => {
+                    unseen = true;
+                    false
+                }
+            },
+        };
+        if failed {
+            return false;
+        }
+    }
+    unseen
 }
 
 /// The end of the registers in use before an instruction: those that it reads, and those in use behind it.

@@ -9,10 +9,12 @@
 
 use std::fmt;
 
-use perilune_uops::{MicroOp, Type};
+use perilune_uops::Type;
+
+use super::callout::Request;
 
 use crate::runtime::value::{Tag, Value};
-use crate::tier2::superblock::{FrameId, Slot, SnapshotId};
+use crate::tier2::superblock::{Slot, SnapshotId};
 
 /// How a value is held in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -226,6 +228,9 @@ pub enum Opcode {
     LtS,
     LeS,
     LengthS,
+    LoadByte,
+    Substring,
+    ByteString,
 
     /// c is the number of the captured variable
     LoadCaptured,
@@ -327,15 +332,10 @@ pub struct Param {
 /// Something that is not done by an instruction: see [`callout`](super::callout).
 #[derive(Clone, Debug)]
 pub struct CallOut {
-    pub op: MicroOp,
+    pub request: Request,
     pub inputs: [(u16, Form); 3],
-    pub operands: [u64; 4],
-    pub exit: SnapshotId,
     /// Where the output goes.
     pub output: u16,
-    /// The running frame, and its prototype's address.
-    pub frame: FrameId,
-    pub proto: u64,
 }
 
 /// The executable form of a superblock.
@@ -400,12 +400,13 @@ impl fmt::Display for Code {
             write!(f, "{i:5}  {op:<24} a {:<4} b {:<4} c {:<4} imm {:#x}", insn.a, insn.b, insn.c, insn.imm)?;
             match self.call_outs.get(insn.imm as usize).filter(|_| insn.op == Opcode::CallOut) {
                 Some(out) => {
-                    write!(f, "  {}", out.op)?;
-                    let inputs = out.op.declaration().inputs.len();
+                    let request = &out.request;
+                    write!(f, "  {}", request.op)?;
+                    let inputs = request.op.declaration().inputs.len();
                     out.inputs[..inputs].iter().try_for_each(|(r, _)| write!(f, " r{r}"))?;
-                    let operands = out.op.declaration().operands.len();
-                    out.operands[..operands].iter().try_for_each(|n| write!(f, " {n:#x}"))?;
-                    writeln!(f, " -> r{} exit s{}", out.output, out.exit.0)?;
+                    let operands = request.op.declaration().operands.len();
+                    request.operands[..operands].iter().try_for_each(|n| write!(f, " {n:#x}"))?;
+                    writeln!(f, " -> r{} exit s{}", out.output, request.exit.0)?;
                 }
                 None => writeln!(f)?,
             }

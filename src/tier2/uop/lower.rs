@@ -12,6 +12,7 @@ use std::fmt;
 
 use perilune_uops::{MicroOp, Type};
 
+use super::callout::Request;
 use super::code::{CallOut, Code, Form, Insn, Location, Opcode, Param, immediate, pointer_tag};
 use crate::runtime::value::Tag;
 use crate::tier2::superblock::{Node, ObjectId, ObjectKind, Ref, SnapshotId, Superblock, slot_offsets};
@@ -486,10 +487,8 @@ impl<'a> Lowering<'a> {
         for (k, input) in inputs.iter_mut().enumerate().take(node.inputs().len()) {
             *input = (self.input(node, k), self.form(node, k));
         }
-        let frame = self.sb.snapshot_at(node.exit).frame;
-        let proto = self.running_proto(node);
         let at = self.call_outs.len() as u64;
-        self.call_outs.push(CallOut { op: node.op, inputs, operands: node.operands, exit: node.exit, output, frame, proto });
+        self.call_outs.push(CallOut { request: Request::new(self.sb, node), inputs, output });
         self.emit(Opcode::CallOut, 0, 0, 0, at);
     }
 
@@ -768,6 +767,9 @@ impl<'a> Lowering<'a> {
             MicroOp::LT_S => binary!(LtS),
             MicroOp::LE_S => binary!(LeS),
             MicroOp::LENGTH_S => unary!(LengthS),
+            MicroOp::LOAD_BYTE => binary!(LoadByte),
+            MicroOp::SUBSTRING => ternary!(Substring),
+            MicroOp::BYTE_STRING => unary!(ByteString),
 
             // Captured variables.
             MicroOp::LOAD_CAPTURED => {

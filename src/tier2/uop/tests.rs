@@ -15,7 +15,7 @@ use crate::stdlib::load::{ANY, load};
 use crate::stdlib::{self, Libraries};
 use crate::tier1::call::{Outcome, Return};
 use crate::tier1::{Arith, Raised, State, arith_numbers, execute, primitive_order};
-use crate::tier2::executor::{Anchor, Executor, Parts};
+use crate::tier2::executor::{Anchor, Code, Executor, Parts};
 use crate::tier2::place::Place;
 use crate::tier2::superblock::{
     Frame, FrameId, Loop, NO_CALL_SITE, Node, Object, ObjectId, ObjectKind, Ref, Slot, SnapshotId, Superblock,
@@ -168,7 +168,7 @@ pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Super
         parent: std::ptr::null(),
         generation: 0,
         superblock: sb,
-        code,
+        code: Code::Uops(code),
         assumptions: Vec::new(),
         instructions: (0, 0),
     };
@@ -722,7 +722,7 @@ fn values_are_passed_along_a_patched_edge() {
         parent,
         generation: 1,
         superblock: side.sb,
-        code,
+        code: Code::Uops(code),
         assumptions: Vec::new(),
         instructions: (0, 0),
     };

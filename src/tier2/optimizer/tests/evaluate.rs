@@ -95,11 +95,19 @@ pub struct Oracle {
 
 impl Oracle {
     pub fn new(seed: u64) -> Oracle {
-        Oracle { seed, unknown: HashMap::new(), decided: Vec::new(), facts: HashMap::new() }
+        Oracle {
+            seed,
+            unknown: HashMap::new(),
+            decided: Vec::new(),
+            facts: HashMap::new(),
+        }
     }
 
     fn random(&mut self, below: u64) -> u64 {
-        self.seed = self.seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        self.seed = self
+            .seed
+            .wrapping_mul(0x5851_F42D_4C95_7F2D)
+            .wrapping_add(0x1405_7B7E_F767_814F);
         (self.seed >> 33) % below
     }
 
@@ -149,7 +157,14 @@ impl Oracle {
         let ty = if likely != Type::Tagged && self.likely() {
             likely
         } else {
-            [Type::Int, Type::Float, Type::Bool, Type::Table, Type::String, Type::Tagged][self.random(6) as usize]
+            [
+                Type::Int,
+                Type::Float,
+                Type::Bool,
+                Type::Table,
+                Type::String,
+                Type::Tagged,
+            ][self.random(6) as usize]
         };
         let decided = self.value_of(ty);
         self.decided[id as usize] = Some(decided);
@@ -177,7 +192,11 @@ impl Oracle {
         if let Some(&fact) = self.facts.get(&key) {
             return fact;
         }
-        let fact = if self.likely() { likely } else { self.random(others) };
+        let fact = if self.likely() {
+            likely
+        } else {
+            self.random(others)
+        };
         self.facts.insert(key, fact);
         fact
     }
@@ -296,13 +315,21 @@ impl Run<'_> {
                 }
                 _ => {
                     if node.exit_kind() != perilune_uops::Exit::None {
-                        assert!(self.dirty.is_subset(&self.heard), "{r} can see a store without a barrier:\n{}", self.sb);
+                        assert!(
+                            self.dirty.is_subset(&self.heard),
+                            "{r} can see a store without a barrier:\n{}",
+                            self.sb
+                        );
                         self.dirty.clear();
                     }
                     match self.step(r, node) {
                         Some(value) => {
                             if let Some(ty) = node.ty {
-                                assert!(self.has_type(value, ty), "{r} made {value:?}:\n{}", self.sb);
+                                assert!(
+                                    self.has_type(value, ty),
+                                    "{r} made {value:?}:\n{}",
+                                    self.sb
+                                );
                             }
                             self.values[at] = value;
                         }
@@ -332,7 +359,9 @@ impl Run<'_> {
         for &(slot, r) in self.sb.slots_of(exit) {
             slots.insert(slot, self.value(r));
         }
-        let slots = slots.into_iter().map(|(slot, v)| (slot, Change(self.oracle.unknown(Key::Slot(slot)), v)));
+        let slots = slots
+            .into_iter()
+            .map(|(slot, v)| (slot, Change(self.oracle.unknown(Key::Slot(slot)), v)));
         Outcome {
             what,
             frame: snapshot.frame,
@@ -348,14 +377,20 @@ impl Run<'_> {
 
     fn changes(&mut self) -> BTreeMap<(u64, Place), Change> {
         let places = self.heap.places.clone();
-        places.into_iter().map(|(at, v)| (at, Change(self.initial(at.0, at.1), v))).collect()
+        places
+            .into_iter()
+            .map(|(at, v)| (at, Change(self.initial(at.0, at.1), v)))
+            .collect()
     }
 
     /// A number that changes whenever the table does.
     fn digest(&mut self, table: u64) -> u64 {
         let mut digest = self.generation(table) as u64;
         for ((object, place), Change(first, v)) in self.changes() {
-            let (first, v) = (self.oracle.look(first, Type::Int), self.oracle.look(v, Type::Int));
+            let (first, v) = (
+                self.oracle.look(first, Type::Int),
+                self.oracle.look(v, Type::Int),
+            );
             if object == table && first != v {
                 let text = format!("{place:?} {v:?}");
                 let add = |h: u64, b: u8| (h ^ b as u64).wrapping_mul(0x100_0000_01B3);
@@ -408,13 +443,25 @@ impl Run<'_> {
             return known;
         }
         // A cell stays mutable whatever happens.
-        let generation = if fact == Fact::Mutable { 0 } else { self.generation(object) };
+        let generation = if fact == Fact::Mutable {
+            0
+        } else {
+            self.generation(object)
+        };
         let key = Key::Fact(fact, object, generation);
         match fact {
             Fact::Shape => 20 + self.oracle.fact(key, likely.wrapping_sub(20), 4),
             Fact::ArrayKind => {
-                let others = [ArrayKind::INT, ArrayKind::FLOAT, ArrayKind::PACKED, ArrayKind::ANY];
-                let likely = others.iter().position(|k| k.0 as u64 == likely).unwrap_or(3);
+                let others = [
+                    ArrayKind::INT,
+                    ArrayKind::FLOAT,
+                    ArrayKind::PACKED,
+                    ArrayKind::ANY,
+                ];
+                let likely = others
+                    .iter()
+                    .position(|k| k.0 as u64 == likely)
+                    .unwrap_or(3);
                 others[self.oracle.fact(key, likely as u64, 4) as usize].0 as u64
             }
             Fact::Length => self.oracle.fact(key, likely.min(9), 5),
@@ -493,7 +540,9 @@ impl Run<'_> {
             (Value::Int(i), Value::Float(f)) | (Value::Float(f), Value::Int(i)) => {
                 number::eq_int_float(i, f64::from_bits(f))
             }
-            (Value::Object(Kind::String, p), Value::Object(Kind::String, q)) => p.min(0x201) == q.min(0x201),
+            (Value::Object(Kind::String, p), Value::Object(Kind::String, q)) => {
+                p.min(0x201) == q.min(0x201)
+            }
             _ => a == b,
         }
     }
@@ -519,7 +568,9 @@ impl Run<'_> {
         if kind == Kind::Table {
             self.heap.facts.insert((object, Fact::Metatable as u8), 0);
             self.heap.facts.insert((object, Fact::Length as u8), 0);
-            self.heap.facts.insert((object, Fact::ArrayKind as u8), ArrayKind::EMPTY.0 as u64);
+            self.heap
+                .facts
+                .insert((object, Fact::ArrayKind as u8), ArrayKind::EMPTY.0 as u64);
         }
         object
     }
@@ -538,7 +589,12 @@ impl Run<'_> {
         let mut pending: Vec<Value> = inputs;
         pending.extend(self.slots.values());
         let places = self.heap.places.clone();
-        pending.extend(places.iter().filter(|(k, _)| k.0 < FRESH || self.generation(k.0) > 0).map(|k| *k.1));
+        pending.extend(
+            places
+                .iter()
+                .filter(|(k, _)| k.0 < FRESH || self.generation(k.0) > 0)
+                .map(|k| *k.1),
+        );
         while let Some(v) = pending.pop() {
             if let Value::Object(_, object) = self.oracle.resolve(v)
                 && reachable.insert(object)
@@ -551,13 +607,19 @@ impl Run<'_> {
         let known: BTreeSet<u64> = (self.heap.places.keys().map(|k| k.0))
             .chain(self.heap.facts.keys().map(|k| k.0))
             .chain((1..=self.objects).map(|i| FRESH + i))
-            .chain(KINDS.iter().flat_map(|k| (0..3).map(move |i| 0x100 * (k.0 as u64 + 1) + i)))
+            .chain(
+                KINDS
+                    .iter()
+                    .flat_map(|k| (0..3).map(move |i| 0x100 * (k.0 as u64 + 1) + i)),
+            )
             .chain([0x2000, 0x4000])
             .filter(|&object| !unchanged(object))
             .collect();
         self.heap.places.retain(|k, _| !known.contains(&k.0));
         // Cells stay mutable.
-        self.heap.facts.retain(|k, _| !known.contains(&k.0) || k.1 == Fact::Mutable as u8);
+        self.heap
+            .facts
+            .retain(|k, _| !known.contains(&k.0) || k.1 == Fact::Mutable as u8);
         for object in known {
             *self.generations.entry(object).or_insert(0) += 1;
         }
@@ -593,8 +655,8 @@ impl Run<'_> {
             CONST_INT => Int(operand as i64),
             CONST_FLOAT => Float(operand),
             CONST_BOOL => Bool(operand != 0),
-            CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL | CONST_USERDATA
-            | CONST_COROUTINE => Object(kind_of(node.ty?)?, self.named(node)),
+            CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL
+            | CONST_USERDATA | CONST_COROUTINE => Object(kind_of(node.ty?)?, self.named(node)),
             PARAM => {
                 let v = self.oracle.unknown(Key::Param(operand));
                 self.oracle.typed(v, node.ty?)
@@ -606,8 +668,10 @@ impl Run<'_> {
                 };
                 self.oracle.typed(v, node.ty?)
             }
-            GUARD_INT | GUARD_FLOAT | GUARD_BOOL | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
-            | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE => return self.guard(x, node.ty?),
+            GUARD_INT | GUARD_FLOAT | GUARD_BOOL | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE
+            | GUARD_NATIVE | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE => {
+                return self.guard(x, node.ty?);
+            }
             GUARD_NUMBER => match self.guard(x, Type::Float) {
                 Some(v) => v,
                 None => match self.value(x) {
@@ -642,13 +706,21 @@ impl Run<'_> {
             GUARD_FALSE => return holds(!self.bool(x)),
             TRUTH => {
                 let v = self.value(x);
-                Bool(!matches!(self.oracle.look(v, Type::Bool), Nil | Bool(false)))
+                Bool(!matches!(
+                    self.oracle.look(v, Type::Bool),
+                    Nil | Bool(false)
+                ))
             }
             ADD_I => Int(self.int(x).wrapping_add(self.int(y))),
             SUB_I => Int(self.int(x).wrapping_sub(self.int(y))),
             MUL_I => Int(self.int(x).wrapping_mul(self.int(y))),
-            IDIV_I => Int(number::int_floor_div(self.int(x), self.int(y)).expect("the divisor is guarded")),
-            MOD_I => Int(number::int_modulo(self.int(x), self.int(y)).expect("the divisor is guarded")),
+            IDIV_I => {
+                Int(number::int_floor_div(self.int(x), self.int(y))
+                    .expect("the divisor is guarded"))
+            }
+            MOD_I => {
+                Int(number::int_modulo(self.int(x), self.int(y)).expect("the divisor is guarded"))
+            }
             NEG_I => Int(self.int(x).wrapping_neg()),
             AND_I => Int(self.int(x) & self.int(y)),
             OR_I => Int(self.int(x) | self.int(y)),
@@ -656,7 +728,10 @@ impl Run<'_> {
             NOT_I => Int(!self.int(x)),
             SHL_I => Int(number::shift_left(self.int(x), self.int(y))),
             SHR_I => Int(number::shift_right(self.int(x), self.int(y))),
-            SAR_I => Int(self.int(x).checked_shr(self.int(y) as u32).expect("the count is in range")),
+            SAR_I => Int(self
+                .int(x)
+                .checked_shr(self.int(y) as u32)
+                .expect("the count is in range")),
             ABS_I => Int(self.int(x).wrapping_abs()),
             MIN_I => Int(self.int(x).min(self.int(y))),
             MAX_I => Int(self.int(x).max(self.int(y))),
@@ -722,7 +797,9 @@ impl Run<'_> {
                 self.heap.places.insert((cell, Place::Cell), v);
                 Object(Kind::Cell, cell)
             }
-            GUARD_SHAPE => return holds(self.fact(self.object(x), Fact::Shape, operand) == operand),
+            GUARD_SHAPE => {
+                return holds(self.fact(self.object(x), Fact::Shape, operand) == operand);
+            }
             SET_SHAPE => {
                 let table = self.object(x);
                 if self.fact(table, Fact::Shape, operand) != operand {
@@ -746,16 +823,29 @@ impl Run<'_> {
                 let table = self.named(node);
                 let slot = node.operands[1];
                 let in_overflow = slot_offsets(slot).payload < 48;
-                self.get(table, if in_overflow { Place::Overflow(slot) } else { Place::Inline(slot) })
+                self.get(
+                    table,
+                    if in_overflow {
+                        Place::Overflow(slot)
+                    } else {
+                        Place::Inline(slot)
+                    },
+                )
             }
             STORE_INLINE | STORE_OVERFLOW => {
                 let v = self.value(y);
-                let place = if node.op == STORE_INLINE { Place::Inline(operand) } else { Place::Overflow(operand) };
+                let place = if node.op == STORE_INLINE {
+                    Place::Inline(operand)
+                } else {
+                    Place::Overflow(operand)
+                };
                 self.put(self.object(x), place, v);
                 Nil
             }
             GUARD_IN_ARRAY => return holds(self.in_array(self.object(x), self.int(y))),
-            GUARD_ARRAY_KIND => return holds(self.fact(self.object(x), Fact::ArrayKind, operand) == operand),
+            GUARD_ARRAY_KIND => {
+                return holds(self.fact(self.object(x), Fact::ArrayKind, operand) == operand);
+            }
             GUARD_ACCEPTS => {
                 let v = self.value(y);
                 return holds(self.accepts(self.object(x), v));
@@ -778,7 +868,10 @@ impl Run<'_> {
                 assert!(self.in_array(table, i), "{r} is out of range:\n{}", self.sb);
                 let v = self.get(table, Place::Element(i));
                 if node.op == TEST_ELEMENT {
-                    Bool(!matches!(self.oracle.look(v, Type::Bool), Nil | Bool(false)))
+                    Bool(!matches!(
+                        self.oracle.look(v, Type::Bool),
+                        Nil | Bool(false)
+                    ))
                 } else {
                     v
                 }
@@ -786,8 +879,14 @@ impl Run<'_> {
             STORE_ELEMENT | REPLACE_ELEMENT => {
                 let (table, i, v) = (self.object(x), self.int(y), self.value(w));
                 if !self.in_array(table, i) {
-                    assert!(node.op == STORE_ELEMENT && self.appends(table, i), "{r} is out of range:\n{}", self.sb);
-                    self.heap.facts.insert((table, Fact::Length as u8), i as u64);
+                    assert!(
+                        node.op == STORE_ELEMENT && self.appends(table, i),
+                        "{r} is out of range:\n{}",
+                        self.sb
+                    );
+                    self.heap
+                        .facts
+                        .insert((table, Fact::Length as u8), i as u64);
                 }
                 self.put(table, Place::Element(i), v);
                 Nil
@@ -795,7 +894,11 @@ impl Run<'_> {
             LENGTH_T => {
                 let table = self.object(x);
                 let n = self.fact(table, Fact::Length, 3) as i64;
-                let last = if n > 0 { self.get(table, Place::Element(n)) } else { Bool(true) };
+                let last = if n > 0 {
+                    self.get(table, Place::Element(n))
+                } else {
+                    Bool(true)
+                };
                 Int(n - (self.oracle.look(last, Type::Int) == Nil) as i64)
             }
             RAW_GET => {
@@ -816,7 +919,9 @@ impl Run<'_> {
                     Float(bits) if f64::from_bits(bits).is_nan() => return None,
                     Int(i) if self.in_array(table, i) => {
                         if !self.accepts(table, v) {
-                            self.heap.facts.insert((table, Fact::ArrayKind as u8), ArrayKind::ANY.0 as u64);
+                            self.heap
+                                .facts
+                                .insert((table, Fact::ArrayKind as u8), ArrayKind::ANY.0 as u64);
                         }
                         self.heap.places.insert((table, Place::Element(i)), v);
                     }
@@ -833,7 +938,9 @@ impl Run<'_> {
                 let (table, at) = (self.object(x), self.value(y));
                 let at = self.oracle.look(at, Type::Int);
                 let digest = self.digest(table);
-                let found = self.oracle.unknown(Key::Traversal(node.op, table, digest, at));
+                let found = self
+                    .oracle
+                    .unknown(Key::Traversal(node.op, table, digest, at));
                 if node.op == FIND_NEXT && self.oracle.look(found, Type::Int) == Nil {
                     return None;
                 }

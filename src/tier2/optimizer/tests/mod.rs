@@ -113,22 +113,40 @@ fn check(old: &Superblock, new: &Superblock, seed: u64) -> Result<(), String> {
     if found == expected || Some(&found) == entry.as_ref() {
         return Ok(());
     }
-    let at = expected.iter().zip(&found).take_while(|(x, y)| x == y).count();
+    let at = expected
+        .iter()
+        .zip(&found)
+        .take_while(|(x, y)| x == y)
+        .count();
     let (expected, found) = (expected.get(at), found.get(at));
-    Err(format!("expected {expected:?}\nfound {found:?}\nand not {entry:?}\nfrom\n{old}\nto\n{new}"))
+    Err(format!(
+        "expected {expected:?}\nfound {found:?}\nand not {entry:?}\nfrom\n{old}\nto\n{new}"
+    ))
 }
 
 /// Any superblock that does not depend on anything outside of the model.
 fn any_superblock() -> impl Strategy<Value = Superblock> {
     let flags = any::<(bool, bool, bool, bool)>();
-    (1..60usize, flags, any::<u64>()).prop_map(|(size, (looping, calls, allocations, inlining), seed)| {
-        let options = Options { size, passes: looping.then_some(4), calls, allocations, inlining };
-        let mut world = World::symbolic();
-        if seed.is_multiple_of(3) {
-            world.params = vec![Content::of(Type::Int), Content::table(1, None), Content::tagged(Type::Float)];
-        }
-        random::superblock(&world, options, seed)
-    })
+    (1..60usize, flags, any::<u64>()).prop_map(
+        |(size, (looping, calls, allocations, inlining), seed)| {
+            let options = Options {
+                size,
+                passes: looping.then_some(4),
+                calls,
+                allocations,
+                inlining,
+            };
+            let mut world = World::symbolic();
+            if seed.is_multiple_of(3) {
+                world.params = vec![
+                    Content::of(Type::Int),
+                    Content::table(1, None),
+                    Content::tagged(Type::Float),
+                ];
+            }
+            random::superblock(&world, options, seed)
+        },
+    )
 }
 
 proptest! {

@@ -15,7 +15,9 @@ fn line(pass: fn(&Superblock) -> Superblock, nodes: &str) -> String {
 /// The nodes of a text: what is the same in all of these tests is left out.
 fn shortened(text: &str) -> String {
     let dull = ["object", "frame", "START"];
-    let lines = text.lines().filter(|line| !dull.iter().any(|word| line.starts_with(word)));
+    let lines = text
+        .lines()
+        .filter(|line| !dull.iter().any(|word| line.starts_with(word)));
     lines.map(|line| format!("{line}\n")).collect()
 }
 

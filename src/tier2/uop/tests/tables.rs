@@ -7,7 +7,7 @@ use crate::runtime::function::CellState;
 use crate::runtime::shape::Location;
 use crate::runtime::table::END;
 use crate::runtime::value::Tag;
-use crate::tier2::executor::Parts;
+use crate::tier2::executor::{Code, Parts};
 use crate::tier2::superblock::slot_operand;
 
 /// Runs a superblock over three arguments, which the caller fills; nodes may leave for instruction 1, and do if they fail. `Some` of the
@@ -433,7 +433,7 @@ fn cells_and_closures() {
         parent: std::ptr::null(),
         generation: 0,
         superblock: b.sb,
-        code,
+        code: Code::Uops(code),
         assumptions: vec![Assumption::CellConstant(cell)],
         instructions: (0, 0),
     };
