@@ -56,12 +56,14 @@ pub struct ExitState {
 }
 
 impl ExitState {
-    const COLD: ExitState = ExitState {
-        temperature: Cell::new(0),
-        attempts: Cell::new(0),
-        taken: Cell::new(0),
-        target: Cell::new(ptr::null()),
-    };
+    fn cold() -> ExitState {
+        ExitState {
+            temperature: Cell::new(0),
+            attempts: Cell::new(0),
+            taken: Cell::new(0),
+            target: Cell::new(ptr::null()),
+        }
+    }
 }
 
 /// What runs for an executor. All executors of a VM are of the same kind.
@@ -422,7 +424,7 @@ impl Graph {
         reserve(&mut self.pending, all)?;
         let mut exits = Vec::new();
         exits.try_reserve_exact(superblock.snapshots.len()).map_err(|_| OutOfMemory)?;
-        exits.resize_with(superblock.snapshots.len(), || ExitState::COLD);
+        exits.resize_with(superblock.snapshots.len(), ExitState::cold);
         let layout = Layout::new::<Executor>();
         // SAFETY: executors are not of size zero.
         let executor = unsafe { alloc::alloc(layout) } as *mut Executor;

@@ -64,6 +64,7 @@ struct Pair {
     rt: Runtime,
     graph: Graph,
     /// A place is replaced when its prototype dies; the old ones are kept to see that nobody touches them.
+    #[allow(clippy::vec_box, reason = "executors point to them while they are exchanged")]
     places: Vec<Box<LoopSite>>,
     lives: [u32; PLACES],
     dead: Vec<(Box<LoopSite>, *const u8, bool)>,
