@@ -295,6 +295,7 @@ pub enum Opcode {
     RawGet,
     RawSet,
     FindNext,
+    KeyPosition,
     NextPosition,
     LoadKey,
     LoadValue,
