@@ -272,10 +272,11 @@ const NOT_MADE: &[(&str, &[&str])] = &[
     (
         "projection has no use for them yet",
         &[
-            "BURN", "GUARD_ACCEPTS", "GUARD_APPENDS", "GUARD_RESUMABLE", "INTERPRET", "NEXT_POSITION", "RAISE",
+            "BURN", "GUARD_ACCEPTS", "GUARD_APPENDS", "GUARD_RESUMABLE", "INTERPRET", "RAISE",
             "REPLACE_ELEMENT", "RESUME", "SELECT_F", "SELECT_I", "SET_METATABLE", "TEST_ELEMENT", "YIELD",
         ],
     ),
+    ("metamethods are followed, and other operands seldom reach them", &["GET_INDEX", "LENGTH", "SET_INDEX"]),
     ("hot code with constants of these types is rare", &["CONST_COROUTINE", "CONST_USERDATA", "GUARD_USERDATA"]),
 ];
 
