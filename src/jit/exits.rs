@@ -28,6 +28,11 @@ pub struct ExitTable {
 }
 
 impl ExitTable {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.bytes) + size_of_val(&*self.starts) + size_of_val(&*self.constants)
+    }
+
     pub fn new(plan: &Plan, allocation: &Allocation) -> Result<ExitTable, CompileError> {
         let sb = plan.sb;
         let (mut bytes, mut constants) = (Vec::new(), Vec::new());

@@ -147,7 +147,8 @@ pub struct Machine {
     linked_entry: u32,
     /// Where a side executor that cannot be entered leaves instead, with the exit's number at hand.
     out: u32,
-    size: usize,
+    /// Bytes of it.
+    pub size: usize,
 }
 
 impl fmt::Debug for Machine {
