@@ -8,10 +8,11 @@ mod common;
 mod generator;
 
 use std::env;
+use std::panic::{self, AssertUnwindSafe};
 
 use common::{difference, run_perilune, run_reference};
-use generator::{Generator, Node, minimise, render};
-use perilune::{Vm, VmBuilder};
+use generator::{Generator, Hot, Node, minimise, render};
+use perilune::{Engine, Vm, VmBuilder};
 
 const HELPERS: &str = include_str!("random/helpers.lua");
 
@@ -20,23 +21,39 @@ const DEFAULT_SEEDS: u64 = 60;
 /// Failing programs made smaller before giving up.
 const MAX_FAILURES: usize = 8;
 
-/// How to set up a VM, and how often programs run in it.
-type Mode = (&'static str, fn() -> VmBuilder, u64);
+/// How to set up a VM for a program of this seed, and how often programs run in it.
+type Mode = (&'static str, fn(u64) -> VmBuilder, u64);
 
 const MODES: [Mode; 4] = [
-    ("normal", Vm::builder, 1),
-    ("hot at once", || Vm::builder().hot_threshold(1), 1),
-    ("cramped", || Vm::builder().stack_stress(true).cached_shapes(1), 1),
-    ("collecting always", || Vm::builder().gc_stress(true), 4),
+    ("normal", |_| Vm::builder(), 1),
+    ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
+    ("cramped", |_| Vm::builder().stack_stress(true).cached_shapes(1), 1),
+    ("collecting always", |_| Vm::builder().gc_stress(true), 4),
+];
+
+/// For programs with hot loops: tier 1 alone, and with what compiles them.
+const HOT_MODES: [Mode; 6] = [
+    ("tier 1", |_| Vm::builder().engine(Engine::Off), 3),
+    ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
+    ("hot soon", |_| Vm::builder().hot_threshold(2), 1),
+    ("hot some time", |seed| Vm::builder().hot_threshold(3 + (seed % 17) as u32), 1),
+    ("hot soon, cramped", |_| Vm::builder().hot_threshold(2).stack_stress(true).cached_shapes(1), 2),
+    ("hot soon, collecting always", |seed| Vm::builder().hot_threshold(1 + (seed % 3) as u32).gc_stress(true), 8),
 ];
 
 fn source(program: &[Node]) -> Vec<u8> {
     format!("{HELPERS}\n{}", render(program)).into_bytes()
 }
 
-fn compare(settings: fn() -> VmBuilder, program: &[Node]) -> Option<String> {
+/// What perilune prints; a panic is printed, too.
+fn perilune(settings: VmBuilder, source: &[u8]) -> Vec<u8> {
+    let run = panic::catch_unwind(AssertUnwindSafe(|| run_perilune(settings, source)));
+    run.unwrap_or_else(|_| b"PANIC\n".to_vec())
+}
+
+fn compare(settings: impl Fn() -> VmBuilder, program: &[Node]) -> Option<String> {
     let source = source(program);
-    difference(&run_reference(&source), &run_perilune(settings(), &source))
+    difference(&run_reference(&source), &perilune(settings(), &source))
 }
 
 fn number_from(variable: &str) -> Option<u64> {
@@ -44,8 +61,7 @@ fn number_from(variable: &str) -> Option<u64> {
     Some(text.parse().expect("a number of or for seeds"))
 }
 
-#[test]
-fn random_programs_behave_like_the_reference() {
+fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
     let first = number_from("PERILUNE_SEED");
     let count =
         number_from("PERILUNE_SEEDS").unwrap_or(if first.is_some() { 1 } else { DEFAULT_SEEDS });
@@ -56,12 +72,13 @@ fn random_programs_behave_like_the_reference() {
         if failures == MAX_FAILURES {
             break;
         }
-        let program = Generator::new(seed).program();
+        let program = make(seed);
         let text = source(&program);
         let expected = run_reference(&text);
         assert!(
             !expected.starts_with(b"SYNTAX"),
-            "seed {seed} makes no program"
+            "seed {seed} makes no program: {}",
+            String::from_utf8_lossy(&expected)
         );
         // How deep failing message handlers nest is the implementation's choice, and so is what they have done.
         if memchr::memmem::find(&expected, b"error in error handling").is_some()
@@ -70,11 +87,12 @@ fn random_programs_behave_like_the_reference() {
             continue;
         }
         compared += 1;
-        for (name, settings, every) in MODES {
+        for (name, settings, every) in modes {
             if seed % every != 0 {
                 continue;
             }
-            if let Some(first) = difference(&expected, &run_perilune(settings(), &text)) {
+            let settings = || settings(seed);
+            if let Some(first) = difference(&expected, &perilune(settings(), &text)) {
                 let smaller = minimise(program, |program| compare(settings, program).is_some());
                 // An error that comes and goes leaves the program as it was, and only its first report.
                 let report = compare(settings, &smaller).unwrap_or(first);
@@ -89,4 +107,14 @@ fn random_programs_behave_like_the_reference() {
         compared * 2 >= count,
         "only {compared} of {count} programs say something"
     );
+}
+
+#[test]
+fn random_programs_behave_like_the_reference() {
+    try_programs(|seed| Generator::new(seed).program(), &MODES);
+}
+
+#[test]
+fn random_programs_with_hot_loops_behave_like_the_reference() {
+    try_programs(|seed| Hot::new(seed).program(), &HOT_MODES);
 }

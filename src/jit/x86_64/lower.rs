@@ -642,7 +642,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             LENGTH_T => self.length(i, &node, out)?,
 
             // Tables: any key.
-            RAW_GET | RAW_SET | FIND_NEXT | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => self.helper(i, &node, &[])?,
+            RAW_GET | RAW_SET | FIND_NEXT | KEY_POSITION | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => self.helper(i, &node, &[])?,
 
             // Control.
             POLL => {
