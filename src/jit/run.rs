@@ -248,6 +248,10 @@ impl Calling for CallingOut<'_> {
     }
 
     fn store(&self, st: &mut State, id: SnapshotId) {
+        if self.out.is_some() {
+            // Machine code has done that.
+            return;
+        }
         // SAFETY: the running executor; room was made for its slots. The frame is as above.
         unsafe {
             let (e, frame) = (&*self.activation.executor, &*self.activation.frame);
@@ -267,7 +271,8 @@ pub const LEFT: u64 = 2;
 /// Performs a call-out of the code that `info` belongs to.
 ///
 /// # Safety
-/// The frame is that of the running activation, with all registers in use saved in it.
+/// The frame is that of the running activation, with the registers of inputs saved in it. The slots of the call-out's
+/// snapshot have been stored.
 pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64) -> u64 {
     // SAFETY: the caller's promise; the activation and the state are referred to by nobody else while machine code runs.
     let (activation, st, info) = unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };

@@ -75,7 +75,16 @@ impl Lowering<'_, '_> {
         if sb.frame(snapshot.frame).caller.is_some() || snapshot.top.is_some() {
             return self.leave(node.exit);
         }
-        let slots = sb.slots_of(node.exit);
+        self.store_slots(node.exit);
+        self.e.asm.mov_imm(RCX, self.info as u64);
+        self.e.asm.align_code(2);
+        self.e.asm.mov32_imm(RAX, node.exit.0);
+        self.stub_jump(node.exit, true);
+    }
+
+    /// Stores the slots of a snapshot. Uses rax and rcx.
+    pub fn store_slots(&mut self, id: SnapshotId) {
+        let slots = self.e.plan.sb.slots_of(id);
         if !slots.is_empty() {
             self.e.asm.load(RAX, at(RBP, field!(slots)));
         }
@@ -83,10 +92,6 @@ impl Lowering<'_, '_> {
             let (payload, tag) = slot_words(slot as u64);
             self.e.store_value(payload, tag, r, RCX);
         }
-        self.e.asm.mov_imm(RCX, self.info as u64);
-        self.e.asm.align_code(2);
-        self.e.asm.mov32_imm(RAX, node.exit.0);
-        self.stub_jump(node.exit, true);
     }
 
     /// Emits the stubs of exits, and the way out.

@@ -1514,7 +1514,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let at_index = self.call_outs.len() as u64;
         self.call_outs.push(CallOut { request: Request::new(sb, node), inputs });
         let live: Vec<Place> = self.e.allocation.live_at(i).collect();
-        self.e.save(&live, true);
+        self.store_slots(node.exit);
+        // The runtime finds the inputs, but nothing else, where they are saved.
+        self.e.save(&live, !node.inputs().is_empty());
         self.e.asm.mov_imm(RSI, self.info as u64);
         self.e.asm.mov_imm(RDX, at_index);
         self.e.call_with_frame(call_out as *const () as usize);
