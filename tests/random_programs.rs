@@ -9,9 +9,9 @@ mod generator;
 
 use std::env;
 
-use common::{difference, run_perilune, run_reference};
+use common::{Rng, difference, run_perilune, run_reference};
 use generator::{Generator, Node, minimise, render};
-use perilune::{Vm, VmBuilder};
+use perilune::{Engine, Vm, VmBuilder};
 
 const HELPERS: &str = include_str!("random/helpers.lua");
 
@@ -20,21 +20,44 @@ const DEFAULT_SEEDS: u64 = 60;
 /// Failing programs made smaller before giving up.
 const MAX_FAILURES: usize = 8;
 
-/// How to set up a VM, and how often programs run in it.
-type Mode = (&'static str, fn() -> VmBuilder, u64);
+/// A name, how to set up a VM for the program of a seed, and how often that is done.
+type Mode = (&'static str, fn(VmBuilder, u64) -> VmBuilder, u64);
 
-const MODES: [Mode; 4] = [
-    ("normal", Vm::builder, 1),
-    ("hot at once", || Vm::builder().hot_threshold(1), 1),
-    ("cramped", || Vm::builder().stack_stress(true).cached_shapes(1), 1),
-    ("collecting always", || Vm::builder().gc_stress(true), 4),
+const MODES: [Mode; 8] = [
+    ("normal", |vm, _| vm, 1),
+    ("hot at once", |vm, _| vm.hot_threshold(1), 1),
+    ("warm at once", |vm, _| vm.hot_threshold(2), 1),
+    (
+        "hot some time",
+        |vm, seed| vm.hot_threshold(3 + Rng::new(seed).below(40) as u32),
+        1,
+    ),
+    ("cramped", |vm, _| vm.stack_stress(true).cached_shapes(1), 1),
+    (
+        "cramped and hot",
+        |vm, _| vm.stack_stress(true).cached_shapes(1).hot_threshold(1),
+        1,
+    ),
+    ("collecting always", |vm, _| vm.gc_stress(true), 4),
+    (
+        "collecting always and hot",
+        |vm, _| vm.gc_stress(true).hot_threshold(1),
+        4,
+    ),
 ];
+
+/// The engines that programs run with, which are those that are built in.
+fn engines() -> impl Iterator<Item = Engine> {
+    [Engine::Off, Engine::Uops]
+        .into_iter()
+        .filter(|engine| engine.is_built_in())
+}
 
 fn source(program: &[Node]) -> Vec<u8> {
     format!("{HELPERS}\n{}", render(program)).into_bytes()
 }
 
-fn compare(settings: fn() -> VmBuilder, program: &[Node]) -> Option<String> {
+fn compare(settings: impl Fn() -> VmBuilder, program: &[Node]) -> Option<String> {
     let source = source(program);
     difference(&run_reference(&source), &run_perilune(settings(), &source))
 }
@@ -70,15 +93,19 @@ fn random_programs_behave_like_the_reference() {
             continue;
         }
         compared += 1;
-        for (name, settings, every) in MODES {
-            if seed % every != 0 {
-                continue;
-            }
+        let modes = MODES.into_iter().filter(|&(_, _, every)| seed % every == 0);
+        for ((name, configure, _), engine) in
+            modes.flat_map(|mode| engines().map(move |engine| (mode, engine)))
+        {
+            let settings = || configure(Vm::builder().engine(engine), seed);
             if let Some(first) = difference(&expected, &run_perilune(settings(), &text)) {
                 let smaller = minimise(program, |program| compare(settings, program).is_some());
                 // An error that comes and goes leaves the program as it was, and only its first report.
                 let report = compare(settings, &smaller).unwrap_or(first);
-                eprintln!("seed {seed}, {name}:\n{}\n{report}", render(&smaller));
+                eprintln!(
+                    "seed {seed}, {name}, engine {engine:?}:\n{}\n{report}",
+                    render(&smaller)
+                );
                 failures += 1;
                 break;
             }
