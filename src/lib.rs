@@ -31,6 +31,8 @@ macro_rules! internal {
 
 pub mod bytecode;
 mod embed;
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+mod jit;
 
 pub use embed::*;
 pub use stdlib::Libraries;

@@ -31,7 +31,7 @@ Available options are:
   -         stop handling options and execute stdin
   --dump=bytecode        list the script's bytecode instead of running it
   --dump=superblock      show superblocks on stderr as they are made
-  --tier2=ENGINE         run what is hot with: off, uops
+  --tier2=ENGINE         run what is hot with: off, uops, jit
   --stats                show statistics on stderr after the run
   --gc-stress            collect garbage at every opportunity
   --hot-threshold=N      count loops and functions as hot after N passes
@@ -109,6 +109,7 @@ impl Options {
                 b"--dump=bytecode" => options.dump = true,
                 b"--dump=superblock" => options.dump_superblocks = true,
                 b"--tier2=off" => options.engine = Some(Engine::Off),
+                b"--tier2=jit" => options.engine = Some(Engine::Jit),
                 b"--tier2=uops" => options.engine = Some(Engine::Uops),
                 b"--stats" => options.stats = true,
                 b"--gc-stress" => options.gc_stress = true,

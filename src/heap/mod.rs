@@ -175,6 +175,9 @@ impl Heap {
         heap
     }
 
+    /// The offset of the byte that says what [`Heap::should_collect`] does. Machine code reads it.
+    pub const REQUESTED: usize = offset_of!(Heap, requested);
+
     /// Whether the interpreter should call the collector at its next safepoint.
     #[inline(always)]
     pub fn should_collect(&self) -> bool {

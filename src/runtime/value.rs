@@ -40,7 +40,7 @@ impl Tag {
 
     /// The tag as stored in tables.
     #[inline(always)]
-    pub fn byte(self) -> u8 {
+    pub const fn byte(self) -> u8 {
         self.0 as u8
     }
 

@@ -27,7 +27,7 @@ use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::{Table, table_flags};
 use crate::runtime::value::{Tag, Value};
-use crate::tier2::uop;
+use crate::tier2;
 
 /// Despecialisations after which an instruction stays general.
 pub(super) const MISSES_MAX: u32 = 6;
@@ -45,7 +45,7 @@ pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
             st.recorded();
             continue;
         } else if let Some(executor) = st.take_entering() {
-            uop::run(st, executor)?
+            tier2::run(st, executor)?
         } else {
             unsafe { dispatch::<false, false>(st)? }
         };

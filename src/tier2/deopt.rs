@@ -41,7 +41,7 @@ pub fn make_room(st: &mut State, room: Room) -> bool {
 }
 
 /// How many records can be pushed.
-fn free_records(st: &State) -> usize {
+pub fn free_records(st: &State) -> usize {
     // SAFETY: both point into the record stack, or behind its end.
     unsafe { st.records_end.offset_from(st.record) as usize - 1 }
 }

@@ -15,6 +15,8 @@ use std::ptr;
 
 use super::superblock::{SnapshotId, Superblock};
 use super::uop;
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+use crate::jit;
 use crate::bytecode::cache::LoopSite;
 use crate::runtime::assumption::Assumption;
 
@@ -36,6 +38,53 @@ pub struct ExitState {
     pub attempts: Cell<u16>,
     /// The executor to go on in, which this edge counts; null while the exit is cold.
     pub target: Cell<*const Executor>,
+}
+
+/// What runs for an executor. All executors of a VM are of the same kind.
+pub enum Code {
+    Uops(uop::Code),
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    Machine(jit::Machine),
+}
+
+impl Code {
+    /// The tier-2 interpreter's.
+    #[inline(always)]
+    pub fn uops(&self) -> &uop::Code {
+        match self {
+            Code::Uops(code) => code,
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(_) => unreachable!("the tier-2 interpreter enters its own code only"),
+        }
+    }
+
+    /// Prints machine code, as bytes.
+    pub fn dump(&self) {
+        match self {
+            Code::Uops(_) => {}
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => eprintln!("{code:x?}"),
+        }
+    }
+
+    /// Tells the code whose it is.
+    fn belongs_to(&self, executor: *const Executor) {
+        match self {
+            Code::Uops(_) => {}
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => code.info.executor.set(executor),
+        }
+    }
+
+    /// Machine code.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    #[inline(always)]
+    pub fn machine(&self) -> &jit::Machine {
+        match self {
+            Code::Machine(code) => code,
+            Code::Uops(_) => unreachable!("machine code leads to machine code only"),
+        }
+    }
 }
 
 /// Slots and records that an activation may use.
@@ -60,7 +109,7 @@ pub struct Executor {
     pub generation: u32,
     /// The optimized superblock.
     pub superblock: Superblock,
-    pub code: uop::Code,
+    pub code: Code,
     /// What an activation needs of the coroutine's stacks.
     pub room: Room,
     /// By the numbers of snapshots.
@@ -82,6 +131,31 @@ impl Executor {
 
     pub fn exit(&self, id: SnapshotId) -> &ExitState {
         &self.exits[id.0 as usize]
+    }
+
+    /// Patches the jumps of machine code at an exit, which has got a target, or none.
+    fn patch(&self, id: SnapshotId, target: Option<&Executor>) {
+        match (&self.code, target) {
+            (Code::Uops(_), _) => {}
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            (Code::Machine(code), Some(target)) => code.link(id, target.anchor, target.code.machine()),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            (Code::Machine(code), None) => code.unlink(id),
+        }
+    }
+
+    /// Lets an exit lead nowhere. Returns where it has led.
+    fn cut(&self, id: SnapshotId) -> *const Executor {
+        let target = self.exit(id).target.replace(ptr::null());
+        if !target.is_null() {
+            self.patch(id, None);
+        }
+        target
+    }
+
+    /// By the numbers of its exits.
+    fn exit_ids(&self) -> impl Iterator<Item = SnapshotId> + use<> {
+        (0..self.exits.len() as u32).map(SnapshotId)
     }
 
     /// One reference more.
@@ -116,7 +190,7 @@ impl Graph {
         parent: *const Executor,
         generation: u32,
         superblock: Superblock,
-        code: uop::Code,
+        code: Code,
         assumptions: Box<[Assumption]>,
         instructions: (u32, u32),
     ) -> *const Executor {
@@ -141,6 +215,8 @@ impl Graph {
             entries: Cell::new(0),
             passes: Cell::new(0),
         }));
+        // SAFETY: just made.
+        unsafe { (*executor).code.belongs_to(executor) };
         self.executors.push(executor);
         executor
     }
@@ -159,10 +235,17 @@ impl Graph {
     }
 
     /// Gives an exit its target, which is counted for the edge.
-    pub fn link(&mut self, exit: &ExitState, target: &Executor) {
-        debug_assert!(exit.target.get().is_null() && target.is_valid());
+    pub fn link(&mut self, executor: &Executor, id: SnapshotId, target: &Executor) {
         target.retain();
+        self.attach(executor, id, target);
+    }
+
+    /// The same with a target that has been counted already.
+    pub fn attach(&mut self, executor: &Executor, id: SnapshotId, target: &Executor) {
+        let exit = executor.exit(id);
+        debug_assert!(exit.target.get().is_null() && target.is_valid());
         exit.target.set(target);
+        executor.patch(id, Some(target));
     }
 
     /// Takes an executor out of the graph: nobody enters it any more, and its exits lead nowhere.
@@ -177,8 +260,8 @@ impl Graph {
             if let Some(at) = self.executors.iter().position(|x| ptr::eq(*x, executor)) {
                 self.graveyard.push(self.executors.swap_remove(at));
             }
-            for exit in &e.exits {
-                let target = exit.target.replace(ptr::null());
+            for id in e.exit_ids() {
+                let target = e.cut(id);
                 // SAFETY: a patched edge counts its target, which is therefore alive.
                 if let Some(t) = unsafe { target.as_ref() } {
                     t.references.set(t.references.get() - 1);
@@ -196,12 +279,12 @@ impl Graph {
         for &executor in &self.executors {
             // SAFETY: listed executors are alive.
             let e = unsafe { &*executor };
-            for exit in &e.exits {
-                if dies(exit.target.get()) {
+            for id in e.exit_ids() {
+                if dies(e.exit(id).target.get()) {
                     // SAFETY: as above; the edge's count ends here, burying follows below.
-                    let target = unsafe { &*exit.target.replace(ptr::null()) };
+                    let target = unsafe { &*e.cut(id) };
                     target.references.set(target.references.get() - 1);
-                    exit.temperature.set(0);
+                    e.exit(id).temperature.set(0);
                 }
             }
         }

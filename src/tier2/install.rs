@@ -4,8 +4,9 @@ use std::ptr;
 
 use perilune_uops::MicroOp;
 
-use super::executor::{Anchor, Executor};
+use super::executor::{Anchor, Code, Executor};
 use super::projection::{self, Projection};
+use super::superblock::Superblock;
 use super::{Engine, optimizer, uop, verify};
 use crate::bytecode::cache::LoopSite;
 use crate::tier1::State;
@@ -59,7 +60,10 @@ impl State {
             eprintln!("optimized\n{optimized}");
         }
         self.tier2.counters.micro_ops_after += optimized.nodes.len() as u64;
-        let code = uop::lower(&optimized).ok()?;
+        let code = self.code_for(origin, &optimized)?;
+        if self.tier2.dump.superblocks {
+            code.dump();
+        }
         assumptions.dedup();
         for a in &assumptions {
             self.rt.assumptions.watch(*a).ok()?;
@@ -83,15 +87,34 @@ impl State {
                     // The next pass enters it.
                     (*site).countdown.set(1);
                 }
-                Origin::Exit(parent, exit) => (*parent).exit(exit).target.set(executor),
+                Origin::Exit(parent, exit) => graph.attach(&*parent, exit, &*executor),
             }
             if let (Some(site), Some(exit)) = (link, last)
                 && let Some(target) = executor_at(site)
             {
-                graph.link((*executor).exit(exit), target);
+                graph.link(&*executor, exit, target);
             }
         }
         Some(())
+    }
+
+    /// The code for a superblock; none if that is not possible.
+    fn code_for(&mut self, origin: Origin, superblock: &Superblock) -> Option<Code> {
+        match self.tier2.engine {
+            Engine::Off => None,
+            Engine::Uops => uop::lower(superblock).ok().map(Code::Uops),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Engine::Jit => {
+                let parent = match origin {
+                    Origin::Place(_) => None,
+                    // SAFETY: checked to be alive by `is_current`; nothing has run since.
+                    Origin::Exit(parent, exit) => Some((unsafe { &*parent }, exit)),
+                };
+                self.tier2.jit.compile(superblock, parent).map(Code::Machine)
+            }
+            #[cfg(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
+            Engine::Jit => None,
+        }
     }
 
     /// The executor that tier 1 wants to be entered, at most once.

@@ -1,7 +1,7 @@
 //! Tier 2: superblocks, their optimizer, and executors.
 //!
 //! - [`projection`] makes superblocks ([`superblock`]) from recorded passes; [`executor`] is what they become and the graph
-//!   that these form; [`uop`] is the interpreter that runs them;
+//!   that these form; [`uop`] is the interpreter that runs them, [`jit`](crate::jit) makes machine code of them;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors; [`transfer`]
 //!   goes from executor to executor over calls and returns.
 
@@ -21,10 +21,11 @@ pub mod verify;
 
 use std::ptr;
 
-use executor::{Executor, Graph};
+use executor::{Code, Executor, Graph};
 
 use crate::bytecode::cache::ReturnSite;
-use crate::tier1::State;
+use crate::tier1::call::Outcome;
+use crate::tier1::{Raised, State};
 
 /// What runs the hot parts of programs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,18 +35,38 @@ pub enum Engine {
     Off,
     /// The tier-2 interpreter, which runs optimized micro-ops. Built in with the feature `uop-interp`.
     Uops,
+    /// Machine code. Built in with the feature `jit`, on x86-64 Linux.
+    Jit,
 }
 
 impl Engine {
     /// The engine of a VM that asks for none in particular.
-    pub(crate) const DEFAULT: Engine = if cfg!(feature = "uop-interp") { Engine::Uops } else { Engine::Off };
+    pub(crate) const DEFAULT: Engine = if Engine::Jit.is_built_in() {
+        Engine::Jit
+    } else if Engine::Uops.is_built_in() {
+        Engine::Uops
+    } else {
+        Engine::Off
+    };
 
     /// Whether the build has it.
-    pub fn is_built_in(self) -> bool {
+    pub const fn is_built_in(self) -> bool {
         match self {
             Engine::Off => true,
             Engine::Uops => cfg!(feature = "uop-interp"),
+            Engine::Jit => cfg!(all(feature = "jit", target_arch = "x86_64", target_os = "linux")),
         }
+    }
+}
+
+/// Enters an executor that begins in memory, in the current record. When this returns, control is in tier 1 again, at
+/// the current record's program counter. An executor for whose frames there is no room is not entered.
+pub(crate) fn run(st: &mut State, executor: *const Executor) -> Result<Outcome, Raised> {
+    // SAFETY: whoever enters an executor knows it from a place or edge, which keeps it alive.
+    match unsafe { &(*executor).code } {
+        Code::Uops(_) => uop::run(st, executor),
+        #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+        Code::Machine(_) => crate::jit::run::run(st, executor),
     }
 }
 
@@ -71,6 +92,9 @@ pub struct Tier2 {
     pub active: u32,
     /// Registers of the tier-2 interpreter that no activation uses at the moment.
     pub registers: Vec<u64>,
+    /// What machine code needs.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    pub jit: crate::jit::run::Jit,
     pub dump: Dump,
     pub counters: Counters,
     /// How often someone has changed registers of frames from outside (`debug.setlocal`).
@@ -110,6 +134,8 @@ impl Default for Tier2 {
             returning: ptr::null(),
             active: 0,
             registers: Vec::new(),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            jit: Default::default(),
             dump: Dump::default(),
             counters: Counters::default(),
             disturbances: 0,

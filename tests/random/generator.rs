@@ -8,6 +8,11 @@ use std::fmt::Write;
 
 use crate::common::Rng;
 
+#[path = "hot.rs"]
+mod hot;
+
+pub use hot::Hot;
+
 /// A statement or an expression.
 #[derive(Clone)]
 pub struct Node(Vec<Part>);

@@ -12,11 +12,12 @@
 mod calls;
 mod expand;
 mod fields;
+mod handlers;
 mod index;
 mod instructions;
 mod intrinsics;
 
-use perilune_uops::{MicroOp, Role, Type};
+use perilune_uops::{Immediate, MicroOp, Role, Type};
 use smallvec::SmallVec;
 
 use super::executor::Executor;
@@ -28,8 +29,8 @@ use crate::runtime::assumption::Assumption;
 use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
-use crate::tier1::State;
 use crate::tier1::recording::{Origin, RecordedStep, facts};
+use crate::tier1::{State, is_next};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
@@ -90,6 +91,16 @@ enum Top {
     Memory,
 }
 
+/// Where a traversal by a generic loop is. The loop's registers are its own, so the position goes with them.
+#[derive(Clone, Copy)]
+struct Traversal {
+    /// The slot of the loop's control variable.
+    control: Slot,
+    /// The key that the position is behind.
+    key: Ref,
+    position: Ref,
+}
+
 struct Projector<'a> {
     st: &'a mut State,
     sb: Superblock,
@@ -98,11 +109,15 @@ struct Projector<'a> {
     at: usize,
     frame: FrameId,
     slots: Vec<SlotValue>,
+    /// Types that slots have in memory, as the executor knows at whose exit this begins.
+    in_memory: SmallVec<[(Slot, Type); 16]>,
     top: Top,
     /// The end of slots that the instruction uses beyond those that are live.
     extent: Slot,
     /// The state at the beginning of the instruction, once a node has needed it.
     here: SnapshotId,
+    /// The last traversal of a table by a loop, if it is still where it was left.
+    traversal: Option<Traversal>,
     /// Shapes that tables are known to have here.
     shapes: SmallVec<[(Ref, u32); 16]>,
     /// Whether the executor may have been invalidated by the last instruction.
@@ -110,6 +125,8 @@ struct Projector<'a> {
     /// The step at which the loop begins, and the slots of its phis.
     loop_step: Option<usize>,
     loop_slots: Vec<Slot>,
+    /// The control variable of the loop if it traverses a table: its position is a phi, too.
+    carried_control: Option<Slot>,
     /// The instruction at which a guard has failed that led to this superblock: nothing is specialised there that the
     /// recording cannot vouch for.
     cautious: bool,
@@ -151,13 +168,16 @@ impl<'a> Projector<'a> {
             at: 0,
             frame: FrameId(0),
             slots: Vec::new(),
+            in_memory: SmallVec::new(),
             top: Top::None,
             extent: 0,
             here: SnapshotId::NONE,
+            traversal: None,
             shapes: SmallVec::new(),
             unsettled: false,
             loop_step: None,
             loop_slots: Vec::new(),
+            carried_control: None,
             cautious: false,
             assumptions: Vec::new(),
             before_loop: 0,
@@ -216,12 +236,16 @@ impl<'a> Projector<'a> {
             }
         p.frame = FrameId(chain.len() as u16 - 1);
         p.grow_slots();
+        // An open list may end above the registers.
+        let end = from.slots_of(exit).last().map_or(0, |s| s.0).max(snapshot.top.unwrap_or(0)) as usize + 1;
+        p.make_slots(end);
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         for (i, &(slot, r)) in from.slots_of(exit).iter().enumerate() {
             let node = Node::new(MicroOp::PARAM, &[], &[i as u64]).with_type(from.type_of(r));
             let value = p.sb.push(node);
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
+        p.in_memory = types_in_memory(from, exit);
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         // A superblock stands on what its parent took for granted.
@@ -317,6 +341,8 @@ impl<'a> Projector<'a> {
         if self.sb.chain(self.frame).any(|id| self.sb.frame(id).base == slot + 1) {
             // Below its registers there always is the function itself.
             node = node.with_type(Type::Closure);
+        } else if let Some((_, ty)) = self.in_memory.iter().find(|known| known.0 == slot) {
+            node = node.with_type(*ty);
         }
         let value = self.sb.push(node);
         self.slots[slot as usize] = SlotValue { value, dirty: false };
@@ -324,6 +350,7 @@ impl<'a> Projector<'a> {
     }
 
     fn write(&mut self, slot: Slot, value: Ref) {
+        self.in_memory.retain(|known| known.0 != slot);
         self.slots[slot as usize] = SlotValue { value, dirty: true };
     }
 
@@ -331,6 +358,9 @@ impl<'a> Projector<'a> {
     fn refine(&mut self, old: Ref, new: Ref) {
         for s in self.slots.iter_mut().filter(|s| s.value == old) {
             s.value = new;
+        }
+        if let Some(traversal) = self.traversal.as_mut().filter(|t| t.key == old) {
+            traversal.key = new;
         }
         if let Some(shape) = self.shape_of(old) {
             self.shapes.push((new, shape));
@@ -340,19 +370,24 @@ impl<'a> Projector<'a> {
     /// The slots from `from` on are in memory now, changed by a call-out.
     fn forget_from(&mut self, from: Slot) {
         self.slots[from as usize..].fill(UNKNOWN);
+        self.in_memory.retain(|known| known.0 < from);
     }
 
     fn forget(&mut self, slot: Slot) {
         self.slots[slot as usize] = UNKNOWN;
+        self.in_memory.retain(|known| known.0 != slot);
+    }
+
+    fn make_slots(&mut self, n: usize) {
+        if n > self.slots.len() {
+            self.slots.resize(n, UNKNOWN);
+        }
     }
 
     /// Gives the results of a call to the slots from `first` on: as many as wanted, or all.
     fn deliver(&mut self, first: Slot, values: &[Ref], wanted: i16) {
         let n = if wanted < 0 { values.len() } else { wanted as usize };
-        let slots = first as usize + n + 1;
-        if slots > self.slots.len() {
-            self.slots.resize(slots, UNKNOWN);
-        }
+        self.make_slots(first as usize + n + 1);
         for i in 0..n {
             let v = match values.get(i) {
                 Some(v) => *v,
@@ -403,11 +438,15 @@ impl<'a> Projector<'a> {
         for (i, id) in chain.iter().enumerate() {
             let frame = *self.sb.frame(*id);
             let end = match chain.get(i + 1) {
-                // A caller uses the slots below the function that it has called.
-                Some(callee) => self.sb.frame(*callee).base - 1,
+                Some(callee) => self.end_below(&frame, *callee),
                 None => self.live_end(&frame, pc),
             };
-            for slot in frame.base - 1..end {
+            // The extra arguments of a handler lie above all registers of its caller.
+            let extra = match chain.get(i + 1).map(|callee| *self.sb.frame(*callee)) {
+                Some(callee) if callee.continuation != Continuation::Call => callee.result..callee.base - 1,
+                _ => end..end,
+            };
+            for slot in (frame.base - 1..end).chain(extra) {
                 let s = self.slots[slot as usize];
                 if s.dirty && entries.last().is_none_or(|last| last.0 < slot) {
                     entries.push((slot, s.value));
@@ -419,6 +458,22 @@ impl<'a> Projector<'a> {
             _ => None,
         };
         self.sb.snapshot(self.frame, pc, top, entries)
+    }
+
+    /// The end of the slots in use in a frame that has called `callee`.
+    fn end_below(&self, frame: &Frame, callee: FrameId) -> Slot {
+        let callee = *self.sb.frame(callee);
+        if callee.continuation == Continuation::Call {
+            // Those below the function, extra arguments among them.
+            return callee.base - 1;
+        }
+        let proto = self.sb.object(frame.proto).addr as *const Proto;
+        // SAFETY: the prototypes of frames are alive.
+        let proto = unsafe { &*proto };
+        let pc = callee.return_pc as usize - 1;
+        let instr = proto.info.code[pc];
+        let kept = if instr.op().general() == Op::SELF { instr.a() + 2 } else { 0 };
+        frame.base + registers_before(proto, pc).max(kept) as Slot
     }
 
     /// The end of the slots in use in the running frame when it is about to execute `pc`.
@@ -529,25 +584,67 @@ impl<'a> Projector<'a> {
         let frame = *self.sb.frame(self.frame);
         let end = self.live_end(&frame, self.pc());
         let slots: Vec<Slot> = (frame.base..end).collect();
+        slots.iter().for_each(|s| {
+            self.read(*s);
+        });
+        self.here = SnapshotId::NONE;
+        let entry = self.here();
+        let traversal = self.traversed_by_loop().map(|control| (control, self.traversal_position(control)));
         let values: SmallVec<[Ref; 32]> = slots.iter().map(|s| self.read(*s)).collect();
         self.here = SnapshotId::NONE;
-        let entry = self.snapshot(self.pc());
         let head = self.sb.push(Node::new(MicroOp::LOOP, &[], &[]));
         for (slot, value) in slots.iter().zip(values) {
             let phi = self.sb.push(Node::new(MicroOp::PHI, &[value], &[]));
             self.write(*slot, phi);
         }
+        self.traversal = traversal.map(|(control, first)| {
+            let position = self.sb.push(Node::new(MicroOp::PHI, &[first], &[]).with_type(Type::Int));
+            Traversal { control, key: self.slots[control as usize].value, position }
+        });
+        self.carried_control = traversal.map(|(control, _)| control);
         self.shapes.clear();
         self.sb.looping = Some(Loop { head, back: Vec::new(), entry });
         self.loop_slots = slots;
         self.before_loop = self.done;
     }
 
+    /// The control variable of the loop that is about to begin, if it traverses a table with `next`.
+    fn traversed_by_loop(&self) -> Option<Slot> {
+        let [.., call, test, _] = self.steps else {
+            return None;
+        };
+        let (called, tested) = (call.instr(), test.instr());
+        let traverses = tested.op().general() == Op::TFORLOOP
+            && called.op().general() == Op::TFORCALL
+            && call.depth == self.step().depth
+            && called.a() == tested.a()
+            && call.tags[1] == Tag::TABLE.byte()
+            && is_next(call.callee_value());
+        traverses.then(|| self.register(called.a() + 2))
+    }
+
+    /// The position of the key in the control variable of a loop that traverses a table.
+    fn traversal_position(&mut self, control: Slot) -> Ref {
+        let key = self.read(control);
+        match self.traversal {
+            Some(t) if t.control == control && t.key == key => t.position,
+            _ => {
+                let table = self.read(control - 1);
+                let table = self.guard_type(table, Type::Table);
+                self.emit(MicroOp::KEY_POSITION, &[table, key], &[])
+            }
+        }
+    }
+
     /// The recording has been followed to its end.
     fn finish(&mut self) -> Stop {
         if self.sb.looping.is_some() {
             let slots = std::mem::take(&mut self.loop_slots);
-            let back = slots.iter().map(|s| self.read(*s)).collect();
+            let mut back: Vec<Ref> = slots.iter().map(|s| self.read(*s)).collect();
+            if let Some(control) = self.carried_control {
+                self.here = SnapshotId::NONE;
+                back.push(self.traversal_position(control));
+            }
             if let Some(looping) = &mut self.sb.looping {
                 looping.back = back;
             }
@@ -648,6 +745,39 @@ impl<'a> Projector<'a> {
     fn stop_behind<T>(&mut self, stop: Stop) -> Result<T, Ended> {
         Err(Ended(self.leave(self.pc() + 1, stop)))
     }
+}
+
+/// The types of slots in memory that a superblock has made sure of before it leaves at `exit`: of those that it has
+/// loaded once and that nothing in it changes.
+fn types_in_memory(sb: &Superblock, exit: SnapshotId) -> SmallVec<[(Slot, Type); 16]> {
+    let Some(end) = sb.nodes.iter().position(|node| node.exit == exit) else {
+        return SmallVec::new();
+    };
+    // Call-outs leave their results from some slot on.
+    let changed = sb.nodes.iter().filter(|node| node.is_call_out()).flat_map(|node| {
+        let kinds = node.op.declaration().operands.iter().zip(node.operands());
+        kinds.filter(|(kind, _)| matches!(kind, Immediate::Def | Immediate::Group)).map(|(_, slot)| *slot)
+    });
+    let limit = changed.min().unwrap_or(u64::MAX);
+    let mut known = SmallVec::new();
+    for (r, load) in sb.iter().take(end).filter(|(_, node)| node.op == MicroOp::LOAD && node.operands[0] < limit) {
+        let slot = load.operands[0] as Slot;
+        let guard = sb.iter().take(end).find(|(_, n)| n.inputs().first() == Some(&r) && expand::guarded_type(n.op).is_some());
+        let (name, ty) = match (load.ty, guard) {
+            (Some(Type::Tagged), Some((guard, node))) => (guard, node.ty),
+            (ty, _) => (r, ty),
+        };
+        let once = !sb.iter().any(|(other, n)| n.op == MicroOp::LOAD && n.operands[0] == load.operands[0] && other != r);
+        let kept = sb.slots.iter().all(|&(s, value)| s != slot || value == r || value == name);
+        if let Some(ty) = ty
+            && ty != Type::Tagged
+            && once
+            && kept
+        {
+            known.push((slot, ty));
+        }
+    }
+    known
 }
 
 /// Whether specialising the instruction of `step` in the way of the guards that leave at `exit` would fail again: they

@@ -9,11 +9,9 @@
 
 use perilune_uops::{MicroOp, Operation};
 
-use super::code::{CallOut, value_at};
-use super::run::Activation;
 use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
-use crate::runtime::coroutine::{Continuation, record_flags};
+use crate::runtime::coroutine::{Continuation, Coroutine, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -21,10 +19,81 @@ use crate::runtime::value::{Tag, Value};
 use crate::tier1::call::Outcome;
 use crate::tier1::slow::{self, Comparison};
 use crate::tier1::{Arith, Raised, State, execute_one};
-use crate::tier2::superblock::SnapshotId;
+use crate::tier2::deopt;
+use crate::tier2::executor::Executor;
+use crate::tier2::superblock::{FrameId, Node, SnapshotId, Superblock};
+
+/// What an executor wants of the runtime.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub op: MicroOp,
+    pub operands: [u64; 4],
+    pub exit: SnapshotId,
+    /// The running frame, and its prototype's address.
+    pub frame: FrameId,
+    pub proto: u64,
+}
+
+impl Request {
+    /// What a node with an exit asks for.
+    pub fn new(sb: &Superblock, node: &Node) -> Request {
+        let frame = sb.snapshot_at(node.exit).frame;
+        let proto = sb.object(sb.frame(frame).proto).addr;
+        Request { op: node.op, operands: node.operands, exit: node.exit, frame, proto }
+    }
+}
+
+/// A running executor that makes a call-out: where its values are is the backend's business.
+pub trait Calling {
+    /// The running executor, which is alive.
+    fn executor(&self) -> *const Executor;
+
+    /// The stack index of slot 0.
+    fn origin(&self) -> u32;
+
+    /// The running coroutine, and its records up to the first frame's.
+    fn stack(&self) -> (Gc<Coroutine>, u32);
+
+    /// The value of an input.
+    fn input(&self, k: usize) -> Value;
+
+    /// Sets the payload of the output.
+    fn set_output(&mut self, word: u64);
+
+    /// Stores the slots of a snapshot.
+    fn store(&self, st: &mut State, id: SnapshotId);
+
+    /// Pushes the records of a snapshot's frames, the innermost one stopped at `pc`.
+    fn materialise(&self, st: &mut State, id: SnapshotId, pc: u32) {
+        // SAFETY: the current record is the first frame's, room was made for the others. The executor assumes that its
+        // prototypes are alive.
+        unsafe { deopt::materialise(st, &(*self.executor()).superblock, self.origin(), id, pc) };
+    }
+
+    /// After a call-out: drops the records of inlined frames.
+    fn drop_inlined(&mut self, st: &mut State) {
+        let (co, depth) = self.stack();
+        // SAFETY: the coroutine still has the records up to the first frame's.
+        st.record = unsafe { co.records.get().add(depth as usize - 1) };
+    }
+
+    /// The same after a call. False, with the records still there, if there is no room for the executor's frames any more.
+    fn resume(&mut self, st: &mut State) -> bool {
+        let depth = st.depth();
+        self.drop_inlined(st);
+        // SAFETY: the running executor.
+        let room = unsafe { (*self.executor()).room };
+        if deopt::make_room(st, room) {
+            return true;
+        }
+        // SAFETY: nothing has been pushed, and growing moves all records.
+        st.record = unsafe { self.stack().0.records.get().add(depth as usize - 1) };
+        false
+    }
+}
 
 /// Where control is after a call-out.
-pub(super) enum Next {
+pub enum Next {
     /// In the executor, at the next instruction.
     On,
     /// It leaves through an exit.
@@ -35,7 +104,7 @@ pub(super) enum Next {
 
 /// The frame that a call-out runs in, and what it needs of it.
 struct Site<'a> {
-    out: &'a CallOut,
+    out: &'a Request,
     proto: Gc<Proto>,
     /// The running instruction.
     pc: u32,
@@ -71,12 +140,11 @@ impl Site<'_> {
 }
 
 /// Performs a call-out of the running executor.
-pub(super) fn call_out(st: &mut State, activation: &mut Activation, at: usize) -> Result<Next, Raised> {
+pub fn call_out(st: &mut State, activation: &mut impl Calling, out: &Request) -> Result<Next, Raised> {
     // SAFETY: the running executor is alive.
-    let executor = unsafe { &*activation.executor };
-    let out = &executor.code.call_outs[at];
+    let executor = unsafe { &*activation.executor() };
     let snapshot = executor.superblock.snapshot_at(out.exit);
-    let origin = activation.origin;
+    let origin = activation.origin();
     let base = origin + executor.superblock.frame(out.frame).base as u32;
     let site = Site { out, proto: Gc::from_addr(out.proto), pc: snapshot.pc, origin, base };
     activation.store(st, out.exit);
@@ -91,7 +159,7 @@ pub(super) fn call_out(st: &mut State, activation: &mut Activation, at: usize) -
 }
 
 /// Call-outs that do not call.
-fn in_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
+fn in_frame(st: &mut State, activation: &mut impl Calling, site: &Site) -> Next {
     // For the positions in messages, although nobody sees these.
     activation.materialise(st, site.out.exit, site.pc + 1);
     let next = in_materialised_frame(st, activation, site);
@@ -99,15 +167,12 @@ fn in_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
     next
 }
 
-fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Site) -> Next {
+fn in_materialised_frame(st: &mut State, activation: &mut impl Calling, site: &Site) -> Next {
     let out = site.out;
     let inlined = site.base != site.origin + 1;
-    let registers = activation.registers();
-    // SAFETY: for the whole function. The registers are of the running code; slots named by operands are slots of
-    // frames for which there is room, and the snapshot has stored those that are read.
+    // SAFETY: for the whole function. Slots named by operands are slots of frames for which there is room, and the
+    // snapshot has stored those that are read.
     unsafe {
-        let input = |k: usize| value_at(registers, out.inputs[k].0, out.inputs[k].1);
-        let output = registers.add(out.output as usize);
         let done: Result<(), Raised> = match out.op {
             MicroOp::GUARD_STRINGS => {
                 let first = st.slot(site.index(0));
@@ -116,12 +181,12 @@ fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Sit
             }
             MicroOp::CONCAT_S => {
                 let first = st.slot(site.index(0));
-                slow::concatenation(st, first, out.operands[1] as usize).map(|s| *output = s.addr())
+                slow::concatenation(st, first, out.operands[1] as usize).map(|s| activation.set_output(s.addr()))
             }
             MicroOp::NEW_CLOSURE => {
                 let base = st.slot(site.base);
                 slow::new_closure(st, site.proto.as_ptr(), out.operands[0] as usize, base)
-                    .map(|closure| *output = closure.addr())
+                    .map(|closure| activation.set_output(closure.addr()))
             }
             MicroOp::SET_LIST => {
                 let first = site.index(0) + 1;
@@ -129,13 +194,13 @@ fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Sit
                     0 => st.index_of(st.top) - first,
                     n => n,
                 };
-                let t: Gc<Table> = Gc::from_addr(input(0).payload());
+                let t: Gc<Table> = Gc::from_addr(activation.input(0).payload());
                 let start = (out.operands[2] as u32).saturating_add(1);
                 slow::set_list(st, t, start, st.slot(first), n as usize)
             }
             MicroOp::FOR_PREPARE => {
                 let first = st.slot(site.index(0));
-                slow::for_prepare(st, first).map(|runs| *output = runs as u64)
+                slow::for_prepare(st, first).map(|runs| activation.set_output(runs as u64))
             }
             MicroOp::VARARG => {
                 slow::spread_extra(st, site.base, st.frame().extra_args, site.index(0), out.operands[1] as i16 - 1)
@@ -159,11 +224,13 @@ fn in_materialised_frame(st: &mut State, activation: &mut Activation, site: &Sit
 }
 
 /// Call-outs that may call.
-fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<Next, Raised> {
+fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result<Next, Raised> {
     let out = site.out;
-    let registers = activation.registers();
-    // SAFETY: the registers are of the running code.
-    let input = |k: usize| unsafe { value_at(registers, out.inputs[k].0, out.inputs[k].1) };
+    let inputs: [Value; 3] = std::array::from_fn(|k| match out.op.declaration().inputs.get(k) {
+        Some(_) => activation.input(k),
+        None => Value::NIL,
+    });
+    let input = |k: usize| inputs[k];
     let behind = site.pc + if out.op == MicroOp::INTERPRET { 0 } else { 1 };
     activation.materialise(st, out.exit, behind);
     let depth = st.depth();
@@ -182,8 +249,7 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
             let (x, y) = (input(0), input(1));
             match slow::comparison(st, event, x, y)? {
                 Comparison::Known(result) => {
-                    // SAFETY: the output's register.
-                    unsafe { *registers.add(out.output as usize) = result as u64 };
+                    activation.set_output(result as u64);
                     activation.drop_inlined(st);
                     return Ok(Next::On);
                 }
@@ -219,7 +285,7 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
             let nargs = site.count(st, 1, func + 1);
             let wanted = out.operands[2] as i16 - 1;
             let outcome = slow::call(st, func, nargs, wanted)?;
-            let returned = outcome != Outcome::Exit && st.co == activation.co && st.depth() == depth;
+            let returned = outcome != Outcome::Exit && st.co == activation.stack().0 && st.depth() == depth;
             if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
                 let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
                 st.poll_after_call(end)?;
@@ -255,9 +321,9 @@ fn calling(st: &mut State, activation: &mut Activation, site: &Site) -> Result<N
     st.settle_assumptions();
     // SAFETY: the program counter behind the running instruction.
     let behind = unsafe { site.instruction().add(1) };
-    let same_frame = st.co == activation.co && st.depth() == depth && std::ptr::eq(st.frame().pc, behind);
+    let same_frame = st.co == activation.stack().0 && st.depth() == depth && std::ptr::eq(st.frame().pc, behind);
     // SAFETY: the running executor is alive.
-    let goes_on = same_frame && st.hook_events == 0 && st.tier2.disturbances == disturbances && unsafe { (*activation.executor).is_valid() };
+    let goes_on = same_frame && st.hook_events == 0 && st.tier2.disturbances == disturbances && unsafe { (*activation.executor()).is_valid() };
     if goes_on && activation.resume(st) { Ok(Next::On) } else { Ok(Next::Left(Outcome::Continue)) }
 }
 

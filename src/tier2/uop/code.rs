@@ -7,10 +7,12 @@
 //! Invariant, which [`lower`](super::lower::lower) checks: every register that an instruction or a snapshot names is less than
 //! [`Code::registers`], and the last instruction does not fall through.
 
-use perilune_uops::{MicroOp, Type};
+use perilune_uops::Type;
+
+use super::callout::Request;
 
 use crate::runtime::value::{Tag, Value};
-use crate::tier2::superblock::{FrameId, Slot, SnapshotId};
+use crate::tier2::superblock::{Slot, SnapshotId};
 
 /// How a value is held in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -291,6 +293,7 @@ pub enum Opcode {
     RawGet,
     RawSet,
     FindNext,
+    KeyPosition,
     NextPosition,
     LoadKey,
     LoadValue,
@@ -328,15 +331,10 @@ pub struct Param {
 /// Something that is not done by an instruction: see [`callout`](super::callout).
 #[derive(Clone, Debug)]
 pub struct CallOut {
-    pub op: MicroOp,
+    pub request: Request,
     pub inputs: [(u16, Form); 3],
-    pub operands: [u64; 4],
-    pub exit: SnapshotId,
     /// Where the output goes.
     pub output: u16,
-    /// The running frame, and its prototype's address.
-    pub frame: FrameId,
-    pub proto: u64,
 }
 
 /// The executable form of a superblock.

@@ -12,6 +12,7 @@ use std::fmt;
 
 use perilune_uops::{MicroOp, Type};
 
+use super::callout::Request;
 use super::code::{CallOut, Code, Form, Insn, Location, Opcode, Param, immediate, pointer_tag};
 use crate::runtime::value::Tag;
 use crate::tier2::superblock::{Node, ObjectId, ObjectKind, Ref, SnapshotId, Superblock, slot_offsets};
@@ -486,10 +487,8 @@ impl<'a> Lowering<'a> {
         for (k, input) in inputs.iter_mut().enumerate().take(node.inputs().len()) {
             *input = (self.input(node, k), self.form(node, k));
         }
-        let frame = self.sb.snapshot_at(node.exit).frame;
-        let proto = self.running_proto(node);
         let at = self.call_outs.len() as u64;
-        self.call_outs.push(CallOut { op: node.op, inputs, operands: node.operands, exit: node.exit, output, frame, proto });
+        self.call_outs.push(CallOut { request: Request::new(self.sb, node), inputs, output });
         self.emit(Opcode::CallOut, 0, 0, 0, at);
     }
 
@@ -881,6 +880,7 @@ impl<'a> Lowering<'a> {
                 let (b, c) = (input(0), input(1));
                 self.emit(O::RawSet, 0, b, c, imm)
             }
+            MicroOp::KEY_POSITION => with_any!(KeyPosition, exit as u32),
             MicroOp::FIND_NEXT => with_any!(FindNext, exit as u32),
             MicroOp::NEXT_POSITION => binary!(NextPosition),
             MicroOp::LOAD_KEY => binary!(LoadKey),

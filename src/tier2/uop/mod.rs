@@ -10,6 +10,10 @@ mod run;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub use callout::{Calling, Next, Request, call_out};
 pub use code::Code;
-pub use lower::{LowerError, lower};
+pub use lower::lower;
+#[cfg(test)]
+pub use lower::LowerError;
+pub use code::pointer_tag;
 pub use run::run;

@@ -9,8 +9,8 @@
 
 use smallvec::SmallVec;
 
-use super::callout::{Next, call_out};
-use super::code::{Code, Form, Insn, Location, Opcode, value_at};
+use super::callout::{Calling, Next, call_out};
+use super::code::{CallOut, Code, Form, Insn, Location, Opcode, value_at};
 use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::function::{CellState, Closure, Native, UpCell};
@@ -52,6 +52,52 @@ pub(super) struct Activation {
     registers: Vec<u64>,
 }
 
+/// An activation that makes a call-out, or leaves.
+struct CallingOut<'a> {
+    activation: &'a mut Activation,
+    out: Option<&'a CallOut>,
+}
+
+impl CallingOut<'_> {
+    fn out(&self) -> &CallOut {
+        self.out.expect("inputs and output are those of a call-out")
+    }
+}
+
+impl Calling for CallingOut<'_> {
+    fn executor(&self) -> *const Executor {
+        self.activation.executor
+    }
+
+    fn origin(&self) -> u32 {
+        self.activation.origin
+    }
+
+    fn stack(&self) -> (Gc<Coroutine>, u32) {
+        (self.activation.co, self.activation.depth)
+    }
+
+    fn input(&self, k: usize) -> Value {
+        let (register, form) = self.out().inputs[k];
+        // SAFETY: a register of the running code.
+        unsafe { value_at(self.activation.registers.as_ptr(), register, form) }
+    }
+
+    fn set_output(&mut self, word: u64) {
+        let output = self.out().output as usize;
+        self.activation.registers[output] = word;
+    }
+
+    fn store(&self, st: &mut State, id: SnapshotId) {
+        let activation = &*self.activation;
+        // SAFETY: the running executor; room was made for its slots.
+        unsafe {
+            let locations = (*activation.executor).code.uops().locations(id);
+            deopt::store_slots(st, activation.origin, locations.iter().map(|l| (l.slot, activation.value(l))));
+        }
+    }
+}
+
 /// How the dispatch loop ends.
 enum Left {
     /// At an exit.
@@ -86,7 +132,7 @@ impl Activation {
     fn enter_in_memory(&mut self, st: &mut State, executor: *const Executor) -> bool {
         // SAFETY: as in `begin`.
         let e = unsafe { &*executor };
-        if !deopt::make_room(st, e.room) || !self.prepare(&e.code) {
+        if !deopt::make_room(st, e.room) || !self.prepare(e.code.uops()) {
             return false;
         }
         self.origin = st.frame().base - 1;
@@ -113,10 +159,6 @@ impl Activation {
         }
         self.registers[code.first_constant..][..code.constants.len()].copy_from_slice(&code.constants);
         true
-    }
-
-    pub fn registers(&mut self) -> *mut u64 {
-        self.registers.as_mut_ptr()
     }
 
     /// The value at a location.
@@ -169,11 +211,16 @@ impl Activation {
         }
     }
 
+    fn call_out(&mut self, st: &mut State, executor: &Executor, at: usize) -> Result<Next, Raised> {
+        let out = &executor.code.uops().call_outs[at];
+        call_out(st, &mut CallingOut { activation: self, out: Some(out) }, &out.request)
+    }
+
     /// Gives a side executor the values of the exit at which it begins. False if there are no registers.
     fn pass_parameters(&mut self, e: &Executor, target: &Executor, id: SnapshotId) -> bool {
-        let from = e.code.locations(id);
+        let from = e.code.uops().locations(id);
         let mut words: SmallVec<[u64; 32]> = SmallVec::new();
-        for param in &target.code.params {
+        for param in &target.code.uops().params {
             let location = &from[param.index as usize];
             let v = self.value(location);
             debug_assert!(param.form == location.form || param.form == Form::TAGGED);
@@ -183,7 +230,7 @@ impl Activation {
                 _ => words.push(v.payload()),
             }
         }
-        if !self.prepare(&target.code) {
+        if !self.prepare(target.code.uops()) {
             return false;
         }
         // Parameters have the first registers, in order.
@@ -195,44 +242,9 @@ impl Activation {
     fn deoptimise(&mut self, st: &mut State, id: SnapshotId) {
         // SAFETY: the running executor.
         let pc = unsafe { (*self.executor).superblock.snapshot_at(id).pc };
-        self.store(st, id);
-        self.materialise(st, id, pc);
-    }
-
-    /// Stores the slots of a snapshot.
-    pub fn store(&self, st: &mut State, id: SnapshotId) {
-        // SAFETY: the running executor; room was made for its slots.
-        unsafe {
-            let locations = (*self.executor).code.locations(id);
-            deopt::store_slots(st, self.origin, locations.iter().map(|l| (l.slot, self.value(l))));
-        }
-    }
-
-    /// Pushes the records of a snapshot's frames, the innermost one stopped at `pc`.
-    pub fn materialise(&self, st: &mut State, id: SnapshotId, pc: u32) {
-        // SAFETY: the current record is the first frame's, room was made for the others. The executor assumes that its
-        // prototypes are alive.
-        unsafe { deopt::materialise(st, &(*self.executor).superblock, self.origin, id, pc) };
-    }
-
-    /// After a call-out: drops the records of inlined frames.
-    pub fn drop_inlined(&mut self, st: &mut State) {
-        // SAFETY: the coroutine still has the records up to the first frame's.
-        st.record = unsafe { self.co.records.get().add(self.depth as usize - 1) };
-    }
-
-    /// The same after a call. False, with the records still there, if there is no room for the executor's frames any more.
-    pub fn resume(&mut self, st: &mut State) -> bool {
-        let depth = st.depth();
-        self.drop_inlined(st);
-        // SAFETY: the running executor.
-        let room = unsafe { (*self.executor).room };
-        if deopt::make_room(st, room) {
-            return true;
-        }
-        // SAFETY: nothing has been pushed, and growing moves all records.
-        st.record = unsafe { self.co.records.get().add(depth as usize - 1) };
-        false
+        let running = CallingOut { activation: self, out: None };
+        running.store(st, id);
+        running.materialise(st, id, pc);
     }
 
     /// Runs the executor from its beginning.
@@ -246,7 +258,7 @@ impl Activation {
         // runs in call-outs only, where all that is used afterwards is reachable from the slots stored.
         unsafe {
             let executor = &*self.executor;
-            let insns: *const Insn = executor.code.insns.as_ptr();
+            let insns: *const Insn = executor.code.uops().insns.as_ptr();
             let regs = self.registers.as_mut_ptr();
             let mut slots: *mut Value = st.slot(self.origin);
             let mut ip = insns;
@@ -675,6 +687,10 @@ impl Activation {
                         Ok(position) => put!(i.a, position),
                         Err(_) => leave!(i.exit()),
                     },
+                    Opcode::KeyPosition => match st.rt.key_position(object!(i.b, Table), any!(i.c, i.form())) {
+                        Ok(position) => put!(i.a, position),
+                        Err(_) => leave!(i.exit()),
+                    },
                     Opcode::NextPosition => put!(i.a, st.rt.next_position(object!(i.b, Table), get!(i.c))),
                     Opcode::LoadKey => put_value!(i.a, st.rt.key_before(object!(i.b, Table), get!(i.c))),
                     Opcode::LoadValue => put_value!(i.a, st.rt.value_before(object!(i.b, Table), get!(i.c))),
@@ -706,7 +722,7 @@ impl Activation {
                         ip = insns.add(i.imm as usize);
                     }
                     Opcode::Exit => leave!(i.exit()),
-                    Opcode::CallOut => match call_out(st, self, i.imm as usize) {
+                    Opcode::CallOut => match self.call_out(st, executor, i.imm as usize) {
                         Ok(Next::On) => slots = st.slot(self.origin),
                         Ok(Next::Exit(id)) => leave!(id),
                         Ok(Next::Left(outcome)) => {

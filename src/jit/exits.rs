@@ -1,0 +1,103 @@
+//! Where the values of snapshots are.
+//!
+//! A table of bytes: for each slot of a snapshot, in order, the places of its value's parts. Slots and types are the superblock's.
+
+use super::CompileError;
+use super::allocation::{Allocation, Place};
+use super::plan::{Located, Plan};
+use crate::tier2::superblock::{Slot, SnapshotId, Superblock};
+use perilune_uops::Type;
+
+// Numbers below these are registers.
+const XMM: u8 = 0x10;
+const SPILL: u8 = 0x20;
+/// A word of the frame beyond the short ones; two bytes follow.
+const FAR_SPILL: u8 = 0x7D;
+/// A constant; two bytes follow.
+const CONST: u8 = 0x7E;
+const NONE: u8 = 0x7F;
+/// From here on numbers are small constants.
+const SMALL: u8 = 0x80;
+
+/// See the module's documentation.
+pub struct ExitTable {
+    bytes: Box<[u8]>,
+    /// For each snapshot where its bytes begin.
+    starts: Box<[u32]>,
+    constants: Box<[u64]>,
+}
+
+impl ExitTable {
+    pub fn new(plan: &Plan, allocation: &Allocation) -> Result<ExitTable, CompileError> {
+        let sb = plan.sb;
+        let (mut bytes, mut constants) = (Vec::new(), Vec::new());
+        let mut starts = Vec::with_capacity(sb.snapshots.len());
+        for id in 0..sb.snapshots.len() as u32 {
+            starts.push(bytes.len() as u32);
+            for &(_, r) in sb.slots_of(SnapshotId(id)) {
+                let parts = plan.parts[r.index()];
+                let parts = if sb.type_of(r) == Type::Tagged { &parts[..] } else { &parts[..1] };
+                for &part in parts {
+                    put(&mut bytes, &mut constants, allocation.place(part))?;
+                }
+            }
+        }
+        Ok(ExitTable { bytes: bytes.into(), starts: starts.into(), constants: constants.into() })
+    }
+
+    /// The slots of a snapshot, and where their values are.
+    pub fn at<'a>(&'a self, sb: &'a Superblock, id: SnapshotId) -> impl Iterator<Item = (Slot, Located)> + 'a {
+        let mut rest = &self.bytes[self.starts[id.0 as usize] as usize..];
+        sb.slots_of(id).iter().map(move |&(slot, r)| {
+            let ty = sb.type_of(r);
+            let mut places = [Place::None; 2];
+            for place in places.iter_mut().take(if ty == Type::Tagged { 2 } else { 1 }) {
+                *place = self.take(&mut rest);
+            }
+            (slot, Located { ty, places })
+        })
+    }
+
+    fn take(&self, rest: &mut &[u8]) -> Place {
+        let first = rest[0];
+        *rest = &rest[1..];
+        let mut two = || {
+            let n = u16::from_le_bytes([rest[0], rest[1]]);
+            *rest = &rest[2..];
+            n
+        };
+        match first {
+            NONE => Place::None,
+            CONST => Place::Const(self.constants[two() as usize]),
+            FAR_SPILL => Place::Spill(two()),
+            0..XMM => Place::Gpr(first),
+            XMM..SPILL => Place::Xmm(first - XMM),
+            SPILL..FAR_SPILL => Place::Spill((first - SPILL) as u16),
+            SMALL.. => Place::Const((first - SMALL) as u64),
+        }
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, constants: &mut Vec<u64>, place: Place) -> Result<(), CompileError> {
+    match place {
+        Place::Gpr(r) => bytes.push(r),
+        Place::Xmm(x) => bytes.push(XMM + x),
+        Place::Spill(word) if word < (FAR_SPILL - SPILL) as u16 => bytes.push(SPILL + word as u8),
+        Place::Spill(word) => {
+            bytes.push(FAR_SPILL);
+            bytes.extend(word.to_le_bytes());
+        }
+        Place::Const(bits) if bits < SMALL as u64 => bytes.push(SMALL + bits as u8),
+        Place::Const(bits) => {
+            let at = constants.iter().position(|&c| c == bits).unwrap_or_else(|| {
+                constants.push(bits);
+                constants.len() - 1
+            });
+            bytes.push(CONST);
+            bytes.extend(u16::try_from(at).map_err(|_| CompileError::TooLarge)?.to_le_bytes());
+        }
+        // Of values that no code makes: no node uses the snapshot.
+        Place::None => bytes.push(NONE),
+    }
+    Ok(())
+}

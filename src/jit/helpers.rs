@@ -1,0 +1,217 @@
+//! What machine code calls: for every micro-op without a short form in machine code a function that does what the micro-op says.
+//!
+//! A helper takes the frame, with inputs and operands in it, and leaves its output there. It returns 0, or 1 if control is to leave
+//! for the node's exit. None of them runs the collector or other code: what may do that is a call-out.
+
+use perilune_uops::MicroOp;
+
+use super::frame::Frame;
+use crate::runtime::function::{CellState, Closure, UpCell};
+use crate::runtime::number;
+use crate::runtime::object::{Gc, Header};
+use crate::runtime::shape::ShapeId;
+use crate::runtime::string::Str;
+use crate::runtime::table::Table;
+use crate::runtime::value::Value;
+use crate::bytecode::proto::Proto;
+use crate::stdlib::substring;
+use crate::tier1::{State, slow};
+
+/// A helper. Called with the frame of the running activation, in which inputs and operands have been stored.
+pub type Helper = unsafe extern "C" fn(*mut Frame) -> u64;
+
+const DONE: u64 = 0;
+const LEAVE: u64 = 1;
+
+fn status(holds: bool) -> u64 {
+    if holds { DONE } else { LEAVE }
+}
+
+macro_rules! helpers {
+    ($( $(#[$doc:meta])* $name:ident |$st:ident, $frame:ident| $body:expr; )*) => {$(
+        $(#[$doc])*
+        unsafe extern "C" fn $name(frame: *mut Frame) -> u64 {
+            // SAFETY: machine code passes the frame of the running activation, whose state is the VM's; nothing else
+            // refers to either while it does. The inputs have the types that the micro-op declares, and objects among them
+            // are alive: the collector has not run since they were reachable.
+            #[allow(unused_variables, reason = "not all of them need both")]
+            let ($st, $frame) = unsafe { (&mut *(*frame).state, &mut *frame) };
+            $body
+        }
+    )*};
+}
+
+impl Frame {
+    fn put(&mut self, v: Value) {
+        self.output = [v.payload(), v.tag().byte() as u64];
+    }
+
+    fn put_word(&mut self, word: u64) {
+        self.output[0] = word;
+    }
+
+    fn put_float(&mut self, f: f64) {
+        self.output[0] = f.to_bits();
+    }
+
+    fn object<T: crate::runtime::object::Object>(&self, k: usize) -> Gc<T> {
+        Gc::from_addr(self.args[2 * k])
+    }
+
+    fn float(&self, k: usize) -> f64 {
+        f64::from_bits(self.args[2 * k])
+    }
+}
+
+/// The outcome of an allocation: what has failed is tried again, and raised, by tier 1.
+fn made<T, E>(st: &mut State, frame: &mut Frame, result: Result<T, E>, word: impl FnOnce(T) -> u64) -> u64 {
+    match result {
+        Ok(object) => {
+            frame.put_word(word(object));
+            DONE
+        }
+        Err(_) => {
+            st.error = Value::NIL;
+            LEAVE
+        }
+    }
+}
+
+helpers! {
+    guard_next |st, frame| status(slow::is_next(frame.arg(0)));
+    power |st, frame| { frame.put_float(number::pow(frame.float(0), frame.float(1))); DONE };
+    modulo |st, frame| { frame.put_float(number::float_modulo(frame.float(0), frame.float(1))); DONE };
+    floor_division |st, frame| { frame.put_float(number::float_floor_div(frame.float(0), frame.float(1))); DONE };
+    floor |st, frame| { frame.put_float(frame.float(0).floor()); DONE };
+    ceil |st, frame| { frame.put_float(frame.float(0).ceil()); DONE };
+    raw_eq |st, frame| { frame.put_word(frame.arg(0).raw_equals(frame.arg(1)) as u64); DONE };
+    guard_raw_eq |st, frame| status(slow::primitive_equality(frame.arg(0), frame.arg(1)).is_some());
+    less_string |st, frame| {
+        let (x, y) = (frame.object::<Str>(0), frame.object::<Str>(1));
+        frame.put_word((x.as_bytes() < y.as_bytes()) as u64);
+        DONE
+    };
+    less_equal_string |st, frame| {
+        let (x, y) = (frame.object::<Str>(0), frame.object::<Str>(1));
+        frame.put_word((x.as_bytes() <= y.as_bytes()) as u64);
+        DONE
+    };
+    load_byte |st, frame| {
+        match frame.object::<Str>(0).as_bytes().get(frame.args[2].wrapping_sub(1) as usize) {
+            Some(&byte) => { frame.put_word(byte as u64); DONE }
+            None => LEAVE,
+        }
+    };
+    part |st, frame| {
+        let s = substring(st, frame.object(0), frame.args[2] as i64, frame.args[4] as i64);
+        made(st, frame, s, Gc::addr)
+    };
+    byte_string |st, frame| match u8::try_from(frame.args[0] as i64) {
+        Ok(byte) => {
+            let s = st.rt.new_string(&[byte]);
+            made(st, frame, s, Gc::addr)
+        }
+        Err(_) => LEAVE,
+    };
+    set_cell |st, frame| { st.store_cell(frame.object::<UpCell>(0), frame.arg(1)); DONE };
+    new_cell |st, frame| {
+        let cell = st.new_cell(frame.arg(0), CellState::Constant);
+        made(st, frame, cell, Gc::addr)
+    };
+    new_empty_cell |st, frame| {
+        let cell = st.new_cell(Value::NIL, CellState::Uninitialised);
+        made(st, frame, cell, Gc::addr)
+    };
+    allocate_closure |st, frame| {
+        let proto = Gc::<Proto>::from_addr(frame.operand(0));
+        // SAFETY: superblocks set all captured variables before anything else can happen.
+        let closure = unsafe { st.rt.allocate_closure(proto) };
+        made(st, frame, closure, Gc::<Closure>::addr)
+    };
+    new_table |st, frame| {
+        let proto = Gc::<Proto>::from_addr(frame.operand(1));
+        // SAFETY: a site of the running function, which is alive.
+        let site = unsafe { &*proto.tables.add(frame.operand(0) as usize) };
+        let table = st.rt.new_table_at(site);
+        made(st, frame, table, Gc::addr)
+    };
+    allocate_table |st, frame| {
+        let table = st.rt.allocate_table(ShapeId(frame.operand(0) as u32), frame.operand(1) as u32);
+        made(st, frame, table, Gc::addr)
+    };
+    length |st, frame| { frame.put_word(frame.object::<Table>(0).length() as u64); DONE };
+    raw_get |st, frame| { let v = st.rt.get(frame.object(0), frame.arg(1)); frame.put(v); DONE };
+    raw_set |st, frame| {
+        let stored = st.rt.set(frame.object(0), frame.arg(1), frame.arg(2));
+        let failed = stored.is_err();
+        // Caches are flushed even if nothing has been stored.
+        let checked = st.check_store(stored);
+        if failed || checked.is_err() { st.error = Value::NIL; }
+        status(!failed)
+    };
+    find_next |st, frame| match st.rt.find_next(frame.object(0), frame.arg(1)) {
+        Ok(position) => { frame.put_word(position); DONE }
+        Err(_) => LEAVE,
+    };
+    key_position |st, frame| match st.rt.key_position(frame.object(0), frame.arg(1)) {
+        Ok(position) => { frame.put_word(position); DONE }
+        Err(_) => LEAVE,
+    };
+    next_position |st, frame| {
+        let position = st.rt.next_position(frame.object(0), frame.args[2]);
+        frame.put_word(position);
+        DONE
+    };
+    load_key |st, frame| { let v = st.rt.key_before(frame.object(0), frame.args[2]); frame.put(v); DONE };
+    load_value |st, frame| { let v = st.rt.value_before(frame.object(0), frame.args[2]); frame.put(v); DONE };
+    guard_valid |st, frame| {
+        st.settle_assumptions();
+        // SAFETY: the code that calls is that of an executor, which stays allocated while it runs.
+        status(unsafe { (*(*(frame.operand(0) as *const super::Info)).executor.get()).is_valid() })
+    };
+}
+
+/// The write barrier of an object whose barrier byte is set.
+///
+/// # Safety
+/// The frame is that of the running activation, the object alive.
+pub unsafe extern "C" fn barrier(frame: *mut Frame, object: u64) {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*frame).state).rt.heap.barrier(Gc::<Header>::from_addr(object)) };
+}
+
+/// The helper of a micro-op that has one.
+pub fn helper(op: MicroOp) -> Option<Helper> {
+    use MicroOp::*;
+    Some(match op {
+        GUARD_NEXT => guard_next,
+        POW_F => power,
+        MOD_F => modulo,
+        IDIV_F => floor_division,
+        FLOOR_F => floor,
+        CEIL_F => ceil,
+        RAW_EQ | EQ_S => raw_eq,
+        GUARD_RAW_EQ => guard_raw_eq,
+        LT_S => less_string,
+        LE_S => less_equal_string,
+        LOAD_BYTE => load_byte,
+        SUBSTRING => part,
+        BYTE_STRING => byte_string,
+        SET_CELL => set_cell,
+        NEW_CELL => new_cell,
+        NEW_EMPTY_CELL => new_empty_cell,
+        ALLOCATE_CLOSURE => allocate_closure,
+        NEW_TABLE => new_table,
+        ALLOCATE_TABLE => allocate_table,
+        LENGTH_T => length,
+        RAW_GET => raw_get,
+        RAW_SET => raw_set,
+        FIND_NEXT => find_next,
+        KEY_POSITION => key_position,
+        NEXT_POSITION => next_position,
+        LOAD_KEY => load_key,
+        LOAD_VALUE => load_value,
+        GUARD_VALID => guard_valid,
+        _ => return None,
+    })
+}

@@ -1,0 +1,257 @@
+//! The plan of a superblock's code: which nodes become one with others, and which values have to be kept.
+//!
+//! A node makes up to two *parts*: the payload, and the tag if the value is tagged. A part is a *value* of its own, a constant,
+//! or the same as a part of an earlier node: a guard for a type makes nothing, its output is the payload of its input. A node
+//! whose result only the next node wants may be *sunk* into it.
+//!
+//! Nothing here knows the machine. Constants are values only while they are in a place that patches must not look into,
+//! so [`Part::Const`] is all that is said of them.
+
+use perilune_uops::{MicroOp, Type};
+
+use super::allocation::Place;
+use crate::runtime::value::Tag;
+use crate::tier2::superblock::{Node, ObjectId, Ref, Superblock};
+use crate::tier2::uop::pointer_tag;
+
+/// The kind of register that a value needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    General,
+    Float,
+}
+
+/// A part of what a node makes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    None,
+    Const(u64),
+    /// By [`Plan::value`].
+    Value(u32),
+}
+
+/// Where the parts of a value are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Located {
+    pub ty: Type,
+    /// Payload and, of a tagged one, tag.
+    pub places: [Place; 2],
+}
+
+/// See the module's documentation.
+pub struct Plan<'a> {
+    pub sb: &'a Superblock,
+    pub params: &'a [Located],
+    /// How often the value of each node is used.
+    pub uses: Vec<u32>,
+    /// The node into which this one has been sunk.
+    pub sunk: Vec<Option<u32>>,
+    /// The node that has been sunk into this one.
+    pub with: Vec<Option<u32>>,
+    pub parts: Vec<[Part; 2]>,
+}
+
+impl<'a> Plan<'a> {
+    pub fn new(sb: &'a Superblock, params: &'a [Located]) -> Plan<'a> {
+        let n = sb.nodes.len();
+        let mut plan = Plan {
+            sb,
+            params,
+            uses: vec![0; n],
+            sunk: vec![None; n],
+            with: vec![None; n],
+            parts: vec![[Part::None; 2]; n],
+        };
+        plan.count_uses();
+        for i in 0..n {
+            if let Some(first) = plan.partner(i) {
+                plan.sunk[first] = Some(i as u32);
+                plan.with[i] = Some(first as u32);
+            }
+        }
+        for i in 0..n {
+            if plan.sunk[i].is_none() && !plan.is_dead(i) {
+                plan.parts[i] = plan.parts_of(i);
+            }
+        }
+        plan
+    }
+
+    /// The name of a part of a node as a value of its own.
+    pub fn value(node: usize, part: usize) -> u32 {
+        (2 * node + part) as u32
+    }
+
+    /// The node that makes a value, and which part of it that is.
+    pub fn maker(value: u32) -> (usize, usize) {
+        (value as usize / 2, value as usize % 2)
+    }
+
+    pub fn class(&self, value: u32) -> Class {
+        let (node, part) = Plan::maker(value);
+        if part == 0 && self.sb.nodes[node].ty == Some(Type::Float) { Class::Float } else { Class::General }
+    }
+
+    pub fn head(&self) -> Option<usize> {
+        self.sb.looping.as_ref().map(|l| l.head.index())
+    }
+
+    pub fn back(&self) -> &'a [Ref] {
+        self.sb.looping.as_ref().map_or(&[], |l| &l.back)
+    }
+
+    /// What a node uses: its inputs, and the slots of its snapshot.
+    pub fn used_by(&self, node: &'a Node) -> impl Iterator<Item = Ref> + use<'a> {
+        let slots = if node.exit.is_none() { &[] } else { self.sb.slots_of(node.exit) };
+        node.inputs().iter().copied().chain(slots.iter().map(|s| s.1))
+    }
+
+    /// Whether no code is made for a node.
+    pub fn is_dead(&self, i: usize) -> bool {
+        self.uses[i] == 0 && !self.sb.nodes[i].is_anchored()
+    }
+
+    /// Where code for a node is made.
+    pub fn place(&self, mut i: usize) -> usize {
+        while let Some(at) = self.sunk[i] {
+            i = at as usize;
+        }
+        i
+    }
+
+    fn count_uses(&mut self) {
+        for node in &self.sb.nodes {
+            for r in self.used_by(node) {
+                self.uses[r.index()] += 1;
+            }
+        }
+        for r in self.back() {
+            self.uses[r.index()] += 1;
+        }
+    }
+
+    /// The node that is sunk into node `i`.
+    fn partner(&self, i: usize) -> Option<usize> {
+        use MicroOp::*;
+        let node = &self.sb.nodes[i];
+        if self.is_dead(i) {
+            return None;
+        }
+        let first = node.inputs().first()?.index();
+        let source = &self.sb.nodes[first];
+        let only_use = self.uses[first] == 1 && self.sunk[first].is_none();
+        let same_side = self.head().is_none_or(|head| (first < head) == (i < head));
+        let tagged = |source: &Node| self.sb.type_of(source.inputs[0]) == Type::Tagged;
+        let fits = match node.op {
+            GUARD_TRUE | GUARD_FALSE => match source.op {
+                EQ_I | LT_I | LE_I | LT_U | EQ_F | LT_F | LE_F | SAME | FOR_GOES_ON => true,
+                TRUTH | IS_NIL => tagged(source),
+                // What it reads may change in between.
+                TEST_ELEMENT => first + 1 == i,
+                _ => false,
+            },
+            op if guarded_type(op).is_some() => {
+                let loads = matches!(source.op, LOAD | LOAD_INLINE | LOAD_OVERFLOW | LOAD_HOLDER | LOAD_ELEMENT | LOAD_CELL);
+                first + 1 == i && loads && source.ty == Some(Type::Tagged)
+            }
+            _ => false,
+        };
+        (fits && only_use && same_side).then_some(first)
+    }
+
+    fn parts_of(&self, i: usize) -> [Part; 2] {
+        use MicroOp::*;
+        let node = &self.sb.nodes[i];
+        let own = Part::Value(Plan::value(i, 0));
+        let own_tag = Part::Value(Plan::value(i, 1));
+        let own = match node.ty {
+            None => return [Part::None; 2],
+            Some(Type::Tagged) => [own, own_tag],
+            Some(_) => [own, Part::None],
+        };
+        let input_type = |k: usize| self.sb.type_of(node.inputs[k]);
+        let input = |k: usize| self.parts[node.inputs[k].index()];
+        match node.op {
+            CONST_NIL => [Part::Const(0), Part::Const(Tag::NIL.byte() as u64)],
+            CONST_INT | CONST_FLOAT | CONST_BOOL => [Part::Const(node.operands[0]), Part::None],
+            CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL | CONST_USERDATA | CONST_COROUTINE => {
+                [Part::Const(self.sb.object(ObjectId(node.operands[0] as u32)).addr), Part::None]
+            }
+            PARAM => {
+                let incoming = &self.params[node.operands[0] as usize];
+                let part = |k: usize| match incoming.places[k] {
+                    Place::Const(bits) => Part::Const(bits),
+                    _ => own[k],
+                };
+                match (node.ty, incoming.ty) {
+                    (Some(Type::Tagged), Type::Tagged) => [part(0), part(1)],
+                    (Some(Type::Tagged), Type::Bool) => match incoming.places[0] {
+                        Place::Const(bits) => [Part::Const(0), Part::Const(bool_tag(bits))],
+                        _ => [Part::Const(0), own[1]],
+                    },
+                    (Some(Type::Tagged), ty) => [part(0), Part::Const(tag_of(ty))],
+                    _ => [part(0), Part::None],
+                }
+            }
+            TAG => match input_type(0) {
+                Type::Tagged => input(0),
+                Type::Bool => match input(0)[0] {
+                    Part::Const(bits) => [Part::Const(0), Part::Const(bool_tag(bits))],
+                    _ => [Part::Const(0), own[1]],
+                },
+                ty => [input(0)[0], Part::Const(tag_of(ty))],
+            },
+            TRUTH => match input_type(0) {
+                Type::Tagged => own,
+                Type::Bool => input(0),
+                _ => [Part::Const(1), Part::None],
+            },
+            IS_NIL => match input_type(0) {
+                Type::Tagged => own,
+                _ => [Part::Const(0), Part::None],
+            },
+            GUARD_NUMBER if input_type(0) == Type::Float => input(0),
+            GUARD_BOOL if input_type(0) == Type::Bool => input(0),
+            // A load is made by the guard itself.
+            op if let Some(ty) = guarded_type(op)
+                && self.with[i].is_none() =>
+            {
+                let payload = input(0)[0];
+                let same_class = match payload {
+                    Part::Value(v) => (self.class(v) == Class::Float) == (ty == Type::Float),
+                    _ => true,
+                };
+                let known = input_type(0);
+                if (known == Type::Tagged || known == ty) && same_class { [payload, Part::None] } else { own }
+            }
+            _ => own,
+        }
+    }
+}
+
+/// The type that a guard makes sure of, if values of it have one tag.
+pub fn guarded_type(op: MicroOp) -> Option<Type> {
+    use MicroOp::*;
+    Some(match op {
+        GUARD_INT => Type::Int,
+        GUARD_FLOAT => Type::Float,
+        GUARD_STRING => Type::String,
+        GUARD_TABLE => Type::Table,
+        GUARD_CLOSURE => Type::Closure,
+        GUARD_NATIVE => Type::Native,
+        GUARD_CELL => Type::Cell,
+        GUARD_USERDATA => Type::Userdata,
+        GUARD_COROUTINE => Type::Coroutine,
+        _ => return None,
+    })
+}
+
+/// The tag of values of a type that have one.
+pub fn tag_of(ty: Type) -> u64 {
+    pointer_tag(ty).expect("booleans and tagged values have several tags").byte() as u64
+}
+
+/// The tag of a boolean.
+pub fn bool_tag(bits: u64) -> u64 {
+    (if bits != 0 { Tag::TRUE } else { Tag::FALSE }).byte() as u64
+}

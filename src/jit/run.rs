@@ -1,0 +1,296 @@
+//! Running machine code: entering, leaving, call-outs.
+//!
+//! An [`Activation`] begins when tier 1 enters an executor and ends when control is back in tier 1. In between machine code goes
+//! from one executor to another along patched edges without telling anybody; at exits and call-outs it says whose code it is.
+//! While an activation lasts, the current record is that of the running executor's first frame, except during
+//! call-outs; `pc` and `top` of the state mean nothing.
+//!
+//! Nothing unwinds through machine code: errors, and panics of host functions, wait in the activation until control has left.
+//!
+//! Invariants: code is not freed while activations are counted in `Tier2::active`; what the frame says of the stacks is true
+//! whenever machine code runs.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::Arc;
+
+use super::frame::Frame;
+use super::{CallOut, Engine, Info, Machine, Parent, compile};
+use crate::runtime::coroutine::Coroutine;
+use crate::runtime::object::Gc;
+use crate::runtime::value::Value;
+use crate::tier1::call::Outcome;
+use crate::tier1::{Raised, State};
+use crate::tier2::deopt;
+use crate::tier2::executor::{Anchor, Executor};
+use crate::tier2::superblock::{SnapshotId, Superblock};
+use crate::tier2::uop::{Calling, Next};
+
+/// Machine code's part of a VM.
+#[derive(Default)]
+pub struct Jit {
+    /// Made when the first superblock is compiled.
+    engine: Option<Arc<Engine>>,
+    /// Whether that has failed: it is not tried again.
+    failed: bool,
+    /// Frames that no activation uses at the moment, each in a list of its own.
+    frames: Vec<Vec<Frame>>,
+    /// How many frames there are, used or not.
+    made: usize,
+}
+
+impl Jit {
+    /// The code of a superblock, which begins in memory or at an exit of an executor.
+    pub fn compile(&mut self, sb: &Superblock, parent: Option<(&Executor, SnapshotId)>) -> Option<Machine> {
+        if self.engine.is_none() && !self.failed {
+            self.engine = Engine::shared().ok();
+            self.failed = self.engine.is_none();
+        }
+        let engine = self.engine.as_ref()?;
+        let parent = parent.map(|(executor, exit)| Parent { executor, code: executor.code.machine(), exit });
+        compile(engine, sb, parent).ok()
+    }
+
+    /// A frame, if there is memory for one.
+    fn take_frame(&mut self) -> Option<Vec<Frame>> {
+        if let Some(frame) = self.frames.pop() {
+            return Some(frame);
+        }
+        let mut frame = Vec::new();
+        frame.try_reserve_exact(1).ok()?;
+        // There is room for all of them to come back.
+        self.frames.try_reserve(self.made + 1).ok()?;
+        self.made += 1;
+        frame.push(Frame {
+            state: ptr::null_mut(),
+            slots: ptr::null_mut(),
+            limit: ptr::null_mut(),
+            records: 0,
+            output: [0; 2],
+            exit: 0,
+            left: ptr::null(),
+            spills: [0; super::frame::SPILLS],
+            args: [0; 10],
+            gprs: [0; 16],
+            xmms: [0; 16],
+            activation: ptr::null_mut(),
+        });
+        Some(frame)
+    }
+}
+
+/// How control is to go on when machine code has been left for good.
+enum Left {
+    /// In tier 1.
+    Done(Result<Outcome, Raised>),
+    Panic(Box<dyn Any + Send>),
+}
+
+/// An executor that is running, or another one that control has come to from there.
+pub struct Activation {
+    frame: *mut Frame,
+    executor: *const Executor,
+    /// The executor that was running when this activation began: a call-out of its has led here.
+    outer: *const Executor,
+    /// The stack index of slot 0.
+    origin: u32,
+    /// The running coroutine, and its records up to the first frame's.
+    co: Gc<Coroutine>,
+    depth: u32,
+    left: Option<Left>,
+}
+
+/// Enters an executor that begins in memory, in the current record. When this returns, control is in tier 1 again, at
+/// the current record's program counter. An executor for whose frames there is no room is not entered.
+pub fn run(st: &mut State, executor: *const Executor) -> Result<Outcome, Raised> {
+    let Some(mut owned) = st.tier2.jit.take_frame() else {
+        return Ok(Outcome::Continue);
+    };
+    let mut activation = Activation {
+        frame: owned.as_mut_ptr(),
+        executor,
+        outer: st.tier2.current,
+        origin: 0,
+        co: st.co,
+        depth: 0,
+        left: None,
+    };
+    st.tier2.active += 1;
+    let left = activation.run(st, executor);
+    st.tier2.active -= 1;
+    st.tier2.current = activation.outer;
+    // As many as have been made: there is room.
+    st.tier2.jit.frames.push(owned);
+    match left {
+        Left::Done(result) => result,
+        Left::Panic(payload) => resume_unwind(payload),
+    }
+}
+
+impl Activation {
+    fn run(&mut self, st: &mut State, mut executor: *const Executor) -> Left {
+        loop {
+            if !self.enter_in_memory(st, executor) {
+                return Left::Done(Ok(Outcome::Continue));
+            }
+            // SAFETY: whoever enters an executor knows it from a place or edge, which keeps it alive.
+            let code = unsafe { &*executor }.code.machine();
+            // SAFETY: the frame is set up for code that begins in memory, with room for its frames.
+            unsafe {
+                (*self.frame).state = st;
+                (*self.frame).activation = self;
+                code.engine.stubs.enter(self.frame, code.entry());
+            }
+            match self.left.take() {
+                None => {}
+                Some(Left::Done(Ok(Outcome::Continue))) => match st.next_executor() {
+                    Some(next) => {
+                        executor = next;
+                        continue;
+                    }
+                    None => return Left::Done(Ok(Outcome::Continue)),
+                },
+                Some(left) => return left,
+            }
+            // SAFETY: machine code has left by an exit of the code whose address it has put there.
+            let (info, exit) = unsafe { ((*self.frame).left, SnapshotId((*self.frame).exit as u32)) };
+            // SAFETY: the information of code that has just run.
+            self.switch_to(st, unsafe { (*info).executor.get() });
+            match self.exit(st, exit) {
+                Some(next) => executor = next,
+                None => return Left::Done(Ok(Outcome::Continue)),
+            }
+        }
+    }
+
+    /// Makes `executor` the running one, beginning in the current record. False if there is no room.
+    fn enter_in_memory(&mut self, st: &mut State, executor: *const Executor) -> bool {
+        // SAFETY: as in `run`.
+        let e = unsafe { &*executor };
+        debug_assert!(e.is_valid());
+        if !deopt::make_room(st, e.room) {
+            return false;
+        }
+        self.origin = st.frame().base - 1;
+        self.co = st.co;
+        self.depth = st.depth();
+        self.switch_to(st, executor);
+        e.entries.set(e.entries.get() + 1);
+        self.refresh(st);
+        true
+    }
+
+    fn switch_to(&mut self, st: &mut State, executor: *const Executor) {
+        self.executor = executor;
+        st.tier2.current = executor;
+    }
+
+    /// Tells machine code where the stacks are now.
+    fn refresh(&mut self, st: &mut State) {
+        // SAFETY: the frame is this activation's, and machine code is not running.
+        let frame = unsafe { &mut *self.frame };
+        frame.slots = st.slot(self.origin);
+        frame.limit = st.stack_limit;
+        frame.records = deopt::free_records(st) as u64;
+    }
+
+    /// Leaves through an exit: to the executor that is returned, which begins in memory, or to tier 1.
+    fn exit(&mut self, st: &mut State, id: SnapshotId) -> Option<*const Executor> {
+        // SAFETY: the running executor.
+        let e = unsafe { &*self.executor };
+        // SAFETY: the running executor.
+        let pc = e.superblock.snapshot_at(id).pc;
+        let running = CallingOut { activation: self, out: None };
+        running.store(st, id);
+        running.materialise(st, id, pc);
+        // SAFETY: a patched edge keeps its target alive.
+        match unsafe { e.exit(id).target.get().as_ref() } {
+            Some(target) if matches!(target.anchor, Anchor::Site(_)) => Some(target),
+            // Machine code comes here only if there was no room.
+            Some(_) => None,
+            None => {
+                st.exit_taken(e, id);
+                None
+            }
+        }
+    }
+}
+
+/// An activation that makes a call-out, or leaves.
+struct CallingOut<'a> {
+    activation: &'a mut Activation,
+    out: Option<&'a CallOut>,
+}
+
+impl Calling for CallingOut<'_> {
+    fn executor(&self) -> *const Executor {
+        self.activation.executor
+    }
+
+    fn origin(&self) -> u32 {
+        self.activation.origin
+    }
+
+    fn stack(&self) -> (Gc<Coroutine>, u32) {
+        (self.activation.co, self.activation.depth)
+    }
+
+    fn input(&self, k: usize) -> Value {
+        let out = self.out.expect("inputs are those of a call-out");
+        // SAFETY: the frame is this activation's, and machine code is not running.
+        unsafe { (*self.activation.frame).value(&out.inputs[k]) }
+    }
+
+    fn set_output(&mut self, word: u64) {
+        // SAFETY: as above.
+        unsafe { (*self.activation.frame).output[0] = word };
+    }
+
+    fn store(&self, st: &mut State, id: SnapshotId) {
+        // SAFETY: the running executor; room was made for its slots. The frame is as above.
+        unsafe {
+            let (e, frame) = (&*self.activation.executor, &*self.activation.frame);
+            let slots = e.code.machine().info.exits.at(&e.superblock, id);
+            deopt::store_slots(st, self.activation.origin, slots.map(|(slot, located)| (slot, frame.value(&located))));
+        }
+    }
+}
+
+/// Control goes on behind the call-out.
+pub const ON: u64 = 0;
+/// Control leaves for the call-out's exit.
+pub const EXIT: u64 = 1;
+/// Control is elsewhere already.
+pub const LEFT: u64 = 2;
+
+/// Performs a call-out of the code that `info` belongs to.
+///
+/// # Safety
+/// The frame is that of the running activation, with all registers in use saved in it.
+pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64) -> u64 {
+    // SAFETY: the caller's promise; the activation and the state are referred to by nobody else while machine code runs.
+    let (activation, st, info) = unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };
+    activation.switch_to(st, info.executor.get());
+    let out = &info.call_outs[at as usize];
+    let next = catch_unwind(AssertUnwindSafe(|| {
+        let mut calling = CallingOut { activation: &mut *activation, out: Some(out) };
+        crate::tier2::uop::call_out(st, &mut calling, &out.request)
+    }));
+    let left = match next {
+        Ok(Ok(Next::On)) => {
+            activation.refresh(st);
+            return ON;
+        }
+        Ok(Ok(Next::Exit(id))) => {
+            debug_assert_eq!(id, out.request.exit);
+            activation.refresh(st);
+            return EXIT;
+        }
+        Ok(Ok(Next::Left(outcome))) => Left::Done(Ok(outcome)),
+        Ok(Err(raised)) => Left::Done(Err(raised)),
+        Err(payload) => Left::Panic(payload),
+    };
+    activation.left = Some(left);
+    LEFT
+}
