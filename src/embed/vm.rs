@@ -382,6 +382,7 @@ pub struct VmBuilder {
     memory_limit: usize,
     gc_stress: bool,
     stack_stress: bool,
+    invalidation_stress: u32,
     cached_shapes: Option<usize>,
     hot_threshold: Option<u32>,
     engine: Engine,
@@ -399,6 +400,7 @@ impl Default for VmBuilder {
             memory_limit: usize::MAX,
             gc_stress: false,
             stack_stress: false,
+            invalidation_stress: 0,
             cached_shapes: None,
             hot_threshold: None,
             engine: Engine::DEFAULT,
@@ -433,6 +435,13 @@ impl VmBuilder {
     /// Moves the stacks at every call and leaves no room to spare on them, which is slow. For tests.
     pub fn stack_stress(mut self, on: bool) -> VmBuilder {
         self.stack_stress = on;
+        self
+    }
+
+    /// Takes compiled code back for no reason, each time that one more of its assumptions could have been broken `n`
+    /// times; 0 for never. For tests.
+    pub fn invalidation_stress(mut self, n: u32) -> VmBuilder {
+        self.invalidation_stress = n;
         self
     }
 
@@ -553,6 +562,7 @@ impl VmBuilder {
             st.keep_traceback = self.tracebacks;
             st.rt.heap.set_stress(self.gc_stress);
             st.set_stack_stress(self.stack_stress);
+            st.tier2.invalidation_stress = self.invalidation_stress;
         })?;
         Ok(vm)
     }

@@ -306,12 +306,19 @@ impl Graph {
     /// An assumption has been broken: those that made it, and the side executors that began with what these knew,
     /// never run again.
     pub fn invalidate(&mut self, broken: &[Assumption]) {
-        let mut doomed: Vec<*const Executor> = Vec::new();
-        for e in self.executors() {
-            if e.assumptions.iter().any(|a| broken.contains(a)) {
-                doomed.push(e);
-            }
+        let relies = |e: &&Executor| e.assumptions.iter().any(|a| broken.contains(a));
+        let doomed = self.executors().filter(relies).map(|e| e as *const Executor).collect();
+        self.invalidate_with_side_executors(doomed);
+    }
+
+    /// The same for an executor by its number modulo the number of executors. For tests.
+    pub fn invalidate_nth(&mut self, n: usize) {
+        if let Some(at) = n.checked_rem(self.executors.len()) {
+            self.invalidate_with_side_executors(vec![self.executors[at]]);
         }
+    }
+
+    fn invalidate_with_side_executors(&mut self, mut doomed: Vec<*const Executor>) {
         let mut at = 0;
         while at < doomed.len() {
             let parent = doomed[at];

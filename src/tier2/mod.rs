@@ -99,6 +99,10 @@ pub struct Tier2 {
     pub counters: Counters,
     /// How often someone has changed registers of frames from outside (`debug.setlocal`).
     pub disturbances: u64,
+    /// Invalidate an executor each time that assumptions have been looked after so often; 0 for never.
+    pub invalidation_stress: u32,
+    /// How often that has been, under stress.
+    settled: u64,
 }
 
 /// What is printed while a VM runs.
@@ -139,6 +143,8 @@ impl Default for Tier2 {
             dump: Dump::default(),
             counters: Counters::default(),
             disturbances: 0,
+            invalidation_stress: 0,
+            settled: 0,
         }
     }
 }
@@ -152,6 +158,19 @@ impl State {
         if self.rt.assumptions.any_broken() {
             let broken: Vec<_> = self.rt.assumptions.drain().collect();
             self.tier2.graph.invalidate(&broken);
+        }
+        if self.tier2.invalidation_stress != 0 {
+            self.invalidate_some();
+        }
+    }
+
+    /// Invalidates an executor now and then.
+    #[cold]
+    fn invalidate_some(&mut self) {
+        self.tier2.settled += 1;
+        if self.tier2.settled.is_multiple_of(u64::from(self.tier2.invalidation_stress)) {
+            let n = self.tier2.settled / u64::from(self.tier2.invalidation_stress);
+            self.tier2.graph.invalidate_nth(n as usize);
         }
     }
 }
