@@ -33,7 +33,7 @@ const MODES: [Mode; 4] = [
 
 /// For programs with hot loops: tier 1 alone, and with what compiles them.
 const HOT_MODES: [Mode; 7] = [
-    ("tier 1", |_| Vm::builder().engine(Engine::Off), 3),
+    ("tier 1", |_| Vm::builder().engine(Engine::Off), 1),
     ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
     ("hot soon", |_| Vm::builder().hot_threshold(2), 1),
     ("hot some time", |seed| Vm::builder().hot_threshold(3 + (seed % 17) as u32), 1),

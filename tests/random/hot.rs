@@ -137,7 +137,7 @@ const STATEMENTS: [&str; 114] = [
 ];
 
 /// Statements that look at frames or at the heap from outside.
-const RARE: [&str; 14] = [
+const RARE: [&str; 30] = [
     "if i % $k == 0 then collectgarbage() end",
     "if i % $k == 0 then collectgarbage(\"step\") end",
     "if i == $k then local at, name, v = 1, debug.getlocal(1, 1) while name do if name == \"n\" then debug.setlocal(1, at, $n) end at = at + 1 name, v = debug.getlocal(1, at) end end",
@@ -149,7 +149,23 @@ const RARE: [&str; 14] = [
     "if i % $k == 0 then note(where()) end",
     "if i == $k then debug.sethook(function() end, \"l\") end",
     "if i == $k then debug.sethook() end",
-    "if i == $k then hooked = 0 debug.sethook(function(_, line) hooked = hooked + line end, \"l\") elseif i == $k + 3 then debug.sethook() note(hooked) end",
+    "if i == $k then debug.sethook(function(_, line) hooked = line end, \"l\") elseif i == $k + 3 then debug.sethook() end",
+    "if i == $k then debug.sethook(function() G1 = G1 + 1 debug.sethook() end, \"c\") end",
+    "if i == $k then debug.sethook(function() debug.sethook() poke(\"n\", 50) end, \"r\") end",
+    "if i == $k then for key in pairs(m) do m[key] = nil end end",
+    "if i == $k then table.sort(a, function(b, c) return num(b) < num(c) end) end",
+    "if i == $k then debug.setmetatable(0, {__index = function(v, key) return key end, __call = function(v, b) return b end}) elseif i == $k then debug.setmetatable(0, nil) end note((select(2, pcall(function() return n.x end))))",
+    "if i == $k then debug.setmetatable(nil, {__index = A, __add = A.__add}) elseif i == $k then debug.setmetatable(nil, nil) end note((select(2, pcall(function() return y.v end))))",
+    "if i == $k then local f = fns[1] if f then debug.upvaluejoin(f, 1, function() return w end, 1) end end",
+    "if i == $k then for at = 1, 5 do if debug.getupvalue(add, at) then debug.setupvalue(add, at, 1) end end end",
+    "if i == $k then add = function(b, c) return b end end",
+    "if i == $k then add, tail = tail, add end",
+    "if i == $k then num = function(v) return type(v) == \"number\" and v or 5 end end",
+    "if i == $k then setmetatable(_G, {__index = function(_, key) return 3 end}) G3 = nil elseif i == $k then setmetatable(_G, nil) G3 = 1 end note(G3)",
+    "if i == $k then load(\"G1 = 5 A.v = 6\")() end",
+    "if i == $k then setmetatable(a, {__index = function(t, b) return b end, __len = function() return 3 end}) elseif i == $k then setmetatable(a, nil) end",
+    "if i == $k then setmetatable(m, {__newindex = function(t, b, c) rawset(t, b, c) u = u + 1 end}) end",
+    "if i == $k then setmetatable(m, {__index = o}) end",
     "if i == $k then error(\"stop \" .. i) end",
     "if i == $k then return n, $x end",
 ];
