@@ -27,7 +27,11 @@ type Mode = (&'static str, fn(u64) -> VmBuilder, u64);
 const MODES: [Mode; 4] = [
     ("normal", |_| Vm::builder(), 1),
     ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
-    ("cramped", |_| Vm::builder().stack_stress(true).cached_shapes(1), 1),
+    (
+        "cramped",
+        |_| Vm::builder().stack_stress(true).cached_shapes(1),
+        1,
+    ),
     ("collecting always", |_| Vm::builder().gc_stress(true), 4),
 ];
 
@@ -35,17 +39,62 @@ const MODES: [Mode; 4] = [
 const HOT_MODES: [Mode; 8] = [
     ("tier 1", |_| Vm::builder().engine(Engine::Off), 1),
     ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
-    ("hot soon, interpreted", |_| interpreted().hot_threshold(2), 1),
-    ("hot some time", |seed| Vm::builder().hot_threshold(3 + (seed % 17) as u32), 1),
-    ("invalidating", |seed| Vm::builder().hot_threshold(2).invalidation_stress(1 + (seed % 13) as u32), 1),
-    ("invalidating, interpreted", |seed| interpreted().hot_threshold(1).invalidation_stress(1 + (seed % 7) as u32), 2),
-    ("cramped", |_| Vm::builder().hot_threshold(2).stack_stress(true).cached_shapes(1), 2),
-    ("hot soon, collecting always", |seed| Vm::builder().hot_threshold(1 + (seed % 3) as u32).gc_stress(true), 8),
+    (
+        "hot soon, interpreted",
+        |_| interpreted().hot_threshold(2),
+        1,
+    ),
+    (
+        "hot some time",
+        |seed| Vm::builder().hot_threshold(3 + (seed % 17) as u32),
+        1,
+    ),
+    (
+        "invalidating",
+        |seed| {
+            Vm::builder()
+                .hot_threshold(2)
+                .invalidation_stress(1 + (seed % 13) as u32)
+        },
+        1,
+    ),
+    (
+        "invalidating, interpreted",
+        |seed| {
+            interpreted()
+                .hot_threshold(1)
+                .invalidation_stress(1 + (seed % 7) as u32)
+        },
+        2,
+    ),
+    (
+        "cramped",
+        |_| {
+            Vm::builder()
+                .hot_threshold(2)
+                .stack_stress(true)
+                .cached_shapes(1)
+        },
+        2,
+    ),
+    (
+        "hot soon, collecting always",
+        |seed| {
+            Vm::builder()
+                .hot_threshold(1 + (seed % 3) as u32)
+                .gc_stress(true)
+        },
+        8,
+    ),
 ];
 
 /// With the tier-2 interpreter, if that is built in.
 fn interpreted() -> VmBuilder {
-    Vm::builder().engine(if Engine::Uops.is_built_in() { Engine::Uops } else { Engine::Off })
+    Vm::builder().engine(if Engine::Uops.is_built_in() {
+        Engine::Uops
+    } else {
+        Engine::Off
+    })
 }
 
 fn source(program: &[Node]) -> Vec<u8> {
