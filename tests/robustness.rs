@@ -662,7 +662,7 @@ const BOMBS: &[&str] = &[
     "local s = ('x'):rep(1000) while true do s = s:gsub('.', function(c) return c .. c end) end",
     "local s = ('x'):rep(1000) while true do s = s:gsub('', s) end",
     "local s = ('x'):rep(1000) while true do string.gsub(s, '.', function() s = s .. 'y' return s end) end",
-    "local s = ('x'):rep(100000) (s:gsub('.', function() return s end))",
+    "local s = ('x'):rep(100000) return (s:gsub('.', function() return s end))",
     "local t, kept = {}, {} for i = 1, 1000 do t[i] = i end \
      while true do table.sort(t, function(a, b) kept[#kept + 1] = {a, b} return a > b end) end",
     "local t = {} local function f() t[#t + 1] = ('x'):rep(100000) table.sort({1, 2}, f) end f()",
@@ -880,7 +880,8 @@ mod injected {
          for l in io.lines(name) do n = n + l end local ok = n == 3 and os.remove(name) return ok and io.open(name) == nil",
         "return os.time({year = 2000, month = 1, day = 1, hour = 12}) > 0 and os.getenv('NO_SUCH_VARIABLE') == nil and os.clock() >= 0",
         "local i = debug.getinfo(1, 'nSlutfrL') local n, v = debug.getlocal(1, 1) local s = debug.traceback('m', 1) \
-         return i.currentline == 1 and n == 'i' and #s > 10 and debug.getupvalue(load('x = 1'), 1) == '_ENV'",
+         local f, e = load('x = 1') if not f then error(e, 0) end \
+         return i.currentline == 1 and n == 'i' and #s > 10 and debug.getupvalue(f, 1) == '_ENV'",
         "math.randomseed(42) local a, b = math.random(1, 6), math.random() \
          return math.type(a) == 'integer' and b < 1 and math.floor(2.5) == 2 and math.tointeger(8.0) == 8 and math.max(1, 2.5) == 2.5",
         "local co = coroutine.create(function() local x <close> = setmetatable({}, {__close = function() end}) coroutine.yield(1) end) \

@@ -153,6 +153,10 @@ helpers! {
         Ok(position) => { frame.put_word(position); DONE }
         Err(_) => LEAVE,
     };
+    key_position |st, frame| match st.rt.key_position(frame.object(0), frame.arg(1)) {
+        Ok(position) => { frame.put_word(position); DONE }
+        Err(_) => LEAVE,
+    };
     next_position |st, frame| {
         let position = st.rt.next_position(frame.object(0), frame.args[2]);
         frame.put_word(position);
@@ -203,6 +207,7 @@ pub fn helper(op: MicroOp) -> Option<Helper> {
         RAW_GET => raw_get,
         RAW_SET => raw_set,
         FIND_NEXT => find_next,
+        KEY_POSITION => key_position,
         NEXT_POSITION => next_position,
         LOAD_KEY => load_key,
         LOAD_VALUE => load_value,

@@ -940,11 +940,7 @@ impl Runtime {
 
     /// The entry behind `key` (nil: the first one): array, slots, hash part.
     pub fn next(&self, t: Gc<Table>, key: Value) -> Result<Option<(Value, Value)>, InvalidKey> {
-        let position = if key.is_nil() {
-            0
-        } else {
-            self.position_behind(t, key)?
-        };
+        let position = self.key_position(t, key)?;
         Ok(self
             .next_index(t, position)
             .map(|(_, key, value)| (key, value)))
@@ -973,9 +969,14 @@ impl Runtime {
         Ok(NODES + node as u64 + 1)
     }
 
+    /// The position behind `key`, or the beginning for nil.
+    pub fn key_position(&self, t: Gc<Table>, key: Value) -> Result<u64, InvalidKey> {
+        if key.is_nil() { Ok(0) } else { self.position_behind(t, key) }
+    }
+
     /// The position behind the entry that follows `key` (nil: that is the first one), or [`END`].
     pub fn find_next(&self, t: Gc<Table>, key: Value) -> Result<u64, InvalidKey> {
-        let position = if key.is_nil() { 0 } else { self.position_behind(t, key)? };
+        let position = self.key_position(t, key)?;
         Ok(self.next_position(t, position))
     }
 

@@ -130,9 +130,11 @@ impl State {
         // SAFETY: the caller's promise.
         let step = unsafe { self.step(proto, pc, base, depth) };
         self.note_branch(&step);
+        // What begins at an exit goes on to the loop that it is in.
+        let at_place = matches!(self.recording.origin, Some(Origin::Place(_)));
         let ends = depth < start.floor
             || self.recording.steps.len() + 1 >= RECORDING_MAX
-            || !self.recording.steps.is_empty() && pc == start.pc && depth == start.depth
+            || at_place && !self.recording.steps.is_empty() && pc == start.pc && depth == start.depth
             || self.closes_loop(&step, depth == start.floor);
         self.recording.steps.push(step);
         !ends || self.end_recording(true)
@@ -173,7 +175,7 @@ impl State {
                     if v.tag() == Tag::CLOSURE || v.tag() == Tag::NATIVE {
                         step.callee = v.payload();
                     }
-                    step.tags[0] = v.tag().byte();
+                    step.see(0, v);
                     if op == Op::TFORCALL {
                         let (state, control) = (Value::load(a.add(1)), Value::load(a.add(2)));
                         step.see(1, state);

@@ -807,7 +807,9 @@ pub fn new_closure(st: &mut State, proto: *const Proto, index: usize, base: *mut
 /// A call whose callee is not a simple bytecode function.
 #[inline(never)]
 pub fn call(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result<Outcome, Raised> {
-    st.drive(Step::Call { func, nargs, ret: Return::call(wanted) })
+    let outcome = st.drive(Step::Call { func, nargs, ret: Return::call(wanted) })?;
+    // The fast path polls at the callee's head, and plain returns do not.
+    st.poll_in(outcome)
 }
 
 /// A tail call: the callee takes the place of the running function.

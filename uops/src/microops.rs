@@ -605,6 +605,8 @@ microops! {
     RAW_SET(Table, Any, Any) {writes Field Element Hash Header Barrier State, allocates, raises} exit Status;
     /// z = the position of the first key with a value behind key y, or the end; needs y to be nil or a key of x
     FIND_NEXT(Table, Any) -> Int {reads Field Element Hash Header} exit Restart;
+    /// z = the position of key y of x, or the beginning; needs y to be nil or a key of x
+    KEY_POSITION(Table, Any) -> Int {reads Field Element Hash Header} exit Restart;
     /// z = the position of the first key with a value behind position y, or the end
     NEXT_POSITION(Table, Int) -> Int {reads Field Element Hash Header};
     /// z = the key at position y, or nil at the end

@@ -202,6 +202,7 @@ impl Assembler {
     }
 
     /// An instruction with a ModR/M byte. `tail` is the size of the immediate operand that will follow.
+    #[allow(clippy::too_many_arguments, reason = "the parts of an encoding")]
     fn encode(&mut self, prefix: Option<u8>, wide: bool, byte: bool, opcode: &[u8], reg: u8, rm: Operand, tail: u8) {
         if let Some(prefix) = prefix {
             self.byte(prefix);

@@ -377,6 +377,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.sse(Sse::Mul, XMM_SCRATCH, XMM_SCRATCH);
                 self.e.put_xmm(out, XMM_SCRATCH);
             }
+            MOD_F if let Some(by) = small_integer(self.input(&node, 1)) => self.float_modulo(i, &node, by, out)?,
             FLOOR_F | CEIL_F if std::is_x86_feature_detected!("sse4.1") => {
                 let to = self.e.target_xmm(out);
                 let from = self.e.float_operand(self.input(&node, 0));
@@ -641,7 +642,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             LENGTH_T => self.length(i, &node, out)?,
 
             // Tables: any key.
-            RAW_GET | RAW_SET | FIND_NEXT | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => self.helper(i, &node, &[])?,
+            RAW_GET | RAW_SET | FIND_NEXT | KEY_POSITION | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => self.helper(i, &node, &[])?,
 
             // Control.
             POLL => {
@@ -1209,6 +1210,58 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.put_xmm(out, to);
     }
 
+    /// The rest of a division by a small positive integer, as [`number::float_modulo`](crate::runtime::number::float_modulo)
+    /// computes it.
+    fn float_modulo(&mut self, i: usize, node: &Node, by: f64, out: Place) -> Result<(), CompileError> {
+        let x = self.input(node, 0);
+        let s = XMM_SCRATCH;
+        let call = self.helper_call(i, node, &[])?;
+        let (large, done) = self.detour(move |l, done| {
+            l.call_helper(&call);
+            l.e.asm.jump(done);
+        });
+        let divisor = self.e.asm.literal(by.to_bits());
+        self.e.xmm_to(s, x);
+        self.e.asm.sse(Sse::Div, s, divisor);
+        self.e.asm.int_of_float(RAX, s);
+        // What does not fit into an integer becomes the least one.
+        self.e.asm.lea(RCX, at(RAX, SMALL_BOUND));
+        self.e.asm.alu_imm(Alu::Cmp, RCX, 2 * SMALL_BOUND);
+        self.e.asm.jump_if(Cond::AboveEqual, large);
+        // x - s, as -s + x.
+        self.e.asm.zero_float(s);
+        self.e.asm.float_of_int(s, RAX);
+        self.e.asm.sse(Sse::Mul, s, divisor);
+        let sign = self.e.asm.literal(1 << 63);
+        self.e.asm.xor_float(s, sign);
+        let operand = self.e.float_operand_of(x);
+        self.e.asm.sse(Sse::Add, s, operand);
+        let (not_positive, positive) = self.detour(move |l, positive| {
+            let negative = l.e.asm.label();
+            l.e.asm.jump_if(Cond::NotEqual, negative);
+            // A zero has the sign of x.
+            let x = l.e.xmm(x, s);
+            l.e.asm.bits_of_float(RAX, x);
+            l.e.asm.shift_imm(Shift::Right, RAX, 63);
+            l.e.asm.shift_imm(Shift::Left, RAX, 63);
+            l.e.asm.float_of_bits(s, RAX);
+            l.e.asm.jump(positive);
+            l.e.asm.bind(negative);
+            // But minus zero stays.
+            l.e.asm.alu(Alu::Add, RAX, RAX);
+            l.e.asm.jump_if(Cond::Equal, positive);
+            l.e.asm.sse(Sse::Add, s, divisor);
+            l.e.asm.jump(positive);
+        });
+        self.e.asm.bits_of_float(RAX, s);
+        self.e.asm.test(RAX, RAX);
+        self.e.asm.jump_if(Cond::LessEqual, not_positive);
+        self.e.asm.bind(positive);
+        self.e.put_xmm(out, s);
+        self.e.asm.bind(done);
+        Ok(())
+    }
+
     fn compare_floats(&mut self, x: Place, y: Place) {
         let x = self.e.xmm(x, XMM_SCRATCH);
         let y = self.e.float_operand_of(y);
@@ -1501,6 +1554,16 @@ fn constant(place: Place) -> Option<i32> {
         Place::Const(bits) => immediate(bits),
         _ => None,
     }
+}
+
+/// Quotients and divisors below this have an exact product.
+const SMALL_BOUND: i32 = 1 << 26;
+
+/// A float constant that is a small positive integer.
+fn small_integer(place: Place) -> Option<f64> {
+    let Place::Const(bits) = place else { return None };
+    let f = f64::from_bits(bits);
+    (f >= 1.0 && f < SMALL_BOUND as f64 && f.trunc() == f).then_some(f)
 }
 
 /// Where a closure's captured variable is.

@@ -8,6 +8,7 @@ use super::{Ended, Flow, Projector, Stop, Top};
 use crate::bytecode::Instr;
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
+use crate::runtime::value::Tag;
 
 /// The most frames inlined at a time.
 const DEPTH_MAX: usize = 16;
@@ -44,16 +45,24 @@ impl Projector<'_> {
             }
             return self.call_native(func, nargs, wanted);
         }
-        if let (Some(closure), Some(nargs)) = (callee.as_closure(), nargs)
-            && self.enters(closure.proto.as_ptr())
-            && self.may_inline(closure.proto.as_ptr())
-        {
-            self.guard_callee(func, closure.proto.as_ptr());
+        let entered = match (callee.as_closure(), nargs) {
+            (Some(closure), Some(nargs))
+                if self.enters(closure.proto.as_ptr()) && self.may_inline(closure.proto.as_ptr()) =>
+            {
+                self.guard_callee(func, closure.proto.as_ptr());
+                Some((closure.proto, nargs))
+            }
+            (None, Some(nargs)) if self.step().tags[0] == Tag::TABLE.byte() && self.enters_handler() => {
+                self.call_handler(func, nargs).map(|proto| (proto, nargs + 1))
+            }
+            _ => None,
+        };
+        if let Some((proto, nargs)) = entered {
             let frame = Frame {
                 caller: Some(self.frame),
-                proto: self.object(ObjectKind::Proto, closure.proto.addr()),
+                proto: self.object(ObjectKind::Proto, proto.addr()),
                 base: self.register(func) + 1,
-                registers: closure.proto.registers as u16,
+                registers: proto.registers as u16,
                 return_pc: self.pc() + 1,
                 call_site: instr.d(),
                 wanted,
@@ -63,19 +72,19 @@ impl Projector<'_> {
                 result: self.register(func),
                 aux: 0,
             };
-            self.push_frame(frame, &closure.proto, nargs);
+            self.push_frame(frame, &proto, nargs);
             return Ok(());
         }
         self.call_out(instr, func, nargs, wanted)
     }
 
     /// Whether the next recorded step is the beginning of a function called here.
-    fn enters(&self, proto: *const Proto) -> bool {
+    pub(super) fn enters(&self, proto: *const Proto) -> bool {
         let next = self.next();
         next.pc == 0 && next.depth == self.step().depth + 1 && std::ptr::eq(next.proto, proto)
     }
 
-    fn may_inline(&self, proto: *const Proto) -> bool {
+    pub(super) fn may_inline(&self, proto: *const Proto) -> bool {
         let chain: SmallVec<[FrameId; 16]> = self.sb.chain(self.frame).collect();
         let same = |id: &&FrameId| self.sb.object(self.sb.frame(**id).proto).addr == proto as u64;
         chain.len() < DEPTH_MAX
@@ -101,7 +110,7 @@ impl Projector<'_> {
     }
 
     /// Pushes the frame of a function with `nargs` arguments behind it in slots.
-    fn push_frame(&mut self, mut frame: Frame, proto: &Proto, nargs: usize) {
+    pub(super) fn push_frame(&mut self, mut frame: Frame, proto: &Proto, nargs: usize) {
         let params = proto.params as usize;
         let mut moved: SmallVec<[Ref; 8]> = SmallVec::new();
         let vararg = proto.flags & proto_flags::VARARG != 0 && nargs > params;
@@ -169,9 +178,7 @@ impl Projector<'_> {
             && self.returns_to(caller, &frame)
             && let Some(results) = self.intrinsic(native, instr.a(), nargs, frame.wanted)
         {
-            self.frame = caller;
-            self.deliver(frame.result, &results, frame.wanted);
-            return Ok(());
+            return self.finish_call(caller, &frame, &results);
         }
         let Some((closure, nargs)) = callee.as_closure().zip(nargs) else {
             return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs.map_or(0, |n| n + 1));
@@ -188,10 +195,7 @@ impl Projector<'_> {
         let from = self.register(instr.a());
         let values: SmallVec<[Ref; 8]> = (0..=nargs).map(|i| self.read(from + i as Slot)).collect();
         let proto = self.object(ObjectKind::Proto, closure.proto.addr());
-        let slots = frame.base as usize + nargs.max(closure.proto.registers as usize) + 1;
-        if slots > self.slots.len() {
-            self.slots.resize(slots, super::UNKNOWN);
-        }
+        self.make_slots(frame.base as usize + nargs.max(closure.proto.registers as usize) + 1);
         for (i, v) in values.into_iter().enumerate() {
             self.write(frame.base - 1 + i as Slot, v);
         }
@@ -229,7 +233,7 @@ impl Projector<'_> {
         let next = self.next();
         next.depth + 1 == self.step().depth
             && next.proto as u64 == self.sb.object(self.sb.frame(caller).proto).addr
-            && next.pc == frame.return_pc
+            && (next.pc == frame.return_pc || Self::jump_of(frame) == Some(next.pc))
     }
 
     pub(super) fn return_values(&mut self, _: Instr, first: usize, b: usize) -> Flow {
@@ -250,9 +254,7 @@ impl Projector<'_> {
         if !self.returns_to(caller, &frame) {
             return self.stop_here(Stop::Discontinuity);
         }
-        self.frame = caller;
-        self.deliver(frame.result, &values, frame.wanted);
-        Ok(())
+        self.finish_call(caller, &frame, &values)
     }
 
     pub(super) fn vararg(&mut self, instr: Instr) -> Flow {

@@ -47,7 +47,7 @@ impl Projector<'_> {
     }
 
     /// An operand of a step as the operand of a node.
-    fn operand(&self, instr: Instr, operand: Operand) -> u64 {
+    pub(super) fn operand(&self, instr: Instr, operand: Operand) -> u64 {
         match operand {
             Operand::Register(Field::Zero, n) => self.register(n as usize) as u64,
             Operand::Register(field, n) => (self.register(self.field(instr, field) as usize) + n as Slot) as u64,
@@ -70,7 +70,7 @@ impl Projector<'_> {
     }
 
     /// The tag that an operand register had when it was recorded.
-    fn recorded_tag(&self, instr: Instr, operand: Operand) -> Option<u8> {
+    pub(super) fn recorded_tag(&self, instr: Instr, operand: Operand) -> Option<u8> {
         let format = instr.op().format();
         let Operand::Register(field, n) = operand else {
             return None;

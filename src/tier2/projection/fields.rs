@@ -30,6 +30,9 @@ impl Projector<'_> {
     /// `R[dest] = receiver[key]`.
     pub(super) fn get_field(&mut self, instr: Instr, receiver: Ref, dest: usize) -> Flow {
         let key = self.key_of(instr);
+        if self.enters_handler() && self.follow_get_field(receiver, key, dest, false).is_some() {
+            return Ok(());
+        }
         match self.lookup(receiver, key) {
             Some(v) => {
                 self.write(self.register(dest), v);
@@ -52,6 +55,9 @@ impl Projector<'_> {
         let key = self.key_of(instr);
         let receiver = self.read(self.register(instr.b()));
         let (a, dest) = (self.register(instr.a()), instr.a());
+        if self.enters_handler() && self.follow_get_field(receiver, key, dest, true).is_some() {
+            return Ok(());
+        }
         let method = match Tag::from_byte(self.step().tags[1]) {
             Tag::STRING if !self.cautious => {
                 self.guard_type(receiver, Type::String);
@@ -205,6 +211,9 @@ impl Projector<'_> {
     /// `receiver[key] = v`.
     pub(super) fn set_field(&mut self, instr: Instr, receiver: Ref, v: Ref) -> Flow {
         let key = self.key_of(instr);
+        if self.enters_handler() && self.follow_set_field(receiver, key, v).is_some() {
+            return Ok(());
+        }
         if self.store(receiver, key, v).is_some() {
             return self.goes_on();
         }

@@ -113,6 +113,8 @@ impl Projector<'_> {
             Op::RETURN0 => self.return_values(instr, 0, 1),
             Op::RETURN1 => self.return_values(instr, instr.a(), 2),
             Op::VARARG => self.vararg(instr),
+            // Marking a variable ends a superblock in an inlined frame, so there is none to close.
+            Op::CLOSE if self.frame != FrameId(0) && self.stays() => self.goes_on(),
             Op::TBC | Op::CLOSE => self.in_frame(instr),
             _ => self.by_table(instr),
         }
@@ -134,6 +136,9 @@ impl Projector<'_> {
     /// As the general instruction's expansion says. If the recording shows that it has called something, the
     /// superblock ends behind it.
     pub(super) fn general(&mut self, instr: Instr) -> Flow {
+        if !self.stays() && self.enters_handler() && self.follow_handler(instr).is_some() {
+            return Ok(());
+        }
         let general = instr.op().general();
         if self.stays() || !general.is_conditional() {
             let stays = self.stays();
@@ -235,11 +240,20 @@ impl Projector<'_> {
     /// `next` in a loop over a table.
     fn next_pair(&mut self, instr: Instr, iterator: Ref, state: Ref) -> Flow {
         let a = instr.a();
-        self.emit(MicroOp::GUARD_NEXT, &[iterator], &[]);
+        if self.constant_object(iterator).is_none() {
+            self.emit(MicroOp::GUARD_NEXT, &[iterator], &[]);
+        }
         let table = self.guard_type(state, Type::Table);
-        let control = self.read(self.register(a + 2));
-        let position = self.emit(MicroOp::FIND_NEXT, &[table, control], &[]);
+        let slot = self.register(a + 2);
+        let control = self.read(slot);
+        let position = match self.traversal {
+            Some(t) if t.control == slot && t.key == control => {
+                self.emit(MicroOp::NEXT_POSITION, &[table, t.position], &[])
+            }
+            _ => self.emit(MicroOp::FIND_NEXT, &[table, control], &[]),
+        };
         let key = self.emit(MicroOp::LOAD_KEY, &[table, position], &[]);
+        self.traversal = Some(super::Traversal { control: slot, key, position });
         let v = self.emit(MicroOp::LOAD_VALUE, &[table, position], &[]);
         self.deliver(self.register(a + 4), &[key, v], instr.c() as i16);
         self.goes_on()

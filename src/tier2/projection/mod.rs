@@ -12,6 +12,7 @@
 mod calls;
 mod expand;
 mod fields;
+mod handlers;
 mod index;
 mod instructions;
 mod intrinsics;
@@ -28,8 +29,8 @@ use crate::runtime::assumption::Assumption;
 use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
-use crate::tier1::State;
 use crate::tier1::recording::{Origin, RecordedStep, facts};
+use crate::tier1::{State, is_next};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
@@ -90,6 +91,16 @@ enum Top {
     Memory,
 }
 
+/// Where a traversal by a generic loop is. The loop's registers are its own, so the position goes with them.
+#[derive(Clone, Copy)]
+struct Traversal {
+    /// The slot of the loop's control variable.
+    control: Slot,
+    /// The key that the position is behind.
+    key: Ref,
+    position: Ref,
+}
+
 struct Projector<'a> {
     st: &'a mut State,
     sb: Superblock,
@@ -105,6 +116,8 @@ struct Projector<'a> {
     extent: Slot,
     /// The state at the beginning of the instruction, once a node has needed it.
     here: SnapshotId,
+    /// The last traversal of a table by a loop, if it is still where it was left.
+    traversal: Option<Traversal>,
     /// Shapes that tables are known to have here.
     shapes: SmallVec<[(Ref, u32); 16]>,
     /// Whether the executor may have been invalidated by the last instruction.
@@ -112,6 +125,8 @@ struct Projector<'a> {
     /// The step at which the loop begins, and the slots of its phis.
     loop_step: Option<usize>,
     loop_slots: Vec<Slot>,
+    /// The control variable of the loop if it traverses a table: its position is a phi, too.
+    carried_control: Option<Slot>,
     /// The instruction at which a guard has failed that led to this superblock: nothing is specialised there that the
     /// recording cannot vouch for.
     cautious: bool,
@@ -157,10 +172,12 @@ impl<'a> Projector<'a> {
             top: Top::None,
             extent: 0,
             here: SnapshotId::NONE,
+            traversal: None,
             shapes: SmallVec::new(),
             unsettled: false,
             loop_step: None,
             loop_slots: Vec::new(),
+            carried_control: None,
             cautious: false,
             assumptions: Vec::new(),
             before_loop: 0,
@@ -221,9 +238,7 @@ impl<'a> Projector<'a> {
         p.grow_slots();
         // An open list may end above the registers.
         let end = from.slots_of(exit).last().map_or(0, |s| s.0).max(snapshot.top.unwrap_or(0)) as usize + 1;
-        if end > p.slots.len() {
-            p.slots.resize(end, UNKNOWN);
-        }
+        p.make_slots(end);
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
         for (i, &(slot, r)) in from.slots_of(exit).iter().enumerate() {
             let node = Node::new(MicroOp::PARAM, &[], &[i as u64]).with_type(from.type_of(r));
@@ -344,6 +359,9 @@ impl<'a> Projector<'a> {
         for s in self.slots.iter_mut().filter(|s| s.value == old) {
             s.value = new;
         }
+        if let Some(traversal) = self.traversal.as_mut().filter(|t| t.key == old) {
+            traversal.key = new;
+        }
         if let Some(shape) = self.shape_of(old) {
             self.shapes.push((new, shape));
         }
@@ -360,13 +378,16 @@ impl<'a> Projector<'a> {
         self.in_memory.retain(|known| known.0 != slot);
     }
 
+    fn make_slots(&mut self, n: usize) {
+        if n > self.slots.len() {
+            self.slots.resize(n, UNKNOWN);
+        }
+    }
+
     /// Gives the results of a call to the slots from `first` on: as many as wanted, or all.
     fn deliver(&mut self, first: Slot, values: &[Ref], wanted: i16) {
         let n = if wanted < 0 { values.len() } else { wanted as usize };
-        let slots = first as usize + n + 1;
-        if slots > self.slots.len() {
-            self.slots.resize(slots, UNKNOWN);
-        }
+        self.make_slots(first as usize + n + 1);
         for i in 0..n {
             let v = match values.get(i) {
                 Some(v) => *v,
@@ -417,11 +438,15 @@ impl<'a> Projector<'a> {
         for (i, id) in chain.iter().enumerate() {
             let frame = *self.sb.frame(*id);
             let end = match chain.get(i + 1) {
-                // A caller uses the slots below the function that it has called.
-                Some(callee) => self.sb.frame(*callee).base - 1,
+                Some(callee) => self.end_below(&frame, *callee),
                 None => self.live_end(&frame, pc),
             };
-            for slot in frame.base - 1..end {
+            // The extra arguments of a handler lie above all registers of its caller.
+            let extra = match chain.get(i + 1).map(|callee| *self.sb.frame(*callee)) {
+                Some(callee) if callee.continuation != Continuation::Call => callee.result..callee.base - 1,
+                _ => end..end,
+            };
+            for slot in (frame.base - 1..end).chain(extra) {
                 let s = self.slots[slot as usize];
                 if s.dirty && entries.last().is_none_or(|last| last.0 < slot) {
                     entries.push((slot, s.value));
@@ -433,6 +458,22 @@ impl<'a> Projector<'a> {
             _ => None,
         };
         self.sb.snapshot(self.frame, pc, top, entries)
+    }
+
+    /// The end of the slots in use in a frame that has called `callee`.
+    fn end_below(&self, frame: &Frame, callee: FrameId) -> Slot {
+        let callee = *self.sb.frame(callee);
+        if callee.continuation == Continuation::Call {
+            // Those below the function, extra arguments among them.
+            return callee.base - 1;
+        }
+        let proto = self.sb.object(frame.proto).addr as *const Proto;
+        // SAFETY: the prototypes of frames are alive.
+        let proto = unsafe { &*proto };
+        let pc = callee.return_pc as usize - 1;
+        let instr = proto.info.code[pc];
+        let kept = if instr.op().general() == Op::SELF { instr.a() + 2 } else { 0 };
+        frame.base + registers_before(proto, pc).max(kept) as Slot
     }
 
     /// The end of the slots in use in the running frame when it is about to execute `pc`.
@@ -543,25 +584,67 @@ impl<'a> Projector<'a> {
         let frame = *self.sb.frame(self.frame);
         let end = self.live_end(&frame, self.pc());
         let slots: Vec<Slot> = (frame.base..end).collect();
+        slots.iter().for_each(|s| {
+            self.read(*s);
+        });
+        self.here = SnapshotId::NONE;
+        let entry = self.here();
+        let traversal = self.traversed_by_loop().map(|control| (control, self.traversal_position(control)));
         let values: SmallVec<[Ref; 32]> = slots.iter().map(|s| self.read(*s)).collect();
         self.here = SnapshotId::NONE;
-        let entry = self.snapshot(self.pc());
         let head = self.sb.push(Node::new(MicroOp::LOOP, &[], &[]));
         for (slot, value) in slots.iter().zip(values) {
             let phi = self.sb.push(Node::new(MicroOp::PHI, &[value], &[]));
             self.write(*slot, phi);
         }
+        self.traversal = traversal.map(|(control, first)| {
+            let position = self.sb.push(Node::new(MicroOp::PHI, &[first], &[]).with_type(Type::Int));
+            Traversal { control, key: self.slots[control as usize].value, position }
+        });
+        self.carried_control = traversal.map(|(control, _)| control);
         self.shapes.clear();
         self.sb.looping = Some(Loop { head, back: Vec::new(), entry });
         self.loop_slots = slots;
         self.before_loop = self.done;
     }
 
+    /// The control variable of the loop that is about to begin, if it traverses a table with `next`.
+    fn traversed_by_loop(&self) -> Option<Slot> {
+        let [.., call, test, _] = self.steps else {
+            return None;
+        };
+        let (called, tested) = (call.instr(), test.instr());
+        let traverses = tested.op().general() == Op::TFORLOOP
+            && called.op().general() == Op::TFORCALL
+            && call.depth == self.step().depth
+            && called.a() == tested.a()
+            && call.tags[1] == Tag::TABLE.byte()
+            && is_next(call.callee_value());
+        traverses.then(|| self.register(called.a() + 2))
+    }
+
+    /// The position of the key in the control variable of a loop that traverses a table.
+    fn traversal_position(&mut self, control: Slot) -> Ref {
+        let key = self.read(control);
+        match self.traversal {
+            Some(t) if t.control == control && t.key == key => t.position,
+            _ => {
+                let table = self.read(control - 1);
+                let table = self.guard_type(table, Type::Table);
+                self.emit(MicroOp::KEY_POSITION, &[table, key], &[])
+            }
+        }
+    }
+
     /// The recording has been followed to its end.
     fn finish(&mut self) -> Stop {
         if self.sb.looping.is_some() {
             let slots = std::mem::take(&mut self.loop_slots);
-            let back = slots.iter().map(|s| self.read(*s)).collect();
+            let mut back: Vec<Ref> = slots.iter().map(|s| self.read(*s)).collect();
+            if let Some(control) = self.carried_control {
+                self.here = SnapshotId::NONE;
+                back.push(self.traversal_position(control));
+            }
             if let Some(looping) = &mut self.sb.looping {
                 looping.back = back;
             }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::optimizer::{optimize, tag::tag};
-use super::super::uop::run;
+use super::super::{Engine, run};
 use super::super::uop::tests::{call, eval, executor, function, pc, vm};
 use super::*;
 use crate::runtime::function::Closure;
@@ -75,8 +75,9 @@ fn layout_of(st: &State, table: Gc<Table>, likely: Type) -> Layout {
 }
 
 impl Machine {
-    fn new() -> Machine {
+    fn new(engine: Engine) -> Machine {
         let mut st = vm();
+        st.tier2.engine = engine;
         st.rt.heap.stop();
         let contents = eval(&mut st, CONTENTS);
         let running = function(&mut st, RUNNING);
@@ -214,7 +215,7 @@ proptest! {
         seed: u64,
     ) {
         let options = Options { size, passes: looping.then_some(8), calls: false, allocations, inlining };
-        let (mut plain, mut optimized) = (Machine::new(), Machine::new());
+        let (mut plain, mut optimized) = (Machine::new(Engine::Uops), Machine::new(Engine::Uops));
         let sb = superblock(&plain.world, options, seed);
         // The last pass is needed by whatever runs a superblock.
         let (_, expected) = plain.run(tag(&sb));
@@ -225,5 +226,22 @@ proptest! {
         if at != optimized.world.pcs {
             prop_assert_eq!(expected, found, "{}\n{}", sb, better);
         }
+    }
+
+    #[test]
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    fn machine_code_does_the_same(
+        size in 1..80usize,
+        (looping, allocations, inlining, optimizing) in any::<(bool, bool, bool, bool)>(),
+        seed: u64,
+    ) {
+        let options = Options { size, passes: looping.then_some(8), calls: false, allocations, inlining };
+        let (mut interpreted, mut compiled) = (Machine::new(Engine::Uops), Machine::new(Engine::Jit));
+        let prepare = |sb: Superblock| if optimizing { optimize(sb) } else { tag(&sb) };
+        let sb = prepare(superblock(&interpreted.world, options, seed));
+        let expected = interpreted.run(sb);
+        let sb = prepare(superblock(&compiled.world, options, seed));
+        let found = compiled.run(sb.clone());
+        prop_assert_eq!(expected, found, "{}", sb);
     }
 }

@@ -293,6 +293,7 @@ pub enum Opcode {
     RawGet,
     RawSet,
     FindNext,
+    KeyPosition,
     NextPosition,
     LoadKey,
     LoadValue,

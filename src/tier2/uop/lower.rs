@@ -880,6 +880,7 @@ impl<'a> Lowering<'a> {
                 let (b, c) = (input(0), input(1));
                 self.emit(O::RawSet, 0, b, c, imm)
             }
+            MicroOp::KEY_POSITION => with_any!(KeyPosition, exit as u32),
             MicroOp::FIND_NEXT => with_any!(FindNext, exit as u32),
             MicroOp::NEXT_POSITION => binary!(NextPosition),
             MicroOp::LOAD_KEY => binary!(LoadKey),

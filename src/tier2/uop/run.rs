@@ -687,6 +687,10 @@ impl Activation {
                         Ok(position) => put!(i.a, position),
                         Err(_) => leave!(i.exit()),
                     },
+                    Opcode::KeyPosition => match st.rt.key_position(object!(i.b, Table), any!(i.c, i.form())) {
+                        Ok(position) => put!(i.a, position),
+                        Err(_) => leave!(i.exit()),
+                    },
                     Opcode::NextPosition => put!(i.a, st.rt.next_position(object!(i.b, Table), get!(i.c))),
                     Opcode::LoadKey => put_value!(i.a, st.rt.key_before(object!(i.b, Table), get!(i.c))),
                     Opcode::LoadValue => put_value!(i.a, st.rt.value_before(object!(i.b, Table), get!(i.c))),

@@ -15,7 +15,8 @@ use crate::stdlib::load::{ANY, load};
 use crate::stdlib::{self, Libraries};
 use crate::tier1::call::{Outcome, Return};
 use crate::tier1::{Arith, Raised, State, arith_numbers, execute, primitive_order};
-use crate::tier2::executor::{Anchor, Executor};
+use crate::tier2::Engine;
+use crate::tier2::executor::{Anchor, Code, Executor};
 use crate::tier2::superblock::{
     Frame, FrameId, Loop, NO_CALL_SITE, Node, Object, ObjectId, ObjectKind, Ref, Slot, SnapshotId, Superblock,
 };
@@ -24,6 +25,7 @@ use crate::tier2::superblock::{
 pub(in crate::tier2) fn vm() -> Box<State> {
     let mut st = State::new().unwrap();
     stdlib::open(&mut st, Libraries::ALL).unwrap();
+    st.tier2.engine = Engine::Uops;
     st.rt.heap.stop();
     st
 }
@@ -159,7 +161,11 @@ pub(in crate::tier2) fn call(st: &mut State, closure: Gc<Closure>, args: &[Value
 
 /// Makes an executor of a superblock.
 pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Superblock) -> *const Executor {
-    let code = lower(&sb).unwrap();
+    let code = match st.tier2.engine {
+        #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+        Engine::Jit => Code::Machine(st.tier2.jit.compile(&sb, None).unwrap()),
+        _ => Code::Uops(lower(&sb).unwrap()),
+    };
     let site = &raw const closure.proto.entry;
     st.tier2.graph.add(Anchor::Site(site), std::ptr::null(), 0, sb, code, [].into(), (0, 0))
 }
@@ -168,7 +174,7 @@ pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Super
 fn enter(st: &mut State, closure: Gc<Closure>, args: &[Value], sb: Superblock) -> Result<Outcome, Raised> {
     let executor = executor(st, closure, sb);
     call(st, closure, args);
-    let result = run(st, executor);
+    let result = crate::tier2::run(st, executor);
     assert_eq!(st.tier2.active, 0);
     assert!(st.tier2.current.is_null());
     result
@@ -205,9 +211,18 @@ fn assert_same(x: Value, y: Value) {
     assert!(x.same_bits(y) || nan(x) && nan(y), "{} is not {}", show(x), show(y));
 }
 
-/// The value of a micro-op for values in the arguments.
+/// The value of a micro-op for values in the arguments, which is the same in all engines.
 fn value_of(op: MicroOp, args: &[Value], types: &[Type]) -> Value {
+    let value = value_in(Engine::Uops, op, args, types);
+    if Engine::Jit.is_built_in() {
+        assert_same(value_in(Engine::Jit, op, args, types), value);
+    }
+    value
+}
+
+fn value_in(engine: Engine, op: MicroOp, args: &[Value], types: &[Type]) -> Value {
     let mut st = vm();
+    st.tier2.engine = engine;
     let f = function(&mut st, "function(a, b, c) return a end");
     let mut b = Builder::new(f);
     let inputs: Vec<Ref> = types.iter().enumerate().map(|(i, &ty)| b.load(i as u16 + 1, ty)).collect();
@@ -705,10 +720,10 @@ fn values_are_passed_along_a_patched_edge() {
     side.exit(1, &[(2, z), (3, r)]);
     let code = lower(&side.sb).unwrap();
     let anchor = Anchor::Exit(parent, exit);
-    let target = st.tier2.graph.add(anchor, parent, 1, side.sb, code, [].into(), (0, 0));
+    let target = st.tier2.graph.add(anchor, parent, 1, side.sb, Code::Uops(code), [].into(), (0, 0));
     // SAFETY: both are in the graph.
     let (parent, target) = unsafe { (&*parent, &*target) };
-    st.tier2.graph.link(parent.exit(exit), target);
+    st.tier2.graph.link(parent, exit, target);
     call(&mut st, f, &[Value::int(4), Value::NIL, Value::NIL]);
     assert_eq!(run(&mut st, parent), Ok(Outcome::Continue));
     assert_eq!(pc(&st), 1);
@@ -736,7 +751,7 @@ fn an_exit_can_lead_to_an_executor_that_begins_in_memory() {
     let second = executor(&mut st, closures[1], second.sb);
     // SAFETY: both are in the graph.
     let (first, second) = unsafe { (&*first, &*second) };
-    st.tier2.graph.link(first.exit(exit), second);
+    st.tier2.graph.link(first, exit, second);
     let g = Value::closure(closures[0]);
     call(&mut st, f, &[Value::int(4), g]);
     assert_eq!(run(&mut st, first), Ok(Outcome::Continue));

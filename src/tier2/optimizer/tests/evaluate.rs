@@ -934,18 +934,20 @@ impl Run<'_> {
                 }
                 Nil
             }
-            FIND_NEXT | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => {
+            FIND_NEXT | KEY_POSITION | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => {
                 let (table, at) = (self.object(x), self.value(y));
                 let at = self.oracle.look(at, Type::Int);
                 let digest = self.digest(table);
                 let found = self
                     .oracle
                     .unknown(Key::Traversal(node.op, table, digest, at));
-                if node.op == FIND_NEXT && self.oracle.look(found, Type::Int) == Nil {
+                if matches!(node.op, FIND_NEXT | KEY_POSITION)
+                    && self.oracle.look(found, Type::Int) == Nil
+                {
                     return None;
                 }
                 match node.op {
-                    FIND_NEXT | NEXT_POSITION => self.oracle.look_as_int(found),
+                    FIND_NEXT | KEY_POSITION | NEXT_POSITION => self.oracle.look_as_int(found),
                     _ => found,
                 }
             }

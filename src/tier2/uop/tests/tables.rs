@@ -428,7 +428,7 @@ fn cells_and_closures() {
     let code = lower(&b.sb).unwrap();
     let site = Anchor::Site(&raw const f.proto.entry);
     let relying = Box::new([Assumption::CellConstant(cell)]);
-    let e = st.tier2.graph.add(site, std::ptr::null(), 0, b.sb, code, relying, (0, 0));
+    let e = st.tier2.graph.add(site, std::ptr::null(), 0, b.sb, crate::tier2::executor::Code::Uops(code), relying, (0, 0));
     call(&mut st, f, &[Value::cell(cell)]);
     assert_eq!(run(&mut st, e), Ok(Outcome::Continue));
     assert_eq!(pc(&st), 2);
