@@ -1,7 +1,7 @@
 //! Random programs: perilune prints what the reference prints, in every mode.
 //!
 //! `PERILUNE_SEEDS=n` tries `n` programs, `PERILUNE_SEED=s` starts at the one of seed `s` (and tries only that, if not
-//! told otherwise). A failing program is made smaller and printed.
+//! told otherwise). A failing program is made smaller and printed; with `PERILUNE_SHOW` every program is printed.
 
 mod common;
 #[path = "random/generator.rs"]
@@ -130,6 +130,9 @@ fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
         }
         let program = make(seed);
         let text = source(&program);
+        if env::var_os("PERILUNE_SHOW").is_some() {
+            println!("{}", String::from_utf8_lossy(&text));
+        }
         let expected = run_reference(&text);
         assert!(
             !expected.starts_with(b"SYNTAX"),
