@@ -1,7 +1,7 @@
 //! Random programs: perilune prints what the reference prints, in every mode.
 //!
 //! `PERILUNE_SEEDS=n` tries `n` programs, `PERILUNE_SEED=s` starts at the one of seed `s` (and tries only that, if not
-//! told otherwise). A failing program is made smaller and printed.
+//! told otherwise). A failing program is made smaller and printed; with `PERILUNE_SHOW` every program is printed.
 
 mod common;
 #[path = "random/generator.rs"]
@@ -33,11 +33,12 @@ const MODES: [Mode; 5] = [
 ];
 
 /// For programs with hot loops.
-const HOT_MODES: [Mode; 6] = [
+const HOT_MODES: [Mode; 7] = [
     ("normal", |vm, _| vm, 3),
     ("hot at once", |vm, _| vm.hot_threshold(1), 1),
     ("hot soon", |vm, _| vm.hot_threshold(2), 1),
     ("hot some time", |vm, seed| vm.hot_threshold(3 + (seed % 17) as u32), 1),
+    ("invalidating", |vm, seed| vm.hot_threshold(2).invalidation_stress(1 + (seed % 13) as u32), 2),
     ("hot soon, cramped", |vm, _| vm.hot_threshold(2).stack_stress(true).cached_shapes(1), 2),
     ("hot soon, collecting always", |vm, seed| vm.hot_threshold(1 + (seed % 3) as u32).gc_stress(true), 8),
 ];
@@ -80,6 +81,9 @@ fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
         }
         let program = make(seed);
         let text = source(&program);
+        if env::var_os("PERILUNE_SHOW").is_some() {
+            println!("{}", String::from_utf8_lossy(&text));
+        }
         let expected = run_reference(&text);
         assert!(
             !expected.starts_with(b"SYNTAX"),

@@ -396,6 +396,7 @@ pub struct VmBuilder {
     memory_limit: usize,
     gc_stress: bool,
     stack_stress: bool,
+    invalidation_stress: u32,
     cached_shapes: Option<usize>,
     hot_threshold: Option<u32>,
     engine: Engine,
@@ -415,6 +416,7 @@ impl Default for VmBuilder {
             memory_limit: usize::MAX,
             gc_stress: false,
             stack_stress: false,
+            invalidation_stress: 0,
             cached_shapes: None,
             hot_threshold: None,
             engine: Engine::DEFAULT,
@@ -454,6 +456,13 @@ impl VmBuilder {
         self
     }
 
+    /// Takes compiled code back for no reason, each time that one more of its assumptions could have been broken `n`
+    /// times; 0 for never. For tests.
+    pub fn invalidation_stress(mut self, n: u32) -> VmBuilder {
+        self.invalidation_stress = n;
+        self
+    }
+
     /// The number of table shapes that an instruction remembers before it gives up and looks keys up every time: at least
     /// 1, at most 4, which is the default.
     pub fn cached_shapes(mut self, shapes: usize) -> VmBuilder {
@@ -467,7 +476,8 @@ impl VmBuilder {
         self
     }
 
-    /// What runs the hot parts of programs. Default: the fastest that is built in. An engine that is not built in makes
+    /// What runs the hot parts of programs. Default: the tier-2 interpreter if it is built in, else the interpreter alone;
+    /// machine code has to be asked for. An engine that is not built in makes
     /// [`build`](VmBuilder::build) fail.
     pub fn engine(mut self, engine: Engine) -> VmBuilder {
         self.engine = engine;
@@ -614,6 +624,7 @@ impl VmBuilder {
             st.keep_traceback = self.tracebacks;
             st.rt.heap.set_stress(self.gc_stress);
             st.set_stack_stress(self.stack_stress);
+            st.tier2.invalidation_stress = self.invalidation_stress;
         })?;
         Ok(vm)
     }

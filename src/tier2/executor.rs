@@ -634,6 +634,15 @@ impl Graph {
         }
     }
 
+    /// Invalidates an executor by its number modulo the number of executors. For tests.
+    pub fn invalidate_nth(&mut self, rt: &mut Runtime, n: usize) {
+        let chosen = n.checked_rem(self.executors.len()).and_then(|at| self.executors().nth(at));
+        if let Some(e) = chosen {
+            e.doomed.set(true);
+            self.unlink(rt, &|_| false);
+        }
+    }
+
     /// All executors go: what they know of shapes no longer means what it did.
     pub fn invalidate_all(&mut self, rt: &mut Runtime) {
         self.executors().for_each(|e| e.doomed.set(true));

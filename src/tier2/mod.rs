@@ -46,14 +46,9 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The engine of a VM that asks for none in particular.
-    pub(crate) const DEFAULT: Engine = if Engine::Jit.is_built_in() {
-        Engine::Jit
-    } else if Engine::Uops.is_built_in() {
-        Engine::Uops
-    } else {
-        Engine::Off
-    };
+    /// The engine of a VM that asks for none in particular. Machine code is to be asked for as long as there are programs
+    /// that it makes slower.
+    pub(crate) const DEFAULT: Engine = if Engine::Uops.is_built_in() { Engine::Uops } else { Engine::Off };
 
     /// Whether the build has it.
     pub const fn is_built_in(self) -> bool {
@@ -105,6 +100,10 @@ pub struct Tier2 {
     pub counters: Counters,
     /// How often someone has changed registers of frames from outside (`debug.setlocal`).
     pub disturbances: u64,
+    /// Invalidate an executor each time that assumptions have been looked after so often; 0 for never.
+    pub invalidation_stress: u32,
+    /// How often that has been, under stress.
+    settled: u64,
 }
 
 /// What is printed while a VM runs.
@@ -180,6 +179,8 @@ impl Default for Tier2 {
             dump: Dump::default(),
             counters: Counters::default(),
             disturbances: 0,
+            invalidation_stress: 0,
+            settled: 0,
         }
     }
 }
@@ -195,6 +196,19 @@ impl State {
         }
         if self.rt.flush_caches {
             self.flush_caches();
+        }
+        if self.tier2.invalidation_stress != 0 {
+            self.invalidate_some();
+        }
+    }
+
+    /// Invalidates an executor now and then.
+    #[cold]
+    fn invalidate_some(&mut self) {
+        self.tier2.settled += 1;
+        if self.tier2.settled.is_multiple_of(u64::from(self.tier2.invalidation_stress)) {
+            let n = self.tier2.settled / u64::from(self.tier2.invalidation_stress);
+            self.tier2.graph.invalidate_nth(&mut self.rt, n as usize);
         }
     }
 }
