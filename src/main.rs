@@ -11,7 +11,9 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
-use perilune::{Bytes, Chunk, Engine, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm};
+use perilune::{
+    Bytes, Chunk, Engine, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm,
+};
 
 /// What messages begin with.
 const NAME: &str = "perilune";
@@ -142,7 +144,9 @@ impl Options {
                     } else if let Some(list) = rest.strip_prefix(b"-dump=") {
                         options.dump(list).ok_or_else(bad)?;
                     } else if let Some(filter) = rest.strip_prefix(b"-dump-filter=") {
-                        options.dump_filters.push(String::from_utf8_lossy(filter).into_owned());
+                        options
+                            .dump_filters
+                            .push(String::from_utf8_lossy(filter).into_owned());
                     } else if let Some(file) = rest.strip_prefix(b"-graph=") {
                         options.graph = Some(OsString::from_vec(file.to_vec()));
                     } else if let Some(digits) = rest.strip_prefix(b"-memory-limit=") {
@@ -158,7 +162,10 @@ impl Options {
         if options.script.is_none() {
             options.script = words.get(next).cloned().map(Script::File);
         }
-        let codes = options.tasks.iter().any(|task| matches!(task, Task::Execute(_)));
+        let codes = options
+            .tasks
+            .iter()
+            .any(|task| matches!(task, Task::Execute(_)));
         if options.script.is_none() && !options.interactive && !options.version && !codes {
             // Without anything to do, what is done depends on where the input comes from.
             options.interactive = io::stdin().is_terminal();

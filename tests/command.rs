@@ -331,29 +331,81 @@ fn shows_what_executors_are_made_of() {
     let run = |args: &[&str]| directory.run(&[args, &["hot.lua"]].concat());
     let all = run(&["--dump=superblock,uops,bytecode", "--tier2=uops"]);
     let unknown = run(&["--dump=superblock,nothing"]);
-    assert!(unknown.status == 1 && unknown.stderr.contains("unrecognized option '--dump=superblock,nothing'"));
+    assert!(
+        unknown.status == 1
+            && unknown
+                .stderr
+                .contains("unrecognized option '--dump=superblock,nothing'")
+    );
     if !Engine::Uops.is_built_in() {
         assert_eq!(all.status, 1);
         return;
     }
-    assert!(all.stdout.starts_with("function @hot.lua") && all.stdout.ends_with("9006000\n"), "{}", all.stdout);
-    let headers = |run: &Run, what: &str| run.stderr.lines().filter(|l| l.starts_with(what)).count();
+    assert!(
+        all.stdout.starts_with("function @hot.lua") && all.stdout.ends_with("9006000\n"),
+        "{}",
+        all.stdout
+    );
+    let headers =
+        |run: &Run, what: &str| run.stderr.lines().filter(|l| l.starts_with(what)).count();
     let made = headers(&all, "superblock of ");
-    assert!(made >= 2 && headers(&all, "optimized superblock of ") == made && headers(&all, "code of ") == made);
-    assert!(all.stderr.contains("superblock of main chunk hot.lua:4 pc "), "{}", all.stderr);
+    assert!(
+        made >= 2
+            && headers(&all, "optimized superblock of ") == made
+            && headers(&all, "code of ") == made
+    );
+    assert!(
+        all.stderr
+            .contains("superblock of main chunk hot.lua:4 pc "),
+        "{}",
+        all.stderr
+    );
     assert!(all.stderr.contains(", loop, stop loop\n"), "{}", all.stderr);
-    let some = run(&["--dump=superblock", "--dump-filter=hot.lua:7", "--tier2=uops"]);
-    assert!(some.stderr.contains("superblock of main chunk hot.lua:7 pc "), "{}", some.stderr);
+    let some = run(&[
+        "--dump=superblock",
+        "--dump-filter=hot.lua:7",
+        "--tier2=uops",
+    ]);
+    assert!(
+        some.stderr
+            .contains("superblock of main chunk hot.lua:7 pc "),
+        "{}",
+        some.stderr
+    );
     assert!(!some.stderr.contains("hot.lua:4"), "{}", some.stderr);
-    let function = run(&["--dump=uops", "--dump-filter=twice", "--hot-threshold=5", "--tier2=uops"]);
-    assert!(function.stderr.lines().filter(|l| l.starts_with("code of ")).all(|l| l.contains("code of twice ")));
+    let function = run(&[
+        "--dump=uops",
+        "--dump-filter=twice",
+        "--hot-threshold=5",
+        "--tier2=uops",
+    ]);
+    assert!(
+        function
+            .stderr
+            .lines()
+            .filter(|l| l.starts_with("code of "))
+            .all(|l| l.contains("code of twice "))
+    );
 
-    let counted = run(&["--stats", "--count-instructions", "--graph=graph.dot", "--tier2=uops"]);
-    for figure in ["executors made", "exits to the interpreter", "bytes of executors", "percent in executors"] {
+    let counted = run(&[
+        "--stats",
+        "--count-instructions",
+        "--graph=graph.dot",
+        "--tier2=uops",
+    ]);
+    for figure in [
+        "executors made",
+        "exits to the interpreter",
+        "bytes of executors",
+        "percent in executors",
+    ] {
         assert!(counted.stderr.contains(figure), "{}", counted.stderr);
     }
     let graph = fs::read_to_string(directory.0.join("graph.dot")).unwrap();
-    assert!(graph.starts_with("digraph executors {") && graph.contains("hot.lua:4"), "{graph}");
+    assert!(
+        graph.starts_with("digraph executors {") && graph.contains("hot.lua:4"),
+        "{graph}"
+    );
     assert_eq!(run(&["--graph=/nowhere/graph.dot"]).status, 1);
 }
 

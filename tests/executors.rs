@@ -27,7 +27,11 @@ impl Write for Output {
 /// Runs a program; returns what it printed, and the VM.
 fn run(builder: VmBuilder, engine: Engine, source: &str) -> (String, Vm) {
     let output = Output::default();
-    let vm = builder.engine(engine).output(Box::new(output.clone())).build().unwrap();
+    let vm = builder
+        .engine(engine)
+        .output(Box::new(output.clone()))
+        .build()
+        .unwrap();
     vm.load(source).name("=program").exec().unwrap();
     let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
     (text, vm)
@@ -39,10 +43,21 @@ fn check(source: &str) -> Option<Vm> {
     let (expected, _) = run(Vm::builder(), Engine::Off, source);
     assert!(!expected.is_empty());
     let mut last = None;
-    for engine in [Engine::Uops, Engine::Jit].into_iter().filter(|engine| engine.is_built_in()) {
-        let (text, _) = run(Vm::builder().hot_threshold(1).gc_stress(true), engine, source);
+    for engine in [Engine::Uops, Engine::Jit]
+        .into_iter()
+        .filter(|engine| engine.is_built_in())
+    {
+        let (text, _) = run(
+            Vm::builder().hot_threshold(1).gc_stress(true),
+            engine,
+            source,
+        );
         assert_eq!(text, expected, "{engine:?}, collecting all the time");
-        let (text, _) = run(Vm::builder().hot_threshold(1).executor_limit(3), engine, source);
+        let (text, _) = run(
+            Vm::builder().hot_threshold(1).executor_limit(3),
+            engine,
+            source,
+        );
         assert_eq!(text, expected, "{engine:?}, with three executors");
         let (text, vm) = run(Vm::builder().hot_threshold(1), engine, source);
         assert_eq!(text, expected, "{engine:?}");
@@ -53,7 +68,13 @@ fn check(source: &str) -> Option<Vm> {
 }
 
 fn invalidated(vm: &Vm) -> u64 {
-    vm.statistics().unwrap().executors.invalidated.iter().map(|(_, n)| n).sum()
+    vm.statistics()
+        .unwrap()
+        .executors
+        .invalidated
+        .iter()
+        .map(|(_, n)| n)
+        .sum()
 }
 
 #[test]
@@ -186,7 +207,13 @@ fn functions_are_collected_while_their_executors_wait() {
     let statistics = vm.statistics().unwrap().executors;
     assert!(statistics.made > 60, "{statistics}");
     assert!(statistics.alive < 20, "{statistics}");
-    assert!(statistics.invalidated.iter().any(|(kind, n)| *kind == "object alive" && *n > 40), "{statistics}");
+    assert!(
+        statistics
+            .invalidated
+            .iter()
+            .any(|(kind, n)| *kind == "object alive" && *n > 40),
+        "{statistics}"
+    );
 }
 
 #[test]
@@ -219,12 +246,26 @@ fn executors_that_are_not_used_are_retired() {
         local s = 0
         for round = 1, 3 do for i = 1, 100 do s = s + fs[i]() end end
         print(s)";
-    let (_, vm) = run(Vm::builder().hot_threshold(2).executor_limit(16), Engine::Uops, source);
+    let (_, vm) = run(
+        Vm::builder().hot_threshold(2).executor_limit(16),
+        Engine::Uops,
+        source,
+    );
     let statistics = vm.statistics().unwrap().executors;
-    assert!(statistics.retired > 50 && statistics.alive <= 16, "{statistics}");
-    let (_, vm) = run(Vm::builder().hot_threshold(2).executor_memory(40_000), Engine::Uops, source);
+    assert!(
+        statistics.retired > 50 && statistics.alive <= 16,
+        "{statistics}"
+    );
+    let (_, vm) = run(
+        Vm::builder().hot_threshold(2).executor_memory(40_000),
+        Engine::Uops,
+        source,
+    );
     let statistics = vm.statistics().unwrap().executors;
-    assert!(statistics.retired > 0 && statistics.bytes < 80_000, "{statistics}");
+    assert!(
+        statistics.retired > 0 && statistics.bytes < 80_000,
+        "{statistics}"
+    );
 }
 
 #[test]
@@ -238,11 +279,17 @@ fn executed_instructions_are_counted() {
         vm.statistics().unwrap()
     };
     let all = counted(Engine::Off);
-    assert_eq!((all.executors.executed, all.percent_in_executors()), (0, Some(0.0)));
+    assert_eq!(
+        (all.executors.executed, all.percent_in_executors()),
+        (0, Some(0.0))
+    );
     let total = all.interpreted.unwrap() as f64;
     let split = counted(Engine::Uops);
     let sum = (split.interpreted.unwrap() + split.executors.executed) as f64;
-    assert!((sum - total).abs() < total / 10.0, "{sum} instead of {total}\n{split}");
+    assert!(
+        (sum - total).abs() < total / 10.0,
+        "{sum} instead of {total}\n{split}"
+    );
     assert!(split.percent_in_executors() > Some(80.0), "{split}");
 }
 
@@ -254,9 +301,18 @@ fn graphs_name_executors_and_transfers() {
     let source = "local s = 0\nfor i = 1, 2000 do\nif i % 3 == 0 then s = s + 1 end\nend\nprint(s)";
     let (_, vm) = run(Vm::builder(), Engine::Uops, source);
     let graph = vm.executor_graph().unwrap();
-    assert!(graph.starts_with("digraph executors {") && graph.trim_end().ends_with('}'), "{graph}");
-    assert!(graph.contains("e1 [label=\"1: loop\\nprogram:3 pc "), "{graph}");
-    assert!(graph.contains("side exit") && graph.contains("e1 -> e2 ["), "{graph}");
+    assert!(
+        graph.starts_with("digraph executors {") && graph.trim_end().ends_with('}'),
+        "{graph}"
+    );
+    assert!(
+        graph.contains("e1 [label=\"1: loop\\nprogram:3 pc "),
+        "{graph}"
+    );
+    assert!(
+        graph.contains("side exit") && graph.contains("e1 -> e2 ["),
+        "{graph}"
+    );
 }
 
 /// Micro-ops that no program below makes, by the reason. Tests of the backends execute them all the same.
@@ -264,20 +320,51 @@ const NOT_MADE: &[(&str, &[&str])] = &[
     (
         "expansions have them, and projection knows enough to put something else in their place",
         &[
-            "CALLEE", "EXTRA_COUNT", "LOAD_EXTRA", "GUARD_ARGS", "GUARD_ROOM", "GUARD_PLAIN_RETURN", "GUARD_EPOCH",
-            "GUARD_FOUND", "LOAD_HOLDER", "GUARD_NUMBER", "GUARD_STRINGS", "LEAVE", "NEW_CLOSURE", "NEW_TABLE", "NOT",
-            "REPLACE_FRAME", "SAFEPOINT",
+            "CALLEE",
+            "EXTRA_COUNT",
+            "LOAD_EXTRA",
+            "GUARD_ARGS",
+            "GUARD_ROOM",
+            "GUARD_PLAIN_RETURN",
+            "GUARD_EPOCH",
+            "GUARD_FOUND",
+            "LOAD_HOLDER",
+            "GUARD_NUMBER",
+            "GUARD_STRINGS",
+            "LEAVE",
+            "NEW_CLOSURE",
+            "NEW_TABLE",
+            "NOT",
+            "REPLACE_FRAME",
+            "SAFEPOINT",
         ],
     ),
     (
         "projection has no use for them yet",
         &[
-            "BURN", "GUARD_ACCEPTS", "GUARD_APPENDS", "GUARD_RESUMABLE", "INTERPRET", "RAISE",
-            "REPLACE_ELEMENT", "RESUME", "SELECT_F", "SELECT_I", "SET_METATABLE", "TEST_ELEMENT", "YIELD",
+            "BURN",
+            "GUARD_ACCEPTS",
+            "GUARD_APPENDS",
+            "GUARD_RESUMABLE",
+            "INTERPRET",
+            "RAISE",
+            "REPLACE_ELEMENT",
+            "RESUME",
+            "SELECT_F",
+            "SELECT_I",
+            "SET_METATABLE",
+            "TEST_ELEMENT",
+            "YIELD",
         ],
     ),
-    ("metamethods are followed, and other operands seldom reach them", &["GET_INDEX", "LENGTH", "SET_INDEX"]),
-    ("hot code with constants of these types is rare", &["CONST_COROUTINE", "CONST_USERDATA", "GUARD_USERDATA"]),
+    (
+        "metamethods are followed, and other operands seldom reach them",
+        &["GET_INDEX", "LENGTH", "SET_INDEX"],
+    ),
+    (
+        "hot code with constants of these types is rare",
+        &["CONST_COROUTINE", "CONST_USERDATA", "GUARD_USERDATA"],
+    ),
 ];
 
 /// Programs for micro-ops that the conformance suite leaves out.
@@ -309,12 +396,22 @@ fn every_micro_op_is_made_by_some_program() {
     }
     let mut made: BTreeSet<&'static str> = BTreeSet::new();
     let mut add = |prelude: &str, source: &str| {
-        let builder = Vm::builder().hot_threshold(2).engine(Engine::Uops).output(Box::new(io::sink()));
+        let builder = Vm::builder()
+            .hot_threshold(2)
+            .engine(Engine::Uops)
+            .output(Box::new(io::sink()));
         let vm = builder.build().unwrap();
         vm.load(prelude).name("@prelude.lua").exec().unwrap();
         // Programs may end in an error; what they have made counts all the same.
         let _ = vm.load(source).name("@program.lua").exec();
-        made.extend(vm.statistics().unwrap().executors.micro_ops.iter().map(|(name, _)| *name));
+        made.extend(
+            vm.statistics()
+                .unwrap()
+                .executors
+                .micro_ops
+                .iter()
+                .map(|(name, _)| *name),
+        );
     };
     EXTRA.iter().for_each(|source| add("", source));
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
@@ -325,9 +422,16 @@ fn every_micro_op_is_made_by_some_program() {
             add(&prelude, &String::from_utf8_lossy(&fs::read(path).unwrap()));
         }
     }
-    let all = perilune_uops::MicroOp::ALL.iter().filter(|op| op.is_in_superblocks()).map(|op| op.name());
+    let all = perilune_uops::MicroOp::ALL
+        .iter()
+        .filter(|op| op.is_in_superblocks())
+        .map(|op| op.name());
     let missing: BTreeSet<&str> = all.filter(|name| !made.contains(name)).collect();
-    let expected: BTreeSet<&str> = NOT_MADE.iter().flat_map(|(_, names)| *names).copied().collect();
+    let expected: BTreeSet<&str> = NOT_MADE
+        .iter()
+        .flat_map(|(_, names)| *names)
+        .copied()
+        .collect();
     let unexpected: Vec<_> = missing.difference(&expected).collect();
     assert!(unexpected.is_empty(), "no program makes {unexpected:?}");
     let outdated: Vec<_> = expected.difference(&missing).collect();

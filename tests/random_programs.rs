@@ -29,7 +29,11 @@ const MODES: [Mode; 5] = [
     ("hot at once", |vm, _| vm.hot_threshold(1), 1),
     ("cramped", |vm, _| vm.stack_stress(true).cached_shapes(1), 1),
     ("collecting always", |vm, _| vm.gc_stress(true), 4),
-    ("hot soon, collecting always", |vm, _| vm.hot_threshold(2).gc_stress(true), 4),
+    (
+        "hot soon, collecting always",
+        |vm, _| vm.hot_threshold(2).gc_stress(true),
+        4,
+    ),
 ];
 
 /// For programs with hot loops.
@@ -37,15 +41,36 @@ const HOT_MODES: [Mode; 7] = [
     ("normal", |vm, _| vm, 3),
     ("hot at once", |vm, _| vm.hot_threshold(1), 1),
     ("hot soon", |vm, _| vm.hot_threshold(2), 1),
-    ("hot some time", |vm, seed| vm.hot_threshold(3 + (seed % 17) as u32), 1),
-    ("invalidating", |vm, seed| vm.hot_threshold(2).invalidation_stress(1 + (seed % 13) as u32), 2),
-    ("hot soon, cramped", |vm, _| vm.hot_threshold(2).stack_stress(true).cached_shapes(1), 2),
-    ("hot soon, collecting always", |vm, seed| vm.hot_threshold(1 + (seed % 3) as u32).gc_stress(true), 8),
+    (
+        "hot some time",
+        |vm, seed| vm.hot_threshold(3 + (seed % 17) as u32),
+        1,
+    ),
+    (
+        "invalidating",
+        |vm, seed| {
+            vm.hot_threshold(2)
+                .invalidation_stress(1 + (seed % 13) as u32)
+        },
+        2,
+    ),
+    (
+        "hot soon, cramped",
+        |vm, _| vm.hot_threshold(2).stack_stress(true).cached_shapes(1),
+        2,
+    ),
+    (
+        "hot soon, collecting always",
+        |vm, seed| vm.hot_threshold(1 + (seed % 3) as u32).gc_stress(true),
+        8,
+    ),
 ];
 
 /// The engines that programs run with, which are those that are built in.
 fn engines() -> impl Iterator<Item = Engine> {
-    [Engine::Off, Engine::Uops, Engine::Jit].into_iter().filter(|engine| engine.is_built_in())
+    [Engine::Off, Engine::Uops, Engine::Jit]
+        .into_iter()
+        .filter(|engine| engine.is_built_in())
 }
 
 fn source(program: &[Node]) -> Vec<u8> {
@@ -98,13 +123,18 @@ fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
         }
         compared += 1;
         let modes = modes.iter().filter(|(_, _, every)| seed % every == 0);
-        for ((name, configure, _), engine) in modes.flat_map(|mode| engines().map(move |engine| (mode, engine))) {
+        for ((name, configure, _), engine) in
+            modes.flat_map(|mode| engines().map(move |engine| (mode, engine)))
+        {
             let settings = || configure(Vm::builder().engine(engine), seed);
             if let Some(first) = difference(&expected, &perilune(settings(), &text)) {
                 let smaller = minimise(program, |program| compare(settings, program).is_some());
                 // An error that comes and goes leaves the program as it was, and only its first report.
                 let report = compare(settings, &smaller).unwrap_or(first);
-                eprintln!("seed {seed}, {name}, engine {engine:?}:\n{}\n{report}", render(&smaller));
+                eprintln!(
+                    "seed {seed}, {name}, engine {engine:?}:\n{}\n{report}",
+                    render(&smaller)
+                );
                 failures += 1;
                 break;
             }

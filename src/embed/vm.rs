@@ -24,8 +24,8 @@ use crate::stdlib::{self, Libraries};
 use crate::tier1::state::WarningSink;
 use crate::tier1::statistics::Statistics;
 use crate::tier1::{Raised, State};
-use crate::tier2::executor::Limits;
 use crate::tier2::dot::Dot;
+use crate::tier2::executor::Limits;
 use crate::tier2::{Dump, Engine};
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
