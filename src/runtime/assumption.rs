@@ -136,12 +136,9 @@ impl Assumptions {
     }
 
     /// How many assumptions are watched.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
         self.watched.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.watched.is_empty()
     }
 
     /// `a` no longer holds.

@@ -195,7 +195,7 @@ impl State {
         }
         ExecutorStatistics {
             made: u64::from(graph.made()),
-            alive: graph.len() as u64,
+            alive: graph.count() as u64,
             retired: departed.retired,
             unreachable: departed.lost,
             invalidated: named(&Assumption::KIND_NAMES, &departed.broken)

@@ -372,12 +372,8 @@ impl Graph {
     }
 
     /// How many executors may run.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.executors.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.executors.is_empty()
     }
 
     /// Bytes that executors take, those that wait to be freed included.
@@ -646,7 +642,7 @@ impl Graph {
     /// All executors go: what they know of shapes no longer means what it did.
     pub fn invalidate_all(&mut self, rt: &mut Runtime) {
         self.executors().for_each(|e| e.doomed.set(true));
-        self.departed.flushed += self.len() as u64;
+        self.departed.flushed += self.count() as u64;
         self.unlink(rt, &|_| false);
     }
 
@@ -684,7 +680,7 @@ impl Graph {
 
     /// Whether another executor would be one too many.
     pub fn is_full(&self) -> bool {
-        self.len() >= self.limits.executors || self.bytes >= self.limits.bytes
+        self.count() >= self.limits.executors || self.bytes >= self.limits.bytes
     }
 
     /// Unlinks executors until a quarter of what the limits allow is free: those that have been used least since
@@ -693,7 +689,7 @@ impl Graph {
         // Waiting executors are as good as freed.
         // SAFETY: those in the graveyard have not been freed.
         let waiting: usize = self.graveyard.iter().map(|e| unsafe { (**e).bytes }).sum();
-        let (mut count, mut bytes) = (self.len(), self.bytes - waiting);
+        let (mut count, mut bytes) = (self.count(), self.bytes - waiting);
         let allowed = |max: usize| max - max.div_ceil(4);
         let (most, most_bytes) = (allowed(self.limits.executors), allowed(self.limits.bytes));
         let class = |e: &Executor| u64::BITS - (e.used() - e.seen.get()).leading_zeros();

@@ -44,10 +44,6 @@ impl Form {
         }
     }
 
-    /// The tag that all values of the form have, if there is one.
-    pub fn tag(self) -> Option<Tag> {
-        (self.0 < Form::BOOL.0).then(|| Tag::from_byte(self.0))
-    }
 }
 
 const _: () = {
@@ -365,7 +361,8 @@ impl Code {
     }
 
     /// How many instructions there are.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
         self.insns.len()
     }
 
@@ -382,14 +379,6 @@ impl Code {
         size_of_val(&*self.ends) + size_of_val(&*self.locations)
     }
 
-    /// Bytes of all of it.
-    pub fn bytes(&self) -> usize {
-        self.code_bytes() + self.location_bytes()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.insns.is_empty()
-    }
 }
 
 /// A listing: instructions with their fields, call-outs, and where the slots of snapshots are.

@@ -345,7 +345,7 @@ proptest! {
                 b.guard(guard, &[c], &[], 1, &[]);
                 b.exit(0, &[]);
                 // The test and its guard are one instruction.
-                assert_eq!(lower(&b.sb).unwrap().len(), 4);
+                assert_eq!(lower(&b.sb).unwrap().count(), 4);
                 enter(&mut st, function, &args, b.sb).unwrap();
                 assert_eq!(pc(&st) == 0, expected == sense, "{op} {guard} {} {}", show(args[0]), show(args[1]));
                 st.pop_record();
@@ -464,7 +464,7 @@ fn a_loop_carries_its_values_back() {
     b.back(&[next, phis[2], phis[1], left, sum]);
     let code = lower(&b.sb).unwrap();
     // Three loads, four moves in front of the loop, and three for the change of places.
-    assert_eq!(code.len(), 3 + 4 + 1 + 3 + 3 + 1);
+    assert_eq!(code.count(), 3 + 4 + 1 + 3 + 3 + 1);
     let (before, after) = (Value::int(3), Value::float(0.5));
     let e = executor(&mut st, f, b.sb);
     for passes in [0, 1, 2, 5] {
