@@ -176,6 +176,7 @@ impl Heap {
     }
 
     /// The offset of the byte that says what [`Heap::should_collect`] does. Machine code reads it.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
     pub const REQUESTED: usize = offset_of!(Heap, requested);
 
     /// Whether the interpreter should call the collector at its next safepoint.

@@ -103,6 +103,7 @@ impl Code {
     }
 
     /// Tells the code whose it is.
+    #[cfg_attr(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")), allow(unused_variables, reason = "machine code uses it"))]
     fn belongs_to(&self, executor: *const Executor) {
         match self {
             Code::Uops(_) => {}
@@ -193,6 +194,7 @@ impl Executor {
     }
 
     /// Patches the jumps of machine code at an exit, which has got a target, or none.
+    #[cfg_attr(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")), allow(unused_variables, reason = "machine code uses it"))]
     fn patch(&self, id: SnapshotId, target: Option<&Executor>) {
         match (&self.code, target) {
             (Code::Uops(_), _) => {}

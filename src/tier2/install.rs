@@ -136,6 +136,7 @@ impl State {
     }
 
     /// The code for a superblock; none if that is not possible.
+    #[cfg_attr(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")), allow(unused_variables, reason = "machine code uses it"))]
     fn code_for(&mut self, origin: Origin, superblock: &Superblock) -> Option<Code> {
         match self.tier2.engine {
             Engine::Off => None,
