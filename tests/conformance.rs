@@ -242,7 +242,11 @@ fn push_line(report: &mut String, sign: char, index: usize, line: &[u8]) {
 
 fn compare(name: &str, mode: Mode) {
     let expected = run(&Reference, name);
-    for engine in [perilune::Engine::Off, perilune::Engine::Uops, perilune::Engine::Jit] {
+    for engine in [
+        perilune::Engine::Off,
+        perilune::Engine::Uops,
+        perilune::Engine::Jit,
+    ] {
         if !engine.is_built_in() {
             continue;
         }

@@ -1,7 +1,7 @@
 //! Random programs: perilune prints what the reference prints, in every mode.
 //!
 //! `PERILUNE_SEEDS=n` tries `n` programs, `PERILUNE_SEED=s` starts at the one of seed `s` (and tries only that, if not
-//! told otherwise). A failing program is made smaller and printed.
+//! told otherwise). A failing program is made smaller and printed; with `PERILUNE_SHOW` every program is printed.
 
 mod common;
 #[path = "random/generator.rs"]
@@ -29,22 +29,48 @@ const MODES: [Mode; 5] = [
     ("hot at once", |vm, _| vm.hot_threshold(1), 1),
     ("cramped", |vm, _| vm.stack_stress(true).cached_shapes(1), 1),
     ("collecting always", |vm, _| vm.gc_stress(true), 4),
-    ("hot soon, collecting always", |vm, _| vm.hot_threshold(2).gc_stress(true), 4),
+    (
+        "hot soon, collecting always",
+        |vm, _| vm.hot_threshold(2).gc_stress(true),
+        4,
+    ),
 ];
 
 /// For programs with hot loops.
-const HOT_MODES: [Mode; 6] = [
+const HOT_MODES: [Mode; 7] = [
     ("normal", |vm, _| vm, 3),
     ("hot at once", |vm, _| vm.hot_threshold(1), 1),
     ("hot soon", |vm, _| vm.hot_threshold(2), 1),
-    ("hot some time", |vm, seed| vm.hot_threshold(3 + (seed % 17) as u32), 1),
-    ("hot soon, cramped", |vm, _| vm.hot_threshold(2).stack_stress(true).cached_shapes(1), 2),
-    ("hot soon, collecting always", |vm, seed| vm.hot_threshold(1 + (seed % 3) as u32).gc_stress(true), 8),
+    (
+        "hot some time",
+        |vm, seed| vm.hot_threshold(3 + (seed % 17) as u32),
+        1,
+    ),
+    (
+        "invalidating",
+        |vm, seed| {
+            vm.hot_threshold(2)
+                .invalidation_stress(1 + (seed % 13) as u32)
+        },
+        2,
+    ),
+    (
+        "hot soon, cramped",
+        |vm, _| vm.hot_threshold(2).stack_stress(true).cached_shapes(1),
+        2,
+    ),
+    (
+        "hot soon, collecting always",
+        |vm, seed| vm.hot_threshold(1 + (seed % 3) as u32).gc_stress(true),
+        8,
+    ),
 ];
 
 /// The engines that programs run with, which are those that are built in.
 fn engines() -> impl Iterator<Item = Engine> {
-    [Engine::Off, Engine::Uops, Engine::Jit].into_iter().filter(|engine| engine.is_built_in())
+    [Engine::Off, Engine::Uops, Engine::Jit]
+        .into_iter()
+        .filter(|engine| engine.is_built_in())
 }
 
 fn source(program: &[Node]) -> Vec<u8> {
@@ -80,6 +106,9 @@ fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
         }
         let program = make(seed);
         let text = source(&program);
+        if env::var_os("PERILUNE_SHOW").is_some() {
+            println!("{}", String::from_utf8_lossy(&text));
+        }
         let expected = run_reference(&text);
         assert!(
             !expected.starts_with(b"SYNTAX"),
@@ -94,13 +123,18 @@ fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
         }
         compared += 1;
         let modes = modes.iter().filter(|(_, _, every)| seed % every == 0);
-        for ((name, configure, _), engine) in modes.flat_map(|mode| engines().map(move |engine| (mode, engine))) {
+        for ((name, configure, _), engine) in
+            modes.flat_map(|mode| engines().map(move |engine| (mode, engine)))
+        {
             let settings = || configure(Vm::builder().engine(engine), seed);
             if let Some(first) = difference(&expected, &perilune(settings(), &text)) {
                 let smaller = minimise(program, |program| compare(settings, program).is_some());
                 // An error that comes and goes leaves the program as it was, and only its first report.
                 let report = compare(settings, &smaller).unwrap_or(first);
-                eprintln!("seed {seed}, {name}, engine {engine:?}:\n{}\n{report}", render(&smaller));
+                eprintln!(
+                    "seed {seed}, {name}, engine {engine:?}:\n{}\n{report}",
+                    render(&smaller)
+                );
                 failures += 1;
                 break;
             }

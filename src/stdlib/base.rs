@@ -598,7 +598,7 @@ fn collectgarbage(st: &mut State, args: Args) -> NativeResult {
 
 /// What Lua keeps of a parameter of the collector: a byte, in fours.
 fn kept(n: usize) -> usize {
-    (n / 4 & 0xff) * 4
+    ((n / 4) & 0xff) * 4
 }
 
 /// Changes the mode, and the parameters that are given (not 0); the name of the mode before.

@@ -41,7 +41,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-#[cfg(any(test, feature = "internals"))]
+#[cfg(feature = "internals")]
 pub use parse::ParseError;
 
 /// Kinds of arrays that have names; the others are written as numbers.

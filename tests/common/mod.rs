@@ -139,6 +139,7 @@ pub fn difference(expected: &[u8], actual: &[u8]) -> Option<String> {
 /// A small generator of random numbers (SplitMix64, by Sebastiano Vigna).
 pub struct Rng(u64);
 
+#[allow(dead_code, reason = "each test uses a part")]
 impl Rng {
     pub fn new(seed: u64) -> Rng {
         Rng(seed)

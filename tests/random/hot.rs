@@ -74,70 +74,256 @@ local u, w = 0, 1"#;
 
 /// Expressions that are numbers.
 const NUMBERS: [&str; 58] = [
-    "i", "i", "n", "n", "f", "u", "w", "G1", "G2", "#a", "$l", "$l", "num(x)", "num(y)", "($n + $n)", "($n - $n)",
-    "($n * $n)", "($n / $n)", "($n % nz($n))", "($n // nz($n))", "($n + 1)", "(i % $k)", "(i * $k)", "(n + 0.5)",
-    "-($n)", "(toint($n) & toint($n))", "(toint($n) | $k)", "(toint($n) << $k)", "(toint($n) >> $k)",
-    "~toint($n)", "($n ^ 2)", "(a[i % #a + 1] or 0)", "(a[$k] or $n)", "num(h[i % $k])", "num(h[$k])",
-    "num(k[i % 4 + 1])", "num(m.x)", "num(o.v)", "num(o.w)", "num(o:get())", "num(o:inc($n))", "add($n, $n)",
-    "pick($c, $n, $n)", "sum($n, $n)", "sum($n, $x, $x)", "count($x, $x)", "count(pass($x, $x))", "tail($x, $n)",
-    "fib(i % 7)", "#s", "#str(x)", "#$s", "math.max($n, $n)", "math.floor(num(x) % 10)", "(tonumber($s) or 2)",
-    "num(P[i % 5 + 1].v)", "num(F($n, $n))", "num(A.v)",
+    "i",
+    "i",
+    "n",
+    "n",
+    "f",
+    "u",
+    "w",
+    "G1",
+    "G2",
+    "#a",
+    "$l",
+    "$l",
+    "num(x)",
+    "num(y)",
+    "($n + $n)",
+    "($n - $n)",
+    "($n * $n)",
+    "($n / $n)",
+    "($n % nz($n))",
+    "($n // nz($n))",
+    "($n + 1)",
+    "(i % $k)",
+    "(i * $k)",
+    "(n + 0.5)",
+    "-($n)",
+    "(toint($n) & toint($n))",
+    "(toint($n) | $k)",
+    "(toint($n) << $k)",
+    "(toint($n) >> $k)",
+    "~toint($n)",
+    "($n ^ 2)",
+    "(a[i % #a + 1] or 0)",
+    "(a[$k] or $n)",
+    "num(h[i % $k])",
+    "num(h[$k])",
+    "num(k[i % 4 + 1])",
+    "num(m.x)",
+    "num(o.v)",
+    "num(o.w)",
+    "num(o:get())",
+    "num(o:inc($n))",
+    "add($n, $n)",
+    "pick($c, $n, $n)",
+    "sum($n, $n)",
+    "sum($n, $x, $x)",
+    "count($x, $x)",
+    "count(pass($x, $x))",
+    "tail($x, $n)",
+    "fib(i % 7)",
+    "#s",
+    "#str(x)",
+    "#$s",
+    "math.max($n, $n)",
+    "math.floor(num(x) % 10)",
+    "(tonumber($s) or 2)",
+    "num(P[i % 5 + 1].v)",
+    "num(F($n, $n))",
+    "num(A.v)",
 ];
 
 const TEXTS: [&str; 18] = [
-    "s", "s", "str(x)", "$L", "$L", "($s .. $s)", "($s .. i)", "(s .. (i % $k) .. \"z\")", "tostring(toint($n))",
-    "($s):sub(i % 5 + 1, -2)", "s:upper()", "str(k[i % 4 + 1])", "o:name()", "type($x)", "string.rep(\"r\", i % 3)",
-    "string.format(\"%s\", i)", "pick($c, $s, $s)", "string.char(65 + i % 26)",
+    "s",
+    "s",
+    "str(x)",
+    "$L",
+    "$L",
+    "($s .. $s)",
+    "($s .. i)",
+    "(s .. (i % $k) .. \"z\")",
+    "tostring(toint($n))",
+    "($s):sub(i % 5 + 1, -2)",
+    "s:upper()",
+    "str(k[i % 4 + 1])",
+    "o:name()",
+    "type($x)",
+    "string.rep(\"r\", i % 3)",
+    "string.format(\"%s\", i)",
+    "pick($c, $s, $s)",
+    "string.char(65 + i % 26)",
 ];
 
 const VALUES: [&str; 22] = [
-    "$n", "$n", "$n", "$s", "nil", "true", "false", "x", "y", "$c", "k[i % 4 + 1]", "h[i % $k]", "m[$K]", "m.y", "o",
-    "{v = $n}", "o.q", "(x or $x)", "($c and $x)", "P[i % 5 + 1]", "last($x, $x)", "(o.q or $n)",
+    "$n",
+    "$n",
+    "$n",
+    "$s",
+    "nil",
+    "true",
+    "false",
+    "x",
+    "y",
+    "$c",
+    "k[i % 4 + 1]",
+    "h[i % $k]",
+    "m[$K]",
+    "m.y",
+    "o",
+    "{v = $n}",
+    "o.q",
+    "(x or $x)",
+    "($c and $x)",
+    "P[i % 5 + 1]",
+    "last($x, $x)",
+    "(o.q or $n)",
 ];
 
 const CONDITIONS: [&str; 22] = [
-    "i % $k == 0", "i % $k == 1", "i > $k", "i == $k", "$n < $n", "$n <= $n", "$n == $n", "$n > 0", "$s == $s",
-    "$s < $s", "$x == $x", "x == nil", "x", "not y", "($c and $c)", "($c or $c)", "even(i % 6)", "o == P[i % 5 + 1]",
-    "type(x) == \"number\"", "x == \"a\"", "x ~= 3", "i < 20",
+    "i % $k == 0",
+    "i % $k == 1",
+    "i > $k",
+    "i == $k",
+    "$n < $n",
+    "$n <= $n",
+    "$n == $n",
+    "$n > 0",
+    "$s == $s",
+    "$s < $s",
+    "$x == $x",
+    "x == nil",
+    "x",
+    "not y",
+    "($c and $c)",
+    "($c or $c)",
+    "even(i % 6)",
+    "o == P[i % 5 + 1]",
+    "type(x) == \"number\"",
+    "x == \"a\"",
+    "x ~= 3",
+    "i < 20",
 ];
 
 const STATEMENTS: [&str; 114] = [
-    "note($x)", "note($n)", "note($s)", "note(x) note(n)", "n = $n", "n = $n", "f = f + $n", "f = f * 0.5 + i",
-    "s = cap($s)", "s = cap(s .. $s)", "x = $x", "y = $x", "x, y = y, x", "n, x = two($n)", "x, y = pass($x, $x, $x)",
-    "x, n = $x, $n", "G1 = G1 + 1", "G1 = $n", "G2 = G2 + $n", "u = u + $n", "w = w + i", "u, w = w, u",
-    "if i % $k == $j then x = $x end", "if i == $k then n = $n end", "if i > $k then x = $x y = $x end",
-    "if $c then$B end", "if $c then$B else$B end", "if $c then$B elseif $c then$B else$B end",
-    "x = k[i % 4 + 1]", "k[i % 4 + 1] = $x", "k[$j + 1] = $x", "a[i % #a + 1] = $m", "if #a < 30 then a[#a + 1] = $m end",
-    "if #a > 2 then a[#a] = nil end", "if i == $k then a[1] = \"1\" end", "table.insert(a, $m) if #a > 20 then a = {0} end", "h[i % $k] = $x",
-    "h[i] = $n", "h[i * $k] = $n", "h[$k] = nil", "h[i % $k] = nil", "h[$n] = i", "m[$K] = $x", "m[$K] = nil", "m.x = $n",
-    "m.y = $x", "m[\"k\" .. i] = $n", "m = {x = $n, y = $x}", "m = {$n, $x, $n}", "h = {$n, nil, $n}", "m = {pass($x, $x)}",
-    "o = P[i % 5 + 1]", "o = P[i % 2 + 1]", "o = A.new($n)", "o = B.new($n)", "o = C.new($n)",
-    "o = setmetatable({v = $n}, {__index = A})", "P[i % 5 + 1] = A.new($n)", "o.v = $n", "o.v = $x", "o.w = $n", "o.q = $x",
-    "o.v = nil", "if i == $k then setmetatable(o, A) end", "if i == $k then setmetatable(P[1], B) end",
-    "if i == $k then A.get = function(self) return $k end end", "if i % $k == 0 then A.v = $n end",
-    "if i == $k then B.get = nil end", "if i == $k then A.__index = function(t, key) return rawget(A, key) end end",
-    "note(o + $n)", "note(o + P[i % 5 + 1])", "note(o < P[i % 2 + 1])", "note(P[1] .. $s)", "note(#P[1])", "note(-P[1])", "note(P[1]($n))", "note(o.z)",
-    "note(o:get())", "note(o:inc($n))", "note(o:name())", "x = o[$K]",
-    "F = function(b, c) return $n end", "F = pick($c, add, tail)", "F = i % 2 == 0 and add or tail",
-    "do local c = $n fns[i % 3 + 1] = function() c = c + 1 return c end end", "fns[i % 3 + 1] = function() u = u + 1 return u + i end",
-    "if fns[i % 3 + 1] then note(fns[i % 3 + 1]()) end", "do local c = $x local g = function() return c end c = $x note(g()) end",
-    "for j = 1, $k do tick()$I ::next:: end", "for j = $k, 1, -1 do tick()$I ::next:: end", "for j = 1.0, 3, 0.5 do tick()$I ::next:: end",
-    "for j = $n, $n, $k do tick()$I ::next:: end", "for j = math.maxinteger - 2, math.maxinteger do tick()$I ::next:: end",
-    "for j, b in ipairs(a) do tick()$I ::next:: end", "for j, b in ipairs(k) do tick() note(b)$I ::next:: end",
-    "do local c = 0 for key, b in pairs(m) do tick() c = c + 1 end note(c) end", "do local c = 0 for key, b in next, h do tick() c = c + num(b) % 1 end end",
-    "for j in upto($k) do tick()$I ::next:: end", "for j in step, $k, 0 do tick()$I ::next:: end",
+    "note($x)",
+    "note($n)",
+    "note($s)",
+    "note(x) note(n)",
+    "n = $n",
+    "n = $n",
+    "f = f + $n",
+    "f = f * 0.5 + i",
+    "s = cap($s)",
+    "s = cap(s .. $s)",
+    "x = $x",
+    "y = $x",
+    "x, y = y, x",
+    "n, x = two($n)",
+    "x, y = pass($x, $x, $x)",
+    "x, n = $x, $n",
+    "G1 = G1 + 1",
+    "G1 = $n",
+    "G2 = G2 + $n",
+    "u = u + $n",
+    "w = w + i",
+    "u, w = w, u",
+    "if i % $k == $j then x = $x end",
+    "if i == $k then n = $n end",
+    "if i > $k then x = $x y = $x end",
+    "if $c then$B end",
+    "if $c then$B else$B end",
+    "if $c then$B elseif $c then$B else$B end",
+    "x = k[i % 4 + 1]",
+    "k[i % 4 + 1] = $x",
+    "k[$j + 1] = $x",
+    "a[i % #a + 1] = $m",
+    "if #a < 30 then a[#a + 1] = $m end",
+    "if #a > 2 then a[#a] = nil end",
+    "if i == $k then a[1] = \"1\" end",
+    "table.insert(a, $m) if #a > 20 then a = {0} end",
+    "h[i % $k] = $x",
+    "h[i] = $n",
+    "h[i * $k] = $n",
+    "h[$k] = nil",
+    "h[i % $k] = nil",
+    "h[$n] = i",
+    "m[$K] = $x",
+    "m[$K] = nil",
+    "m.x = $n",
+    "m.y = $x",
+    "m[\"k\" .. i] = $n",
+    "m = {x = $n, y = $x}",
+    "m = {$n, $x, $n}",
+    "h = {$n, nil, $n}",
+    "m = {pass($x, $x)}",
+    "o = P[i % 5 + 1]",
+    "o = P[i % 2 + 1]",
+    "o = A.new($n)",
+    "o = B.new($n)",
+    "o = C.new($n)",
+    "o = setmetatable({v = $n}, {__index = A})",
+    "P[i % 5 + 1] = A.new($n)",
+    "o.v = $n",
+    "o.v = $x",
+    "o.w = $n",
+    "o.q = $x",
+    "o.v = nil",
+    "if i == $k then setmetatable(o, A) end",
+    "if i == $k then setmetatable(P[1], B) end",
+    "if i == $k then A.get = function(self) return $k end end",
+    "if i % $k == 0 then A.v = $n end",
+    "if i == $k then B.get = nil end",
+    "if i == $k then A.__index = function(t, key) return rawget(A, key) end end",
+    "note(o + $n)",
+    "note(o + P[i % 5 + 1])",
+    "note(o < P[i % 2 + 1])",
+    "note(P[1] .. $s)",
+    "note(#P[1])",
+    "note(-P[1])",
+    "note(P[1]($n))",
+    "note(o.z)",
+    "note(o:get())",
+    "note(o:inc($n))",
+    "note(o:name())",
+    "x = o[$K]",
+    "F = function(b, c) return $n end",
+    "F = pick($c, add, tail)",
+    "F = i % 2 == 0 and add or tail",
+    "do local c = $n fns[i % 3 + 1] = function() c = c + 1 return c end end",
+    "fns[i % 3 + 1] = function() u = u + 1 return u + i end",
+    "if fns[i % 3 + 1] then note(fns[i % 3 + 1]()) end",
+    "do local c = $x local g = function() return c end c = $x note(g()) end",
+    "for j = 1, $k do tick()$I ::next:: end",
+    "for j = $k, 1, -1 do tick()$I ::next:: end",
+    "for j = 1.0, 3, 0.5 do tick()$I ::next:: end",
+    "for j = $n, $n, $k do tick()$I ::next:: end",
+    "for j = math.maxinteger - 2, math.maxinteger do tick()$I ::next:: end",
+    "for j, b in ipairs(a) do tick()$I ::next:: end",
+    "for j, b in ipairs(k) do tick() note(b)$I ::next:: end",
+    "do local c = 0 for key, b in pairs(m) do tick() c = c + 1 end note(c) end",
+    "do local c = 0 for key, b in next, h do tick() c = c + num(b) % 1 end end",
+    "for j in upto($k) do tick()$I ::next:: end",
+    "for j in step, $k, 0 do tick()$I ::next:: end",
     "for j in coroutine.wrap(function() for c = 1, $k do coroutine.yield(c) end end) do tick()$I ::next:: end",
-    "do local j = 0 while j < $k do tick() j = j + 1$I ::next:: end end", "do local j = 0 repeat tick() j = j + 1 do$I end ::next:: until j >= $k end",
-    "note(select(2, pcall(fails, i)))", "do local ok, e = pcall(throws, $n) note(ok) end", "note(pcall(function()$B return $x end))",
-    "note((select(2, pcall(function() local z = $x + 1 return z end))))", "note((select(2, pcall(function() return $x .. \"c\" end))))",
-    "note((select(2, pcall(function() return $x < $x end))))", "note((select(2, pcall(function() return ($x).v end))))",
-    "do local c <close> = closer(\"c\" .. i)$B end", "do local co = coroutine.wrap(function(q)$B q = coroutine.yield($x)$B return q end) note(co(1)) note(co(2)) end",
-    "if co and i % $k == 0 then note(co($x)) end", "do local v = {pass(table.unpack(a, 1, i % 4))} note(#v) note(v[2]) end",
+    "do local j = 0 while j < $k do tick() j = j + 1$I ::next:: end end",
+    "do local j = 0 repeat tick() j = j + 1 do$I end ::next:: until j >= $k end",
+    "note(select(2, pcall(fails, i)))",
+    "do local ok, e = pcall(throws, $n) note(ok) end",
+    "note(pcall(function()$B return $x end))",
+    "note((select(2, pcall(function() local z = $x + 1 return z end))))",
+    "note((select(2, pcall(function() return $x .. \"c\" end))))",
+    "note((select(2, pcall(function() return $x < $x end))))",
+    "note((select(2, pcall(function() return ($x).v end))))",
+    "do local c <close> = closer(\"c\" .. i)$B end",
+    "do local co = coroutine.wrap(function(q)$B q = coroutine.yield($x)$B return q end) note(co(1)) note(co(2)) end",
+    "if co and i % $k == 0 then note(co($x)) end",
+    "do local v = {pass(table.unpack(a, 1, i % 4))} note(#v) note(v[2]) end",
     "note(sum(table.unpack(a, 1, i % 4)))",
 ];
 
 /// Statements that look at frames or at the heap from outside.
-const RARE: [&str; 14] = [
+const RARE: [&str; 30] = [
     "if i % $k == 0 then collectgarbage() end",
     "if i % $k == 0 then collectgarbage(\"step\") end",
     "if i == $k then local at, name, v = 1, debug.getlocal(1, 1) while name do if name == \"n\" then debug.setlocal(1, at, $n) end at = at + 1 name, v = debug.getlocal(1, at) end end",
@@ -149,7 +335,23 @@ const RARE: [&str; 14] = [
     "if i % $k == 0 then note(where()) end",
     "if i == $k then debug.sethook(function() end, \"l\") end",
     "if i == $k then debug.sethook() end",
-    "if i == $k then hooked = 0 debug.sethook(function(_, line) hooked = hooked + line end, \"l\") elseif i == $k + 3 then debug.sethook() note(hooked) end",
+    "if i == $k then debug.sethook(function(_, line) hooked = line end, \"l\") elseif i == $k + 3 then debug.sethook() end",
+    "if i == $k then debug.sethook(function() G1 = G1 + 1 debug.sethook() end, \"c\") end",
+    "if i == $k then debug.sethook(function() debug.sethook() poke(\"n\", 50) end, \"r\") end",
+    "if i == $k then for key in pairs(m) do m[key] = nil end end",
+    "if i == $k then table.sort(a, function(b, c) return num(b) < num(c) end) end",
+    "if i == $k then debug.setmetatable(0, {__index = function(v, key) return key end, __call = function(v, b) return b end}) elseif i == $k then debug.setmetatable(0, nil) end note((select(2, pcall(function() return n.x end))))",
+    "if i == $k then debug.setmetatable(nil, {__index = A, __add = A.__add}) elseif i == $k then debug.setmetatable(nil, nil) end note((select(2, pcall(function() return y.v end))))",
+    "if i == $k then local f = fns[1] if f then debug.upvaluejoin(f, 1, function() return w end, 1) end end",
+    "if i == $k then for at = 1, 5 do if debug.getupvalue(add, at) then debug.setupvalue(add, at, 1) end end end",
+    "if i == $k then add = function(b, c) return b end end",
+    "if i == $k then add, tail = tail, add end",
+    "if i == $k then num = function(v) return type(v) == \"number\" and v or 5 end end",
+    "if i == $k then setmetatable(_G, {__index = function(_, key) return 3 end}) G3 = nil elseif i == $k then setmetatable(_G, nil) G3 = 1 end note(G3)",
+    "if i == $k then load(\"G1 = 5 A.v = 6\")() end",
+    "if i == $k then setmetatable(a, {__index = function(t, b) return b end, __len = function() return 3 end}) elseif i == $k then setmetatable(a, nil) end",
+    "if i == $k then setmetatable(m, {__newindex = function(t, b, c) rawset(t, b, c) u = u + 1 end}) end",
+    "if i == $k then setmetatable(m, {__index = o}) end",
     "if i == $k then error(\"stop \" .. i) end",
     "if i == $k then return n, $x end",
 ];
@@ -176,7 +378,12 @@ local function where() return string.match(debug.traceback("t", 2), "^t\nstack t
 
 /// Statements of inner loops only.
 const INNER: [&str; 6] = [
-    "if $c then break end", "if $c then goto next end", "n = n + num(j)", "note(j)", "x = j", "a[j] = a[j] or $m",
+    "if $c then break end",
+    "if $c then goto next end",
+    "n = n + num(j)",
+    "note(j)",
+    "x = j",
+    "a[j] = a[j] or $m",
 ];
 
 pub struct Hot {
@@ -186,7 +393,10 @@ pub struct Hot {
 
 impl Hot {
     pub fn new(seed: u64) -> Hot {
-        Hot { rng: Rng::new(seed), functions: 0 }
+        Hot {
+            rng: Rng::new(seed),
+            functions: 0,
+        }
     }
 
     /// A whole program.
@@ -208,9 +418,15 @@ impl Hot {
         let name = self.functions;
         let template = match self.rng.below(4) {
             0 => format!("function g{name}(i, x) local n, y = i, x$V return $w end"),
-            1 => format!("function g{name}(i, ...) local x, y = ... local n = 1$V return $w, ... end"),
-            2 => format!("function g{name}(i, x) local n, y = i, nil for j = 1, i % 4 do tick()$V end return n, x end"),
-            _ => format!("function g{name}(i, x) local n, y = i, x if i % 3 == 0 then return g{name}(i - 1, n) end$V return $w end"),
+            1 => format!(
+                "function g{name}(i, ...) local x, y = ... local n = 1$V return $w, ... end"
+            ),
+            2 => format!(
+                "function g{name}(i, x) local n, y = i, nil for j = 1, i % 4 do tick()$V end return n, x end"
+            ),
+            _ => format!(
+                "function g{name}(i, x) local n, y = i, x if i % 3 == 0 then return g{name}(i - 1, n) end$V return $w end"
+            ),
         };
         self.template(&template, 1)
     }
@@ -225,14 +441,22 @@ impl Hot {
             4 => "for i in upto($T) do",
             _ => "for i = 1, $T do",
         };
-        let end = if header.contains("repeat") { "end ::continue:: until i >= $T" } else { "::continue:: end" };
+        let end = if header.contains("repeat") {
+            "end ::continue:: until i >= $T"
+        } else {
+            "::continue:: end"
+        };
         let co = match self.rng.below(5) {
-            0 => "local co = coroutine.wrap(function(q) local i, x, y, n, s, o, a = 0, q, 1, 2, \"c\", P[1], {1, 2} while true do i = i + 1$V coroutine.yield(n) end end)",
+            0 => {
+                "local co = coroutine.wrap(function(q) local i, x, y, n, s, o, a = 0, q, 1, 2, \"c\", P[1], {1, 2} while true do i = i + 1$V coroutine.yield(n) end end)"
+            }
             _ => "local co",
         };
         let calls = match self.rng.below(4) {
             0 => "for q = 1, 4 do refuel() raises(\"w\", work, $x0) end flush(\"w\")",
-            1 => "refuel() raises(\"w\", work, 1) flush(\"w\") refuel() raises(\"v\", work, 2.5) flush(\"v\") raises(\"x\", work, \"3\") flush(\"x\")",
+            1 => {
+                "refuel() raises(\"w\", work, 1) flush(\"w\") refuel() raises(\"v\", work, 2.5) flush(\"v\") raises(\"x\", work, \"3\") flush(\"x\")"
+            }
             2 => "refuel() raises(\"w\", coroutine.wrap(work), 1) flush(\"w\")",
             _ => "refuel() raises(\"w\", work, 1) flush(\"w\")",
         };
@@ -263,18 +487,43 @@ impl Hot {
         let d = depth.saturating_sub(1);
         let node = match letter {
             'n' if depth == 0 => return Part::Expr(self.number_leaf()),
-            'n' => { let t = self.rng.pick(&NUMBERS).to_owned(); self.template(&t, d) }
-            'm' => { let t = "nn($n)"; self.template(t, d) }
-            's' if depth == 0 => Node(vec![self.rng.pick(&["s", "\"a\"", "\"10\"", "str(x)"]).into()]),
-            's' => { let t = self.rng.pick(&TEXTS).to_owned(); self.template(&t, d) }
-            'x' if depth == 0 => Node(vec![self.rng.pick(&["x", "y", "nil", "1", "2.5", "\"a\"", "true", "i"]).into()]),
+            'n' => {
+                let t = self.rng.pick(&NUMBERS).to_owned();
+                self.template(&t, d)
+            }
+            'm' => {
+                let t = "nn($n)";
+                self.template(t, d)
+            }
+            's' if depth == 0 => Node(vec![
+                self.rng.pick(&["s", "\"a\"", "\"10\"", "str(x)"]).into(),
+            ]),
+            's' => {
+                let t = self.rng.pick(&TEXTS).to_owned();
+                self.template(&t, d)
+            }
+            'x' if depth == 0 => Node(vec![
+                self.rng
+                    .pick(&["x", "y", "nil", "1", "2.5", "\"a\"", "true", "i"])
+                    .into(),
+            ]),
             'x' if self.functions > 0 && self.rng.one_in(8) => {
                 let t = format!("g{}($n, $x)", 1 + self.rng.below(self.functions));
                 self.template(&t, d)
             }
-            'x' => { let t = self.rng.pick(&VALUES).to_owned(); self.template(&t, d) }
-            'c' if depth == 0 => Node(vec![self.rng.pick(&["i % 2 == 0", "x", "i > 11", "n == 1"]).into()]),
-            'c' => { let t = self.rng.pick(&CONDITIONS).to_owned(); self.template(&t, d) }
+            'x' => {
+                let t = self.rng.pick(&VALUES).to_owned();
+                self.template(&t, d)
+            }
+            'c' if depth == 0 => Node(vec![
+                self.rng
+                    .pick(&["i % 2 == 0", "x", "i > 11", "n == 1"])
+                    .into(),
+            ]),
+            'c' => {
+                let t = self.rng.pick(&CONDITIONS).to_owned();
+                self.template(&t, d)
+            }
             'l' => match self.rng.below(6) {
                 0 => Node(vec![self.rng.pick(&INTEGERS).into()]),
                 1 => Node(vec![self.rng.pick(&FLOATS).into()]),
@@ -287,26 +536,69 @@ impl Hot {
             }
             'j' => return format!("{}", self.rng.below(4)).into(),
             'T' => return format!("{}", 20 + self.rng.below(60)).into(),
-            'K' => { let t = *[&"\"x\"", &"\"y\"", &"i % 7", &"\"k\" .. i % 9", &"i", &"2.0", &"str(x)", &"i % 2 == 0", &"o"][self.rng.below(9)]; return Part::Expr(Node(vec![t.into()])) }
-            'w' => Node(vec![self.rng.pick(&["n", "n + i", "x", "y or n", "i", "nil"]).into()]),
-            'B' => { let count = 1 + self.rng.below(2); return self.block(count, depth, false) }
-            'I' => { let count = 1 + self.rng.below(3); return self.block(count, depth, true) }
-            'W' => { let count = 2 + self.rng.below(7); return self.work_block(count) }
-            'V' => { let count = self.rng.below(3); return self.small_block(count) }
+            'K' => {
+                let t = *[
+                    &"\"x\"",
+                    &"\"y\"",
+                    &"i % 7",
+                    &"\"k\" .. i % 9",
+                    &"i",
+                    &"2.0",
+                    &"str(x)",
+                    &"i % 2 == 0",
+                    &"o",
+                ][self.rng.below(9)];
+                return Part::Expr(Node(vec![t.into()]));
+            }
+            'w' => Node(vec![
+                self.rng
+                    .pick(&["n", "n + i", "x", "y or n", "i", "nil"])
+                    .into(),
+            ]),
+            'B' => {
+                let count = 1 + self.rng.below(2);
+                return self.block(count, depth, false);
+            }
+            'I' => {
+                let count = 1 + self.rng.below(3);
+                return self.block(count, depth, true);
+            }
+            'W' => {
+                let count = 2 + self.rng.below(7);
+                return self.work_block(count);
+            }
+            'V' => {
+                let count = self.rng.below(3);
+                return self.small_block(count);
+            }
             _ => unreachable!("no part is called {letter}"),
         };
         Part::Expr(node)
     }
 
     fn number_leaf(&mut self) -> Node {
-        Node(vec![self.rng.pick(&["i", "n", "f", "1", "2", "0.5", "-3", "num(x)"]).into()])
+        Node(vec![
+            self.rng
+                .pick(&["i", "n", "f", "1", "2", "0.5", "-3", "num(x)"])
+                .into(),
+        ])
     }
 
     fn block(&mut self, count: usize, depth: usize, inner: bool) -> Part {
         let block = (0..count).map(|_| {
             let t = match self.rng.below(10) {
                 0..3 if inner => self.rng.pick(&INNER).to_owned(),
-                _ if depth == 0 => self.rng.pick(&["n = n + 1", "note(n)", "x = i", "x = n", "G1 = G1 + 1", "note(x)"]).to_owned(),
+                _ if depth == 0 => self
+                    .rng
+                    .pick(&[
+                        "n = n + 1",
+                        "note(n)",
+                        "x = i",
+                        "x = n",
+                        "G1 = G1 + 1",
+                        "note(x)",
+                    ])
+                    .to_owned(),
                 _ => self.rng.pick(&STATEMENTS).to_owned(),
             };
             self.template(&t, depth.saturating_sub(1))
@@ -327,7 +619,11 @@ impl Hot {
                     1 => "if $c then goto continue end".to_owned(),
                     _ => self.rng.pick(&STATEMENTS).to_owned(),
                 };
-                let t = if t.contains("return") && !t.contains("function") { format!("do {t} end") } else { t };
+                let t = if t.contains("return") && !t.contains("function") {
+                    format!("do {t} end")
+                } else {
+                    t
+                };
                 let depth = 1 + self.rng.below(3);
                 self.template(&t, depth)
             })
@@ -338,9 +634,22 @@ impl Hot {
     /// Statements that need nothing but `i`, `n`, `x`, `y` and what is global.
     fn small_block(&mut self, count: usize) -> Part {
         const SMALL: [&str; 16] = [
-            "n = num(n) + num(x)", "n = num(n) * 2", "x = n", "y = x", "x, y = y, x", "if num(n) > 10 then n = 1 end",
-            "if i % $k == 0 then x = $l end", "if i % $k == 0 then note(x) end", "G1 = G1 + 1", "G2 = num(n)", "if x then n = num(n) + 1 else x = 1 end",
-            "x = {v = n}", "x = A.new(n)", "x = obj(x).v", "y = str(x) .. i", "if i % $k == 0 then fails(i) end",
+            "n = num(n) + num(x)",
+            "n = num(n) * 2",
+            "x = n",
+            "y = x",
+            "x, y = y, x",
+            "if num(n) > 10 then n = 1 end",
+            "if i % $k == 0 then x = $l end",
+            "if i % $k == 0 then note(x) end",
+            "G1 = G1 + 1",
+            "G2 = num(n)",
+            "if x then n = num(n) + 1 else x = 1 end",
+            "x = {v = n}",
+            "x = A.new(n)",
+            "x = obj(x).v",
+            "y = str(x) .. i",
+            "if i % $k == 0 then fails(i) end",
         ];
         let block: Vec<Node> = (0..count)
             .map(|_| {

@@ -68,7 +68,14 @@ pub enum Stop {
 }
 
 impl Stop {
-    pub const COUNT: usize = Stop::Frame as usize + 1;
+    pub const COUNT: usize = Stop::NAMES.len();
+    /// What people read, in the order of the variants.
+    pub const NAMES: [&'static str; Stop::Frame as usize + 1] =
+        ["loop", "link", "return", "length", "recording", "discontinuity", "call", "frame"];
+
+    pub fn name(self) -> &'static str {
+        Stop::NAMES[self as usize]
+    }
 }
 
 /// The value of a slot, as far as it is known.
@@ -672,6 +679,10 @@ impl<'a> Projector<'a> {
     /// Ends the superblock at `pc`. Nothing of the instruction there may have happened yet.
     fn leave(&mut self, pc: u32, stop: Stop) -> Stop {
         let exit = self.snapshot(pc);
+        if std::mem::take(&mut self.unsettled) {
+            // What the exit leads to may be invalid now, too.
+            self.sb.push(Node::new(MicroOp::GUARD_VALID, &[], &[]).with_exit(exit));
+        }
         let op = if stop == Stop::Link { MicroOp::LINK } else { MicroOp::EXIT };
         self.sb.push(Node::new(op, &[], &[]).with_exit(exit));
         if self.sb.looping.take().is_some() {
