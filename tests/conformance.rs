@@ -334,6 +334,7 @@ programs! {
     section_6_8_details => "6_8_io_os_details.lua",
     section_6_9_os => "6_9_os.lua",
     section_6_callbacks => "6_callbacks.lua",
+    section_6_handlers => "6_handlers.lua",
     section_6_intrinsics => "6_intrinsics.lua",
 }
 

@@ -24,7 +24,9 @@ impl State {
         let executor = site.executor.get() as *const Executor;
         if !executor.is_null() {
             site.countdown.set(1);
-            if !recording {
+            // A recording that a native call has begun goes on in the dispatch loop around the call, which does not record
+            // yet. What is recorded is not entered.
+            if !recording && !self.recording.active {
                 self.tier2.entering = executor;
             }
             return !recording;

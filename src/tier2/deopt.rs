@@ -66,6 +66,13 @@ pub fn proto_of(sb: &Superblock, frame: FrameId) -> Gc<Proto> {
     Gc::from_addr(object.addr)
 }
 
+/// Whether the current record is that of a function with this prototype.
+pub fn is_running(st: &State, proto: Gc<Proto>) -> bool {
+    // SAFETY: the function lies below the base of its record.
+    let function = unsafe { Value::load(st.slot(st.frame().base - 1)) };
+    function.as_closure().is_some_and(|f| f.proto == proto)
+}
+
 /// Sets the program counters of a snapshot's frames, the innermost one's to `pc`, pushes the records of inlined ones, and
 /// sets `top` if the snapshot has one. The slots have been stored.
 ///

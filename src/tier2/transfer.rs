@@ -33,6 +33,7 @@ impl State {
         let site: *const LoopSite = if ptr::eq(frame.pc, proto.code) {
             &proto.entry
         } else if !returned.is_null() {
+            debug_assert!(proto.info.calls.iter().any(|site| ptr::eq(&site.return_site, returned)));
             // SAFETY: a call site of the function that is running again.
             unsafe { &CallSite::of_return(returned).returns }
         } else {

@@ -11,7 +11,7 @@ use perilune_uops::{MicroOp, Operation};
 
 use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
-use crate::runtime::coroutine::{Continuation, Coroutine, record_flags};
+use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -303,10 +303,14 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
                 0 if st.frame().flags & record_flags::CLOSING != 0 => st.frame().top - first,
                 _ => site.count(st, 1, first),
             };
-            if st.frame().continuation == Continuation::Call {
-                st.tier2.returning = st.frame().return_site;
+            let CallRecord { continuation, return_site, .. } = *st.frame();
+            let outcome = slow::leave(st, st.slot(first), n as usize)?;
+            // Closing variables keeps the frame, and what calls them pushes one.
+            let popped = st.co == activation.stack().0 && st.depth() + 1 == depth;
+            if popped && outcome == Outcome::Continue && continuation == Continuation::Call {
+                st.tier2.returning = return_site;
             }
-            return slow::leave(st, st.slot(first), n as usize).map(Next::Left);
+            return Ok(Next::Left(outcome));
         }
         MicroOp::CLOSE => match st.close_one(site.index(0))? {
             None => Outcome::Continue,

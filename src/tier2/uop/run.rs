@@ -26,7 +26,7 @@ use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State, slow};
 use crate::tier2::deopt;
 use crate::tier2::executor::{Anchor, Executor};
-use crate::tier2::superblock::{SnapshotId, slot_offsets};
+use crate::tier2::superblock::{FrameId, SnapshotId, slot_offsets};
 
 /// Enters an executor that begins in memory, in the current record. When this returns, control is in tier 1 again, at
 /// the current record's program counter. An executor for whose frames there is no room is not entered.
@@ -136,6 +136,7 @@ impl Activation {
             return false;
         }
         self.origin = st.frame().base - 1;
+        debug_assert!(deopt::is_running(st, deopt::proto_of(&e.superblock, FrameId(0))));
         self.co = st.co;
         self.depth = st.depth();
         self.switch_to(st, e);
