@@ -36,7 +36,7 @@ mod jit;
 
 pub use embed::*;
 pub use stdlib::Libraries;
-pub use tier1::statistics::Statistics;
+pub use tier1::statistics::{ExecutorStatistics, Statistics};
 pub use tier2::Engine;
 
 internal! { heap lua runtime stdlib tier1 tier2 }

@@ -6,12 +6,14 @@ mod repl;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
-use perilune::{Bytes, Chunk, Engine, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm};
+use perilune::{
+    Bytes, Chunk, Engine, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm,
+};
 
 /// What messages begin with.
 const NAME: &str = "perilune";
@@ -30,9 +32,12 @@ Available options are:
   --        stop handling options
   -         stop handling options and execute stdin
   --dump=bytecode        list the script's bytecode instead of running it
-  --dump=superblock      show superblocks on stderr as they are made
+  --dump=LIST            show what is named, with commas between: bytecode, superblock, uops (on stderr as they are made)
+  --dump-filter=WHAT     show only what begins in function WHAT, or at FILE:LINE
+  --graph=FILE           write the graph of executors to FILE after the run
   --tier2=ENGINE         run what is hot with: off, uops, jit
   --stats                show statistics on stderr after the run
+  --count-instructions   count instructions for the statistics, which makes the interpreter slower
   --gc-stress            collect garbage at every opportunity
   --hot-threshold=N      count loops and functions as hot after N passes
   --memory-limit=BYTES   raise an error when the program needs more memory";
@@ -56,12 +61,18 @@ struct Options {
     version: bool,
     interactive: bool,
     ignore_environment: bool,
-    dump: bool,
+    dump_bytecode: bool,
+    /// Whether the script is listed and not run.
+    list_only: bool,
     stats: bool,
     gc_stress: bool,
     hot_threshold: Option<u32>,
     engine: Option<Engine>,
     dump_superblocks: bool,
+    dump_micro_ops: bool,
+    dump_filters: Vec<String>,
+    graph: Option<OsString>,
+    count_instructions: bool,
     memory_limit: Option<usize>,
     script: Option<Script>,
     /// All words of the command line, the command's own name first.
@@ -71,6 +82,20 @@ struct Options {
 }
 
 impl Options {
+    /// What a list of things to dump asks for; `None` if it cannot be understood.
+    fn dump(&mut self, list: &[u8]) -> Option<()> {
+        for word in list.split(|&b| b == b',') {
+            match word {
+                b"bytecode" => self.dump_bytecode = true,
+                b"superblock" => self.dump_superblocks = true,
+                b"uops" => self.dump_micro_ops = true,
+                _ => return None,
+            }
+        }
+        self.list_only = self.dump_bytecode && !self.dump_superblocks && !self.dump_micro_ops;
+        Some(())
+    }
+
     /// Why a command line cannot be understood is the error.
     fn parse(words: Vec<OsString>) -> std::result::Result<Options, String> {
         let mut options = Options::default();
@@ -106,8 +131,7 @@ impl Options {
                         _ => Task::Require(text.to_vec()),
                     });
                 }
-                b"--dump=bytecode" => options.dump = true,
-                b"--dump=superblock" => options.dump_superblocks = true,
+                b"--count-instructions" => options.count_instructions = true,
                 b"--tier2=off" => options.engine = Some(Engine::Off),
                 b"--tier2=jit" => options.engine = Some(Engine::Jit),
                 b"--tier2=uops" => options.engine = Some(Engine::Uops),
@@ -117,6 +141,14 @@ impl Options {
                     if let Some(digits) = rest.strip_prefix(b"-hot-threshold=") {
                         let passes = number(digits).and_then(|n| u32::try_from(n).ok());
                         options.hot_threshold = Some(passes.ok_or_else(bad)?);
+                    } else if let Some(list) = rest.strip_prefix(b"-dump=") {
+                        options.dump(list).ok_or_else(bad)?;
+                    } else if let Some(filter) = rest.strip_prefix(b"-dump-filter=") {
+                        options
+                            .dump_filters
+                            .push(String::from_utf8_lossy(filter).into_owned());
+                    } else if let Some(file) = rest.strip_prefix(b"-graph=") {
+                        options.graph = Some(OsString::from_vec(file.to_vec()));
                     } else if let Some(digits) = rest.strip_prefix(b"-memory-limit=") {
                         options.memory_limit = Some(number(digits).ok_or_else(bad)?);
                     } else {
@@ -130,7 +162,10 @@ impl Options {
         if options.script.is_none() {
             options.script = words.get(next).cloned().map(Script::File);
         }
-        let codes = options.tasks.iter().any(|task| matches!(task, Task::Execute(_)));
+        let codes = options
+            .tasks
+            .iter()
+            .any(|task| matches!(task, Task::Execute(_)));
         if options.script.is_none() && !options.interactive && !options.version && !codes {
             // Without anything to do, what is done depends on where the input comes from.
             options.interactive = io::stdin().is_terminal();
@@ -162,7 +197,7 @@ fn run() -> std::result::Result<(), Failed> {
     if options.version {
         show(io::stdout(), VERSION);
     }
-    let (stats, interactive) = (options.stats, options.interactive);
+    let (stats, interactive, graph) = (options.stats, options.interactive, options.graph.clone());
     let vm = new_vm(&options).map_err(complain)?;
     // Programs run below a host function, as they do in `lua`: tracebacks show it.
     let main = vm.create_function(move |vm, ()| Ok(run_program(vm, &options).is_ok()));
@@ -176,6 +211,10 @@ fn run() -> std::result::Result<(), Failed> {
         let statistics = vm.statistics().map_err(complain)?;
         show(io::stderr(), statistics.to_string().trim_end());
     }
+    if let Some(file) = graph {
+        let graph = vm.executor_graph().map_err(complain)?;
+        fs::write(&file, graph).map_err(|e| complain(cannot("write", &file, &e)))?;
+    }
     // Runs the finalizers, which may print, and writes what is still to be written.
     drop(vm);
     if succeeded { Ok(()) } else { Err(Failed) }
@@ -185,7 +224,12 @@ fn new_vm(options: &Options) -> Result<Vm> {
     let mut builder = Vm::builder()
         .gc_stress(options.gc_stress)
         .environment(!options.ignore_environment)
-        .dump_superblocks(options.dump_superblocks);
+        .dump_superblocks(options.dump_superblocks)
+        .dump_micro_ops(options.dump_micro_ops)
+        .count_instructions(options.count_instructions);
+    for filter in &options.dump_filters {
+        builder = builder.dump_filter(filter);
+    }
     if let Some(engine) = options.engine {
         builder = builder.engine(engine);
     }
@@ -214,8 +258,11 @@ fn run_program(vm: &Vm, options: &Options) -> std::result::Result<(), Failed> {
     if let Some(script) = &options.script {
         let chunk = read_script(vm, script).map_err(complain)?;
         let done = chunk.into_function().and_then(|f| {
-            if options.dump {
-                list(&f)
+            if options.dump_bytecode {
+                list(&f)?;
+            }
+            if options.list_only {
+                Ok(())
             } else {
                 f.call(script_arguments(vm)?)
             }

@@ -6,6 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use perilune::Engine;
+
 /// What a run of the command has left.
 #[derive(Debug, PartialEq)]
 struct Run {
@@ -319,6 +321,92 @@ fn lists_bytecode_instead_of_running() {
     assert_eq!(functions.len(), 2, "{}", run.stdout);
     assert!(run.stdout.contains("; print\n") && run.stdout.contains("; \"not printed\"\n"));
     assert!(!run.stdout.lines().any(|line| line == "not printed"));
+}
+
+#[test]
+fn shows_what_executors_are_made_of() {
+    let program = "local function twice(x) return x * 2 end\nlocal s = 0\nfor i = 1, 3000 do\n  s = s + twice(i)\nend\n\
+                   local n = 0\nwhile n < 3000 do n = n + 1 end\nprint(s + n)";
+    let directory = Directory::new("executors").file("hot.lua", program);
+    let run = |args: &[&str]| directory.run(&[args, &["hot.lua"]].concat());
+    let all = run(&["--dump=superblock,uops,bytecode", "--tier2=uops"]);
+    let unknown = run(&["--dump=superblock,nothing"]);
+    assert!(
+        unknown.status == 1
+            && unknown
+                .stderr
+                .contains("unrecognized option '--dump=superblock,nothing'")
+    );
+    if !Engine::Uops.is_built_in() {
+        assert_eq!(all.status, 1);
+        return;
+    }
+    assert!(
+        all.stdout.starts_with("function @hot.lua") && all.stdout.ends_with("9006000\n"),
+        "{}",
+        all.stdout
+    );
+    let headers =
+        |run: &Run, what: &str| run.stderr.lines().filter(|l| l.starts_with(what)).count();
+    let made = headers(&all, "superblock of ");
+    assert!(
+        made >= 2
+            && headers(&all, "optimized superblock of ") == made
+            && headers(&all, "code of ") == made
+    );
+    assert!(
+        all.stderr
+            .contains("superblock of main chunk hot.lua:4 pc "),
+        "{}",
+        all.stderr
+    );
+    assert!(all.stderr.contains(", loop, stop loop\n"), "{}", all.stderr);
+    let some = run(&[
+        "--dump=superblock",
+        "--dump-filter=hot.lua:7",
+        "--tier2=uops",
+    ]);
+    assert!(
+        some.stderr
+            .contains("superblock of main chunk hot.lua:7 pc "),
+        "{}",
+        some.stderr
+    );
+    assert!(!some.stderr.contains("hot.lua:4"), "{}", some.stderr);
+    let function = run(&[
+        "--dump=uops",
+        "--dump-filter=twice",
+        "--hot-threshold=5",
+        "--tier2=uops",
+    ]);
+    assert!(
+        function
+            .stderr
+            .lines()
+            .filter(|l| l.starts_with("code of "))
+            .all(|l| l.contains("code of twice "))
+    );
+
+    let counted = run(&[
+        "--stats",
+        "--count-instructions",
+        "--graph=graph.dot",
+        "--tier2=uops",
+    ]);
+    for figure in [
+        "executors made",
+        "exits to the interpreter",
+        "bytes of executors",
+        "percent in executors",
+    ] {
+        assert!(counted.stderr.contains(figure), "{}", counted.stderr);
+    }
+    let graph = fs::read_to_string(directory.0.join("graph.dot")).unwrap();
+    assert!(
+        graph.starts_with("digraph executors {") && graph.contains("hot.lua:4"),
+        "{graph}"
+    );
+    assert_eq!(run(&["--graph=/nowhere/graph.dot"]).status, 1);
 }
 
 #[test]

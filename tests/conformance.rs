@@ -6,9 +6,8 @@
 //! `conformance/prelude.lua` defines in the same state. The reference is run,
 //! not recorded, so a program can be changed without regenerating anything.
 //!
-//! Perilune runs each program four times: with its defaults, with everything
-//! hot at once, with a collection at every safepoint, and with stacks that
-//! move at every call and inline caches for one shape.
+//! Perilune runs each program in several modes ([`Mode`]), with each engine
+//! that is built in.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -74,29 +73,55 @@ impl Engine for Reference {
 }
 
 /// Perilune, with its defaults or with settings that bring out mistakes.
+struct Perilune {
+    engine: perilune::Engine,
+    mode: Mode,
+}
+
 #[derive(Clone, Copy)]
-enum Perilune {
+enum Mode {
     Default,
     /// Every loop and function is hot at its second pass.
     Hot,
+    /// They are hot after twice as many.
+    Warm,
+    /// They are hot after a number of passes that is another one for each program.
+    Random,
     /// A collection at every safepoint.
     CollectorStress,
     /// No room on stacks, which move at every call, and little in caches.
     Cramped,
+    /// The same when everything is hot.
+    CrampedHot,
+}
+
+impl Mode {
+    fn configure(self, builder: perilune::VmBuilder, name: &str) -> perilune::VmBuilder {
+        match self {
+            Mode::Default => builder,
+            Mode::Hot => builder.hot_threshold(1),
+            Mode::Warm => builder.hot_threshold(2),
+            Mode::Random => {
+                builder.hot_threshold(name.bytes().map(u32::from).sum::<u32>() % 40 + 3)
+            }
+            Mode::CollectorStress => builder.gc_stress(true).hot_threshold(2),
+            Mode::Cramped => builder.stack_stress(true).cached_shapes(1),
+            Mode::CrampedHot => Mode::Cramped.configure(builder, name).hot_threshold(1),
+        }
+    }
 }
 
 impl Engine for Perilune {
     fn run(&self, prelude: &[u8], name: &str, source: &[u8]) -> Vec<u8> {
         let output = Output::default();
-        let builder = perilune::Vm::builder().output(Box::new(output.clone()));
-        let vm = match self {
-            Perilune::Default => builder,
-            Perilune::Hot => builder.hot_threshold(1),
-            Perilune::CollectorStress => builder.gc_stress(true),
-            Perilune::Cramped => builder.stack_stress(true).cached_shapes(1),
-        }
-        .build()
-        .expect("a VM needs only memory");
+        let builder = perilune::Vm::builder()
+            .output(Box::new(output.clone()))
+            .engine(self.engine);
+        let vm = self
+            .mode
+            .configure(builder, name)
+            .build()
+            .expect("a VM needs only memory");
         let result = vm
             .load(prelude)
             .name("@prelude.lua")
@@ -215,11 +240,20 @@ fn push_line(report: &mut String, sign: char, index: usize, line: &[u8]) {
     let _ = writeln!(report, "  {sign} {:4} {text}", index + 1);
 }
 
-fn compare(name: &str, engine: Perilune) {
+fn compare(name: &str, mode: Mode) {
     let expected = run(&Reference, name);
-    let actual = run(&engine, name);
-    if let Some(report) = difference(&expected, &actual) {
-        panic!("{name} (- reference, + perilune)\n{report}");
+    for engine in [
+        perilune::Engine::Off,
+        perilune::Engine::Uops,
+        perilune::Engine::Jit,
+    ] {
+        if !engine.is_built_in() {
+            continue;
+        }
+        let actual = run(&Perilune { engine, mode }, name);
+        if let Some(report) = difference(&expected, &actual) {
+            panic!("{name} (- reference, + perilune with engine {engine:?})\n{report}");
+        }
     }
 }
 
@@ -230,26 +264,41 @@ macro_rules! programs {
 
         $(
             mod $test {
-                use super::{Perilune, compare};
+                use super::{Mode, compare};
 
                 #[test]
                 fn with_defaults() {
-                    compare($file, Perilune::Default);
+                    compare($file, Mode::Default);
                 }
 
                 #[test]
                 fn when_all_is_hot() {
-                    compare($file, Perilune::Hot);
+                    compare($file, Mode::Hot);
+                }
+
+                #[test]
+                fn when_all_is_warm() {
+                    compare($file, Mode::Warm);
+                }
+
+                #[test]
+                fn when_some_is_hot() {
+                    compare($file, Mode::Random);
                 }
 
                 #[test]
                 fn under_collector_stress() {
-                    compare($file, Perilune::CollectorStress);
+                    compare($file, Mode::CollectorStress);
                 }
 
                 #[test]
                 fn when_cramped() {
-                    compare($file, Perilune::Cramped);
+                    compare($file, Mode::Cramped);
+                }
+
+                #[test]
+                fn when_cramped_and_hot() {
+                    compare($file, Mode::CrampedHot);
                 }
             }
         )*
@@ -285,6 +334,7 @@ programs! {
     section_6_8_details => "6_8_io_os_details.lua",
     section_6_9_os => "6_9_os.lua",
     section_6_callbacks => "6_callbacks.lua",
+    section_6_intrinsics => "6_intrinsics.lua",
 }
 
 #[test]

@@ -176,9 +176,12 @@ fn stop(settings: fn() -> VmBuilder, program: &str) {
         println!("{:6} ms {program}", started.elapsed().as_millis());
     }
     // Finalizers that never end are stopped here, too.
-    cancel_until_done(vm.cancel_handle(), || {
-        while vm.collect_garbage().is_err() {}
-    });
+    cancel_until_done(
+        vm.cancel_handle(),
+        || {
+            while vm.collect_garbage().is_err() {}
+        },
+    );
     assert_usable(&vm);
     cancel_until_done(vm.cancel_handle(), || drop(vm));
 }
@@ -211,7 +214,12 @@ fn endless_programs_can_be_stopped() {
 
 #[test]
 fn endless_programs_can_be_stopped_when_cramped() {
-    stop_all(|| Vm::builder().stack_stress(true).cached_shapes(1).hot_threshold(1));
+    stop_all(|| {
+        Vm::builder()
+            .stack_stress(true)
+            .cached_shapes(1)
+            .hot_threshold(1)
+    });
 }
 
 /// A request to stop ends all of the finalizers that run when a VM is dropped, not one of them.

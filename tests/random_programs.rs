@@ -21,80 +21,56 @@ const DEFAULT_SEEDS: u64 = 60;
 /// Failing programs made smaller before giving up.
 const MAX_FAILURES: usize = 8;
 
-/// How to set up a VM for a program of this seed, and how often programs run in it.
-type Mode = (&'static str, fn(u64) -> VmBuilder, u64);
+/// A name, how to set up a VM for the program of a seed, and how often that is done.
+type Mode = (&'static str, fn(VmBuilder, u64) -> VmBuilder, u64);
 
-const MODES: [Mode; 4] = [
-    ("normal", |_| Vm::builder(), 1),
-    ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
+const MODES: [Mode; 5] = [
+    ("normal", |vm, _| vm, 1),
+    ("hot at once", |vm, _| vm.hot_threshold(1), 1),
+    ("cramped", |vm, _| vm.stack_stress(true).cached_shapes(1), 1),
+    ("collecting always", |vm, _| vm.gc_stress(true), 4),
     (
-        "cramped",
-        |_| Vm::builder().stack_stress(true).cached_shapes(1),
-        1,
+        "hot soon, collecting always",
+        |vm, _| vm.hot_threshold(2).gc_stress(true),
+        4,
     ),
-    ("collecting always", |_| Vm::builder().gc_stress(true), 4),
 ];
 
-/// For programs with hot loops: tier 1 alone, and with what compiles them.
-const HOT_MODES: [Mode; 8] = [
-    ("tier 1", |_| Vm::builder().engine(Engine::Off), 1),
-    ("hot at once", |_| Vm::builder().hot_threshold(1), 1),
-    (
-        "hot soon, interpreted",
-        |_| interpreted().hot_threshold(2),
-        1,
-    ),
+/// For programs with hot loops.
+const HOT_MODES: [Mode; 7] = [
+    ("normal", |vm, _| vm, 3),
+    ("hot at once", |vm, _| vm.hot_threshold(1), 1),
+    ("hot soon", |vm, _| vm.hot_threshold(2), 1),
     (
         "hot some time",
-        |seed| Vm::builder().hot_threshold(3 + (seed % 17) as u32),
+        |vm, seed| vm.hot_threshold(3 + (seed % 17) as u32),
         1,
     ),
     (
         "invalidating",
-        |seed| {
-            Vm::builder()
-                .hot_threshold(2)
+        |vm, seed| {
+            vm.hot_threshold(2)
                 .invalidation_stress(1 + (seed % 13) as u32)
-        },
-        1,
-    ),
-    (
-        "invalidating, interpreted",
-        |seed| {
-            interpreted()
-                .hot_threshold(1)
-                .invalidation_stress(1 + (seed % 7) as u32)
         },
         2,
     ),
     (
-        "cramped",
-        |_| {
-            Vm::builder()
-                .hot_threshold(2)
-                .stack_stress(true)
-                .cached_shapes(1)
-        },
+        "hot soon, cramped",
+        |vm, _| vm.hot_threshold(2).stack_stress(true).cached_shapes(1),
         2,
     ),
     (
         "hot soon, collecting always",
-        |seed| {
-            Vm::builder()
-                .hot_threshold(1 + (seed % 3) as u32)
-                .gc_stress(true)
-        },
+        |vm, seed| vm.hot_threshold(1 + (seed % 3) as u32).gc_stress(true),
         8,
     ),
 ];
 
-/// With the tier-2 interpreter, if that is built in.
-fn interpreted() -> VmBuilder {
-    Vm::builder().engine(if Engine::Uops.is_built_in() {
-        Engine::Uops
-    } else {
-        Engine::Off
-    })
+/// The engines that programs run with, which are those that are built in.
+fn engines() -> impl Iterator<Item = Engine> {
+    [Engine::Off, Engine::Uops, Engine::Jit]
+        .into_iter()
+        .filter(|engine| engine.is_built_in())
 }
 
 fn source(program: &[Node]) -> Vec<u8> {
@@ -146,16 +122,19 @@ fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
             continue;
         }
         compared += 1;
-        for (name, settings, every) in modes {
-            if seed % every != 0 {
-                continue;
-            }
-            let settings = || settings(seed);
+        let modes = modes.iter().filter(|(_, _, every)| seed % every == 0);
+        for ((name, configure, _), engine) in
+            modes.flat_map(|mode| engines().map(move |engine| (mode, engine)))
+        {
+            let settings = || configure(Vm::builder().engine(engine), seed);
             if let Some(first) = difference(&expected, &perilune(settings(), &text)) {
                 let smaller = minimise(program, |program| compare(settings, program).is_some());
                 // An error that comes and goes leaves the program as it was, and only its first report.
                 let report = compare(settings, &smaller).unwrap_or(first);
-                eprintln!("seed {seed}, {name}:\n{}\n{report}", render(&smaller));
+                eprintln!(
+                    "seed {seed}, {name}, engine {engine:?}:\n{}\n{report}",
+                    render(&smaller)
+                );
                 failures += 1;
                 break;
             }

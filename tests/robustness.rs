@@ -778,12 +778,19 @@ fn loading_keeps_to_the_limit() {
     let path = std::env::temp_dir().join(format!("perilune-giant-{}.lua", std::process::id()));
     for (begin, repeated, end) in GIANTS {
         let source = |n: usize| {
-            let body: String = (0..n).map(|i| repeated.replace('N', &i.to_string())).collect();
+            let body: String = (0..n)
+                .map(|i| repeated.replace('N', &i.to_string()))
+                .collect();
             [begin, body.as_str(), end].concat()
         };
         let before = BALANCE.get();
-        let vm = Vm::builder().memory_limit(LIMIT).build().expect("the libraries fit");
-        vm.globals().set("path", path.to_str()).expect("there is room");
+        let vm = Vm::builder()
+            .memory_limit(LIMIT)
+            .build()
+            .expect("the libraries fit");
+        vm.globals()
+            .set("path", path.to_str())
+            .expect("there is room");
         // What an idle VM holds beyond what it counts: above all its first reservation, of which it uses little.
         let idle = BALANCE.get() - before - vm.used_memory().expect("the VM is at rest") as isize;
         let sizes = [1000, 10_000, 20_000, 50_000, 200_000];
@@ -798,7 +805,9 @@ fn loading_keeps_to_the_limit() {
                  assert(f or e == 'not enough memory', e) assert(g or e2 == 'not enough memory', e2) \
                  assert(h or e3 == 'not enough memory', e3) \
                  return not f";
-            let given = vm.create_string(&source).and_then(|s| vm.globals().set("source", s));
+            let given = vm
+                .create_string(&source)
+                .and_then(|s| vm.globals().set("source", s));
             drop(source);
             PEAK.set(peak);
             let result = with_timeout(vm.cancel_handle(), || {
@@ -811,15 +820,23 @@ fn loading_keeps_to_the_limit() {
                 Ok(()) | Err(Error::Memory) => {}
                 Err(error) => panic!("{error} from {repeated}"),
             }
-            vm.globals().set("source", Value::Nil).expect("storing nil needs no memory");
+            vm.globals()
+                .set("source", Value::Nil)
+                .expect("storing nil needs no memory");
             vm.collect_garbage().expect("the VM is at rest");
-            assert!(vm.used_memory().is_ok_and(|used| used <= LIMIT), "over the limit after {repeated}");
+            assert!(
+                vm.used_memory().is_ok_and(|used| used <= LIMIT),
+                "over the limit after {repeated}"
+            );
             assert_usable(&vm, repeated);
         }
         assert!(refused > 0, "{repeated} makes no giant");
         drop(vm);
         let peak = peak - before - idle;
-        assert!(peak <= LIMIT as isize + (1 << 20), "the host needed {peak} bytes for {repeated}");
+        assert!(
+            peak <= LIMIT as isize + (1 << 20),
+            "the host needed {peak} bytes for {repeated}"
+        );
     }
     std::fs::remove_file(&path).expect("it has been written");
 }

@@ -321,7 +321,8 @@ pub struct LoopSite {
     /// How often the countdown has begun: 0 before the first pass, then one more than there were attempts. Each
     /// attempt doubles the distance to the next.
     pub attempts: Cell<u16>,
-    pub spare: u16,
+    /// Its executor has gone: the countdown begins anew before the next attempt.
+    pub cooling: Cell<bool>,
     /// The executor to enter, owned by tier 2.
     pub executor: Cell<*const u8>,
 }
@@ -338,7 +339,7 @@ impl LoopSite {
         LoopSite {
             countdown: Cell::new(1),
             attempts: Cell::new(0),
-            spare: 0,
+            cooling: Cell::new(false),
             executor: Cell::new(ptr::null()),
         }
     }

@@ -160,13 +160,16 @@ impl FunctionDescription {
             Some(outer) if self.source.is_empty() || outer.as_bytes() == self.source => outer,
             _ => rt.new_string(&self.source)?,
         };
-        let mut builder = ProtoBuilder::new(FunctionHead {
-            source,
-            line_defined: self.line_defined,
-            last_line: self.last_line,
-            params: self.params,
-            flags: if self.vararg { proto_flags::VARARG } else { 0 },
-        }, meter);
+        let mut builder = ProtoBuilder::new(
+            FunctionHead {
+                source,
+                line_defined: self.line_defined,
+                last_line: self.last_line,
+                params: self.params,
+                flags: if self.vararg { proto_flags::VARARG } else { 0 },
+            },
+            meter,
+        );
         builder.reserve_registers(self.registers as usize);
         for constant in &self.constants {
             let v = match constant {

@@ -24,7 +24,9 @@ use crate::stdlib::{self, Libraries};
 use crate::tier1::state::WarningSink;
 use crate::tier1::statistics::Statistics;
 use crate::tier1::{Raised, State};
-use crate::tier2::Engine;
+use crate::tier2::dot::Dot;
+use crate::tier2::executor::Limits;
+use crate::tier2::{Dump, Engine};
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
 ///
@@ -315,6 +317,18 @@ impl Vm {
         self.inner.with(|st, _| st.statistics())
     }
 
+    /// The executors and how control goes from one to another, as a graph in the language of Graphviz: exits that have been
+    /// taken are edges, dashed if they lead to the interpreter.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// assert!(vm.executor_graph()?.starts_with("digraph"));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn executor_graph(&self) -> Result<String> {
+        self.inner.with(|st, _| Dot(&st.tier2.graph).to_string())
+    }
+
     /// Runs a full collection and the finalizers that become due.
     ///
     /// ```
@@ -386,7 +400,9 @@ pub struct VmBuilder {
     cached_shapes: Option<usize>,
     hot_threshold: Option<u32>,
     engine: Engine,
-    dump_superblocks: bool,
+    dump: Dump,
+    count_instructions: bool,
+    executor_limits: Limits,
     output: Option<Box<dyn Write + Send>>,
     warnings: Option<WarningSink>,
     tracebacks: bool,
@@ -404,7 +420,9 @@ impl Default for VmBuilder {
             cached_shapes: None,
             hot_threshold: None,
             engine: Engine::DEFAULT,
-            dump_superblocks: false,
+            dump: Dump::default(),
+            count_instructions: false,
+            executor_limits: Limits::default(),
             output: None,
             warnings: None,
             tracebacks: true,
@@ -458,7 +476,8 @@ impl VmBuilder {
         self
     }
 
-    /// What runs the hot parts of programs. Default: the fastest that is built in. An engine that is not built in makes
+    /// What runs the hot parts of programs. Default: the tier-2 interpreter if it is built in, else the interpreter alone;
+    /// machine code has to be asked for. An engine that is not built in makes
     /// [`build`](VmBuilder::build) fail.
     pub fn engine(mut self, engine: Engine) -> VmBuilder {
         self.engine = engine;
@@ -468,7 +487,48 @@ impl VmBuilder {
     /// Prints superblocks to standard error when they are made, before and after optimization. For people who work
     /// on the engine.
     pub fn dump_superblocks(mut self, on: bool) -> VmBuilder {
-        self.dump_superblocks = on;
+        self.dump.superblocks = on;
+        self
+    }
+
+    /// Prints the code that the tier-2 interpreter runs to standard error when it is made. For people who work on the
+    /// engine.
+    pub fn dump_micro_ops(mut self, on: bool) -> VmBuilder {
+        self.dump.uops = on;
+        self
+    }
+
+    /// Prints only what begins in certain functions: those of a name, or those with a line, given as `FILE:LINE` or
+    /// `LINE`. Several filters show what any of them wants.
+    pub fn dump_filter(mut self, filter: impl Into<String>) -> VmBuilder {
+        self.dump.filters.push(filter.into());
+        self
+    }
+
+    /// Counts the instructions that the interpreter executes, which makes it slower;
+    /// see [`Statistics::interpreted`].
+    ///
+    /// ```
+    /// let vm = perilune::Vm::builder().count_instructions(true).build()?;
+    /// vm.load("for i = 1, 10 do end").exec()?;
+    /// assert!(vm.statistics()?.interpreted >= Some(10));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn count_instructions(mut self, on: bool) -> VmBuilder {
+        self.count_instructions = on;
+        self
+    }
+
+    /// How many executors there may be; at the limit those that are used least are given up. Default: 4096.
+    pub fn executor_limit(mut self, executors: usize) -> VmBuilder {
+        self.executor_limits.executors = executors;
+        self
+    }
+
+    /// The same for the bytes that executors take, which count towards the [memory limit](VmBuilder::memory_limit),
+    /// too. Default: 64 MiB.
+    pub fn executor_memory(mut self, bytes: usize) -> VmBuilder {
+        self.executor_limits.bytes = bytes;
         self
     }
 
@@ -535,7 +595,9 @@ impl VmBuilder {
         let st = &mut *state;
         st.rt.heap.set_limit(self.memory_limit);
         st.tier2.engine = self.engine;
-        st.tier2.dump.superblocks = self.dump_superblocks;
+        st.tier2.dump = self.dump;
+        st.tier2.graph.limits = self.executor_limits;
+        st.count_instructions = self.count_instructions;
         if let Some(passes) = self.hot_threshold {
             st.hot_threshold = passes;
             let exits = u16::try_from(passes).unwrap_or(u16::MAX);

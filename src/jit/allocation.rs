@@ -79,7 +79,8 @@ impl Allocation {
     /// The registers in use while node `i` runs, its outputs not among them.
     pub fn live_at(&self, i: usize) -> impl Iterator<Item = Place> + '_ {
         let at = 2 * i as u32;
-        let live = move |l: &&Life| l.start <= at && l.end >= at && !matches!(l.place, Place::Spill(_));
+        let live =
+            move |l: &&Life| l.start <= at && l.end >= at && !matches!(l.place, Place::Spill(_));
         self.lives.iter().filter(live).map(|l| l.place)
     }
 }
@@ -90,11 +91,20 @@ pub fn allocate(plan: &Plan, registers: Registers) -> Result<Allocation, TooMany
     lives.find();
     lives.coalesce();
     lives.hint();
-    let Lives { lives_of, lives, .. } = lives;
-    let mut scan = Scan { lives, registers, active: Vec::new() };
+    let Lives {
+        lives_of, lives, ..
+    } = lives;
+    let mut scan = Scan {
+        lives,
+        registers,
+        active: Vec::new(),
+    };
     scan.run();
     scan.place_spills()?;
-    Ok(Allocation { lives_of, lives: scan.lives })
+    Ok(Allocation {
+        lives_of,
+        lives: scan.lives,
+    })
 }
 
 struct Lives<'a, 'p> {
@@ -105,7 +115,11 @@ struct Lives<'a, 'p> {
 
 impl<'a, 'p> Lives<'a, 'p> {
     fn new(plan: &'p Plan<'a>) -> Lives<'a, 'p> {
-        Lives { plan, lives_of: vec![NONE; 2 * plan.sb.nodes.len()], lives: Vec::new() }
+        Lives {
+            plan,
+            lives_of: vec![NONE; 2 * plan.sb.nodes.len()],
+            lives: Vec::new(),
+        }
     }
 
     fn end_of_loop(&self) -> u32 {
@@ -155,21 +169,35 @@ impl<'a, 'p> Lives<'a, 'p> {
         let value = Plan::value(i, k);
         self.lives_of[value as usize] = self.lives.len() as u32;
         let class = plan.class(value);
-        self.lives.push(Life { start, end: start, place: Place::None, class, uses: 0, hint: None, origin });
+        self.lives.push(Life {
+            start,
+            end: start,
+            place: Place::None,
+            class,
+            uses: 0,
+            hint: None,
+            origin,
+        });
     }
 
     fn use_at(&mut self, r: Ref, at: usize) {
         let plan = self.plan;
         for part in plan.parts[r.index()] {
             let Part::Value(v) = part else { continue };
-            let Some(life) = self.lives.get_mut(self.lives_of[v as usize] as usize) else { continue };
+            let Some(life) = self.lives.get_mut(self.lives_of[v as usize] as usize) else {
+                continue;
+            };
             let maker = Plan::maker(v).0;
             let end = match plan.head() {
                 Some(head) if maker < head && at > head => 2 * (plan.sb.nodes.len() as u32 - 1) + 1,
                 _ => 2 * at as u32,
             };
             life.end = life.end.max(end);
-            life.uses += if plan.head().is_some_and(|head| at > head) { 10 } else { 1 };
+            life.uses += if plan.head().is_some_and(|head| at > head) {
+                10
+            } else {
+                1
+            };
         }
     }
 
@@ -187,12 +215,15 @@ impl<'a, 'p> Lives<'a, 'p> {
         let body = head + plan.back().len();
         for (phi, back) in plan.sb.phis().zip(plan.back()) {
             for k in 0..2 {
-                let (Some(p), Some(b)) =
-                    (self.life_of(plan.parts[phi.index()][k]), self.life_of(plan.parts[back.index()][k]))
-                else {
+                let (Some(p), Some(b)) = (
+                    self.life_of(plan.parts[phi.index()][k]),
+                    self.life_of(plan.parts[back.index()][k]),
+                ) else {
                     continue;
                 };
-                let Part::Value(v) = plan.parts[back.index()][k] else { continue };
+                let Part::Value(v) = plan.parts[back.index()][k] else {
+                    continue;
+                };
                 let (into, from) = (self.lives[p as usize], self.lives[b as usize]);
                 let made_here = Plan::maker(v).0 > body;
                 // Its own life begins behind the head; if it has been joined to another `PHI` it begins there.
@@ -224,7 +255,9 @@ impl<'a, 'p> Lives<'a, 'p> {
             }
         }
         for (i, node) in plan.sb.nodes.iter().enumerate() {
-            let Some(own) = self.life_of(plan.parts[i][0]) else { continue };
+            let Some(own) = self.life_of(plan.parts[i][0]) else {
+                continue;
+            };
             if node.op == MicroOp::PHI || self.lives[own as usize].hint.is_some() {
                 continue;
             }
@@ -248,7 +281,9 @@ struct Scan {
 
 impl Scan {
     fn run(&mut self) {
-        let mut order: Vec<u32> = (0..self.lives.len() as u32).filter(|&l| self.lives[l as usize].uses != NONE).collect();
+        let mut order: Vec<u32> = (0..self.lives.len() as u32)
+            .filter(|&l| self.lives[l as usize].uses != NONE)
+            .collect();
         order.sort_by_key(|&l| self.lives[l as usize].start);
         for &l in &order {
             let life = self.lives[l as usize];
@@ -274,12 +309,18 @@ impl Scan {
 
     /// A free register, the one hinted at if possible.
     fn free(&self, life: &Life) -> Option<Place> {
-        let is_free = |place: Place| self.active.iter().all(|&a| self.lives[a as usize].place != place);
+        let is_free = |place: Place| {
+            self.active
+                .iter()
+                .all(|&a| self.lives[a as usize].place != place)
+        };
         let all = match life.class {
             Class::General => self.registers.general,
             Class::Float => self.registers.float,
         };
-        let usable = |place: Place| all.iter().any(|&r| Scan::place_of(life.class, r) == place) && is_free(place);
+        let usable = |place: Place| {
+            all.iter().any(|&r| Scan::place_of(life.class, r) == place) && is_free(place)
+        };
         if usable(life.origin) {
             return Some(life.origin);
         }
@@ -290,7 +331,10 @@ impl Scan {
             }
         }
         // Registers in which a parameter arrives are its own, if possible.
-        let mut candidates = all.iter().map(|&r| Scan::place_of(life.class, r)).filter(|&p| is_free(p));
+        let mut candidates = all
+            .iter()
+            .map(|&r| Scan::place_of(life.class, r))
+            .filter(|&p| is_free(p));
         let wanted = |p: &Place| life.start == 0 && self.lives.iter().any(|l| l.origin == *p);
         let first = candidates.clone().find(|p| !wanted(p));
         first.or_else(|| candidates.next())
@@ -299,8 +343,14 @@ impl Scan {
     /// Spills whatever is used least: then it is this life, or its register is free.
     fn evict(&mut self, l: u32, life: Life) -> Place {
         let worth = |life: &Life| life.uses as f64 / (life.end - life.start + 1) as f64;
-        let same_class = self.active.iter().copied().filter(|&a| self.lives[a as usize].class == life.class);
-        let least = same_class.min_by(|&a, &b| worth(&self.lives[a as usize]).total_cmp(&worth(&self.lives[b as usize])));
+        let same_class = self
+            .active
+            .iter()
+            .copied()
+            .filter(|&a| self.lives[a as usize].class == life.class);
+        let least = same_class.min_by(|&a, &b| {
+            worth(&self.lives[a as usize]).total_cmp(&worth(&self.lives[b as usize]))
+        });
         match least {
             Some(victim) if worth(&self.lives[victim as usize]) < worth(&life) => {
                 let place = self.lives[victim as usize].place;
@@ -315,7 +365,9 @@ impl Scan {
     /// Gives the spilled lives their words.
     fn place_spills(&mut self) -> Result<(), TooManyValues> {
         let is_spilled = |life: &Life| life.uses != NONE && matches!(life.place, Place::Spill(_));
-        let mut order: Vec<u32> = (0..self.lives.len() as u32).filter(|&l| is_spilled(&self.lives[l as usize])).collect();
+        let mut order: Vec<u32> = (0..self.lives.len() as u32)
+            .filter(|&l| is_spilled(&self.lives[l as usize]))
+            .collect();
         // Parameters that arrive in such a word first.
         let key = |l: &Life| (l.start, !matches!(l.origin, Place::Spill(_)));
         order.sort_by_key(|&l| key(&self.lives[l as usize]));
@@ -326,7 +378,9 @@ impl Scan {
             let free = |word: u16| ends.get(&word).is_none_or(|&end| end < life.start);
             let word = match life.origin {
                 Place::Spill(word) if free(word) => word,
-                _ => (0..self.registers.spills).find(|&word| free(word)).ok_or(TooManyValues)?,
+                _ => (0..self.registers.spills)
+                    .find(|&word| free(word))
+                    .ok_or(TooManyValues)?,
             };
             ends.insert(word, life.end);
             life.place = Place::Spill(word);

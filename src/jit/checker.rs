@@ -24,8 +24,16 @@ pub struct Misplaced {
 
 impl fmt::Display for Misplaced {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Misplaced { at, value, place, found } = self;
-        write!(f, "node {at} uses {value} in {place:?}, which holds value {found:?}")
+        let Misplaced {
+            at,
+            value,
+            place,
+            found,
+        } = self;
+        write!(
+            f,
+            "node {at} uses {value} in {place:?}, which holds value {found:?}"
+        )
     }
 }
 
@@ -39,7 +47,11 @@ struct Checker<'p, 'a> {
 
 /// Whether every use finds its value.
 pub fn check(plan: &Plan, allocation: &Allocation) -> Result<(), Misplaced> {
-    let mut checker = Checker { plan, allocation, holds: HashMap::new() };
+    let mut checker = Checker {
+        plan,
+        allocation,
+        holds: HashMap::new(),
+    };
     let n = plan.sb.nodes.len();
     for i in 0..n {
         checker.node(i)?;
@@ -60,7 +72,12 @@ impl Checker<'_, '_> {
                 let place = self.allocation.place(part);
                 let found = self.holds.get(&place).copied();
                 if found != Some(v) {
-                    return Err(Misplaced { at, value, place, found });
+                    return Err(Misplaced {
+                        at,
+                        value,
+                        place,
+                        found,
+                    });
                 }
             }
         }
@@ -96,7 +113,11 @@ impl Checker<'_, '_> {
         match node.op {
             MicroOp::PHI => return Ok(()),
             MicroOp::LOOP => {
-                let inits: Vec<Ref> = plan.sb.phis().map(|phi| plan.sb.node(phi).inputs[0]).collect();
+                let inits: Vec<Ref> = plan
+                    .sb
+                    .phis()
+                    .map(|phi| plan.sb.node(phi).inputs[0])
+                    .collect();
                 return self.phis(i, &inits);
             }
             MicroOp::BACK => return self.phis(i, plan.back()),

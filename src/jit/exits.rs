@@ -28,6 +28,11 @@ pub struct ExitTable {
 }
 
 impl ExitTable {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&*self.bytes) + size_of_val(&*self.starts) + size_of_val(&*self.constants)
+    }
+
     pub fn new(plan: &Plan, allocation: &Allocation) -> Result<ExitTable, CompileError> {
         let sb = plan.sb;
         let (mut bytes, mut constants) = (Vec::new(), Vec::new());
@@ -36,22 +41,37 @@ impl ExitTable {
             starts.push(bytes.len() as u32);
             for &(_, r) in sb.slots_of(SnapshotId(id)) {
                 let parts = plan.parts[r.index()];
-                let parts = if sb.type_of(r) == Type::Tagged { &parts[..] } else { &parts[..1] };
+                let parts = if sb.type_of(r) == Type::Tagged {
+                    &parts[..]
+                } else {
+                    &parts[..1]
+                };
                 for &part in parts {
                     put(&mut bytes, &mut constants, allocation.place(part))?;
                 }
             }
         }
-        Ok(ExitTable { bytes: bytes.into(), starts: starts.into(), constants: constants.into() })
+        Ok(ExitTable {
+            bytes: bytes.into(),
+            starts: starts.into(),
+            constants: constants.into(),
+        })
     }
 
     /// The slots of a snapshot, and where their values are.
-    pub fn at<'a>(&'a self, sb: &'a Superblock, id: SnapshotId) -> impl Iterator<Item = (Slot, Located)> + 'a {
+    pub fn at<'a>(
+        &'a self,
+        sb: &'a Superblock,
+        id: SnapshotId,
+    ) -> impl Iterator<Item = (Slot, Located)> + 'a {
         let mut rest = &self.bytes[self.starts[id.0 as usize] as usize..];
         sb.slots_of(id).iter().map(move |&(slot, r)| {
             let ty = sb.type_of(r);
             let mut places = [Place::None; 2];
-            for place in places.iter_mut().take(if ty == Type::Tagged { 2 } else { 1 }) {
+            for place in places
+                .iter_mut()
+                .take(if ty == Type::Tagged { 2 } else { 1 })
+            {
                 *place = self.take(&mut rest);
             }
             (slot, Located { ty, places })
@@ -89,12 +109,19 @@ fn put(bytes: &mut Vec<u8>, constants: &mut Vec<u64>, place: Place) -> Result<()
         }
         Place::Const(bits) if bits < SMALL as u64 => bytes.push(SMALL + bits as u8),
         Place::Const(bits) => {
-            let at = constants.iter().position(|&c| c == bits).unwrap_or_else(|| {
-                constants.push(bits);
-                constants.len() - 1
-            });
+            let at = constants
+                .iter()
+                .position(|&c| c == bits)
+                .unwrap_or_else(|| {
+                    constants.push(bits);
+                    constants.len() - 1
+                });
             bytes.push(CONST);
-            bytes.extend(u16::try_from(at).map_err(|_| CompileError::TooLarge)?.to_le_bytes());
+            bytes.extend(
+                u16::try_from(at)
+                    .map_err(|_| CompileError::TooLarge)?
+                    .to_le_bytes(),
+            );
         }
         // Of values that no code makes: no node uses the snapshot.
         Place::None => bytes.push(NONE),

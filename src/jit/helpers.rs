@@ -6,6 +6,7 @@
 use perilune_uops::MicroOp;
 
 use super::frame::Frame;
+use crate::bytecode::proto::Proto;
 use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::number;
 use crate::runtime::object::{Gc, Header};
@@ -13,7 +14,6 @@ use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
-use crate::bytecode::proto::Proto;
 use crate::stdlib::substring;
 use crate::tier1::{State, slow};
 
@@ -64,7 +64,12 @@ impl Frame {
 }
 
 /// The outcome of an allocation: what has failed is tried again, and raised, by tier 1.
-fn made<T, E>(st: &mut State, frame: &mut Frame, result: Result<T, E>, word: impl FnOnce(T) -> u64) -> u64 {
+fn made<T, E>(
+    st: &mut State,
+    frame: &mut Frame,
+    result: Result<T, E>,
+    word: impl FnOnce(T) -> u64,
+) -> u64 {
     match result {
         Ok(object) => {
             frame.put_word(word(object));
@@ -177,7 +182,12 @@ helpers! {
 /// The frame is that of the running activation, the object alive.
 pub unsafe extern "C" fn barrier(frame: *mut Frame, object: u64) {
     // SAFETY: the caller's promise.
-    unsafe { (*(*frame).state).rt.heap.barrier(Gc::<Header>::from_addr(object)) };
+    unsafe {
+        (*(*frame).state)
+            .rt
+            .heap
+            .barrier(Gc::<Header>::from_addr(object))
+    };
 }
 
 /// The helper of a micro-op that has one.

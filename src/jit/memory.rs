@@ -22,7 +22,12 @@ const PAGE: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MemoryError {
     /// A system call has failed.
-    System { call: &'static str, address: usize, size: usize, errno: i32 },
+    System {
+        call: &'static str,
+        address: usize,
+        size: usize,
+        errno: i32,
+    },
     /// The limit is reached, or what is free is too scattered.
     Exhausted { wanted: usize, free: usize },
 }
@@ -30,12 +35,24 @@ pub enum MemoryError {
 impl fmt::Display for MemoryError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match *self {
-            MemoryError::System { call, address, size, errno } => {
+            MemoryError::System {
+                call,
+                address,
+                size,
+                errno,
+            } => {
                 let error = std::io::Error::from_raw_os_error(errno);
-                write!(f, "{call} of {address:#x}..{:#x}: {error}", address.saturating_add(size))
+                write!(
+                    f,
+                    "{call} of {address:#x}..{:#x}: {error}",
+                    address.saturating_add(size)
+                )
             }
             MemoryError::Exhausted { wanted, free } => {
-                write!(f, "{wanted} bytes of code do not fit: {free} bytes are free")
+                write!(
+                    f,
+                    "{wanted} bytes of code do not fit: {free} bytes are free"
+                )
             }
         }
     }
@@ -55,7 +72,12 @@ struct Linux;
 
 fn failed(call: &'static str, address: usize, size: usize) -> MemoryError {
     let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or(0);
-    MemoryError::System { call, address, size, errno }
+    MemoryError::System {
+        call,
+        address,
+        size,
+        errno,
+    }
 }
 
 fn close(object: i32) {
@@ -81,8 +103,21 @@ impl System for Linux {
 
     fn map(&self, object: i32, size: usize, protection: i32) -> Result<*mut u8, MemoryError> {
         // SAFETY: the system chooses the address.
-        let view = unsafe { libc::mmap(ptr::null_mut(), size, protection, libc::MAP_SHARED, object, 0) };
-        if view == libc::MAP_FAILED { Err(failed("mmap", 0, size)) } else { Ok(view.cast()) }
+        let view = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                size,
+                protection,
+                libc::MAP_SHARED,
+                object,
+                0,
+            )
+        };
+        if view == libc::MAP_FAILED {
+            Err(failed("mmap", 0, size))
+        } else {
+            Ok(view.cast())
+        }
     }
 }
 
@@ -96,7 +131,12 @@ impl Drop for View {
     fn drop(&mut self) {
         // SAFETY: mapped with this size; whoever used it is gone.
         let status = unsafe { libc::munmap(self.start.cast::<c_void>(), self.size) };
-        debug_assert_eq!(status, 0, "{}", failed("munmap", self.start.addr(), self.size));
+        debug_assert_eq!(
+            status,
+            0,
+            "{}",
+            failed("munmap", self.start.addr(), self.size)
+        );
     }
 }
 
@@ -134,24 +174,45 @@ impl CodeMemory {
         // Displacements between blocks are 32 bits wide.
         let size = limit.clamp(PAGE, 1 << 30).next_multiple_of(PAGE);
         let object = system.create(size)?;
-        let view = |protection| system.map(object, size, protection).map(|start| View { start, size });
+        let view = |protection| {
+            system
+                .map(object, size, protection)
+                .map(|start| View { start, size })
+        };
         let views = view(libc::PROT_READ | libc::PROT_WRITE)
             .and_then(|writable| Ok((writable, view(libc::PROT_READ | libc::PROT_EXEC)?)));
         // The views keep the object.
         close(object);
         let (writable, executable) = views?;
-        let free = Free { ranges: vec![(0, size as u32)], bytes: size, blocks: 0 };
-        Ok(CodeMemory(Arc::new(Region { writable, executable, free: Mutex::new(free) })))
+        let free = Free {
+            ranges: vec![(0, size as u32)],
+            bytes: size,
+            blocks: 0,
+        };
+        Ok(CodeMemory(Arc::new(Region {
+            writable,
+            executable,
+            free: Mutex::new(free),
+        })))
     }
 
     /// A block of `size` bytes.
     pub fn allocate(&self, size: usize) -> Result<Block, MemoryError> {
         let mut guard = self.0.free.lock();
         let free = &mut *guard;
-        let exhausted = MemoryError::Exhausted { wanted: size, free: free.bytes };
-        let rounded = u32::try_from(size.max(1)).ok().and_then(|size| size.checked_next_multiple_of(ALIGNMENT));
+        let exhausted = MemoryError::Exhausted {
+            wanted: size,
+            free: free.bytes,
+        };
+        let rounded = u32::try_from(size.max(1))
+            .ok()
+            .and_then(|size| size.checked_next_multiple_of(ALIGNMENT));
         let size = rounded.ok_or(exhausted)?;
-        let at = free.ranges.iter().position(|range| range.1 >= size).ok_or(exhausted)?;
+        let at = free
+            .ranges
+            .iter()
+            .position(|range| range.1 >= size)
+            .ok_or(exhausted)?;
         // Between and around the blocks, this one included, there are at most so many ranges.
         let most = free.blocks + 2;
         let missing = most.saturating_sub(free.ranges.len());
@@ -164,7 +225,11 @@ impl CodeMemory {
         }
         free.bytes -= size as usize;
         free.blocks += 1;
-        Ok(Block { memory: self.clone(), offset, size })
+        Ok(Block {
+            memory: self.clone(),
+            offset,
+            size,
+        })
     }
 
     /// Bytes that are not in use.
@@ -179,7 +244,10 @@ impl CodeMemory {
         free.bytes += size as usize;
         free.blocks -= 1;
         let at = free.ranges.partition_point(|range| range.0 < offset);
-        let joins_next = free.ranges.get(at).is_some_and(|next| offset + size == next.0);
+        let joins_next = free
+            .ranges
+            .get(at)
+            .is_some_and(|next| offset + size == next.0);
         let joins_previous = at > 0 && free.ranges[at - 1].0 + free.ranges[at - 1].1 == offset;
         match (joins_previous, joins_next) {
             (true, true) => {
@@ -208,7 +276,11 @@ impl Block {
     }
 
     fn writable(&self, at: usize, size: usize) -> *mut u8 {
-        assert!(at + size <= self.size as usize, "{at}+{size} is beyond a block of {}", self.size);
+        assert!(
+            at + size <= self.size as usize,
+            "{at}+{size} is beyond a block of {}",
+            self.size
+        );
         // SAFETY: within the block, as checked.
         unsafe { self.memory.0.writable.start.add(self.offset as usize + at) }
     }
@@ -225,7 +297,10 @@ impl Block {
         assert!(at.is_multiple_of(4), "patches are aligned");
         let to = self.writable(at, 4).cast::<u32>();
         // SAFETY: an aligned word in the block, which is only ever changed here once the code runs.
-        unsafe { std::sync::atomic::AtomicU32::from_ptr(to).store(word, std::sync::atomic::Ordering::Release) };
+        unsafe {
+            std::sync::atomic::AtomicU32::from_ptr(to)
+                .store(word, std::sync::atomic::Ordering::Release)
+        };
     }
 }
 
@@ -251,7 +326,12 @@ mod tests {
     impl Failing {
         fn check(&self, call: &'static str, size: usize) -> Result<(), MemoryError> {
             match self.left.get() {
-                0 => Err(MemoryError::System { call, address: 0x1000, size, errno: libc::ENOMEM }),
+                0 => Err(MemoryError::System {
+                    call,
+                    address: 0x1000,
+                    size,
+                    errno: libc::ENOMEM,
+                }),
                 n => {
                     self.left.set(n - 1);
                     Ok(())
@@ -277,11 +357,28 @@ mod tests {
     fn failures_of_the_system_are_errors_with_the_range() {
         let calls = ["memfd_create", "mmap", "mmap"];
         for (n, call) in calls.iter().enumerate() {
-            let system = Failing { left: Cell::new(n as u32) };
-            let Err(error) = CodeMemory::with_system(8192, &system) else { panic!("no failure at call {n}") };
-            let MemoryError::System { call: failed, errno, size, .. } = error else { panic!("{error}") };
+            let system = Failing {
+                left: Cell::new(n as u32),
+            };
+            let Err(error) = CodeMemory::with_system(8192, &system) else {
+                panic!("no failure at call {n}")
+            };
+            let MemoryError::System {
+                call: failed,
+                errno,
+                size,
+                ..
+            } = error
+            else {
+                panic!("{error}")
+            };
             assert_eq!((failed, errno, size), (*call, libc::ENOMEM, 8192));
-            assert!(error.to_string().starts_with(&format!("{call} of 0x1000..0x3000: ")), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("{call} of 0x1000..0x3000: ")),
+                "{error}"
+            );
         }
         assert!(CodeMemory::with_system(8192, &Failing { left: Cell::new(3) }).is_ok());
     }
@@ -307,7 +404,10 @@ mod tests {
         let address = whole.address();
         let error = memory.allocate(1).err().unwrap();
         assert_eq!(error, MemoryError::Exhausted { wanted: 1, free: 0 });
-        assert_eq!(error.to_string(), "1 bytes of code do not fit: 0 bytes are free");
+        assert_eq!(
+            error.to_string(),
+            "1 bytes of code do not fit: 0 bytes are free"
+        );
         assert!(memory.allocate(usize::MAX).is_err());
         drop(whole);
         assert_eq!(memory.allocate(PAGE - 15).unwrap().address(), address);
@@ -316,7 +416,11 @@ mod tests {
     #[test]
     #[should_panic(expected = "beyond a block")]
     fn patches_stay_in_their_block() {
-        CodeMemory::new(PAGE).unwrap().allocate(16).unwrap().patch(16, 0);
+        CodeMemory::new(PAGE)
+            .unwrap()
+            .allocate(16)
+            .unwrap()
+            .patch(16, 0);
     }
 
     proptest! {

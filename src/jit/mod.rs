@@ -147,7 +147,8 @@ pub struct Machine {
     linked_entry: u32,
     /// Where a side executor that cannot be entered leaves instead, with the exit's number at hand.
     out: u32,
-    size: usize,
+    /// Bytes of it.
+    pub size: usize,
 }
 
 impl fmt::Debug for Machine {
@@ -159,10 +160,20 @@ impl fmt::Debug for Machine {
 }
 
 /// Makes the code of a superblock, which has been verified. Of a side executor the parent is given.
-pub fn compile(engine: &Arc<Engine>, sb: &Superblock, parent: Option<Parent>) -> Result<Machine, CompileError> {
+pub fn compile(
+    engine: &Arc<Engine>,
+    sb: &Superblock,
+    parent: Option<Parent>,
+) -> Result<Machine, CompileError> {
     let params: Vec<Located> = match parent {
         None => Vec::new(),
-        Some(p) => p.code.info.exits.at(&p.executor.superblock, p.exit).map(|(_, located)| located).collect(),
+        Some(p) => p
+            .code
+            .info
+            .exits
+            .at(&p.executor.superblock, p.exit)
+            .map(|(_, located)| located)
+            .collect(),
     };
     let plan = plan::Plan::new(sb, &params);
     let allocation =
@@ -173,7 +184,11 @@ pub fn compile(engine: &Arc<Engine>, sb: &Superblock, parent: Option<Parent>) ->
         panic!("wrong allocation: {error}\n{sb}");
     }
     let exits = ExitTable::new(&plan, &allocation)?;
-    let mut info = Box::new(Info { executor: Cell::new(ptr::null()), exits, call_outs: Box::default() });
+    let mut info = Box::new(Info {
+        executor: Cell::new(ptr::null()),
+        exits,
+        call_outs: Box::default(),
+    });
     let code = x86_64::lower(&plan, &allocation, &engine.stubs, &raw const *info, parent)?;
     info.call_outs = code.call_outs.into();
     let mut block = engine.memory.allocate(code.bytes.len())?;
@@ -223,7 +238,8 @@ impl Machine {
 
     fn patch(&self, jump: &Jump, to: u64) {
         let from = self.address() + jump.displacement as u64 + 4;
-        self.block.patch(jump.displacement as usize, to.wrapping_sub(from) as u32);
+        self.block
+            .patch(jump.displacement as usize, to.wrapping_sub(from) as u32);
     }
 
     fn bytes(&self) -> &[u8] {

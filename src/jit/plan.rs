@@ -89,7 +89,11 @@ impl<'a> Plan<'a> {
 
     pub fn class(&self, value: u32) -> Class {
         let (node, part) = Plan::maker(value);
-        if part == 0 && self.sb.nodes[node].ty == Some(Type::Float) { Class::Float } else { Class::General }
+        if part == 0 && self.sb.nodes[node].ty == Some(Type::Float) {
+            Class::Float
+        } else {
+            Class::General
+        }
     }
 
     pub fn head(&self) -> Option<usize> {
@@ -102,8 +106,15 @@ impl<'a> Plan<'a> {
 
     /// What a node uses: its inputs, and the slots of its snapshot.
     pub fn used_by(&self, node: &'a Node) -> impl Iterator<Item = Ref> + use<'a> {
-        let slots = if node.exit.is_none() { &[] } else { self.sb.slots_of(node.exit) };
-        node.inputs().iter().copied().chain(slots.iter().map(|s| s.1))
+        let slots = if node.exit.is_none() {
+            &[]
+        } else {
+            self.sb.slots_of(node.exit)
+        };
+        node.inputs()
+            .iter()
+            .copied()
+            .chain(slots.iter().map(|s| s.1))
     }
 
     /// Whether no code is made for a node.
@@ -151,7 +162,10 @@ impl<'a> Plan<'a> {
                 _ => false,
             },
             op if guarded_type(op).is_some() => {
-                let loads = matches!(source.op, LOAD | LOAD_INLINE | LOAD_OVERFLOW | LOAD_HOLDER | LOAD_ELEMENT | LOAD_CELL);
+                let loads = matches!(
+                    source.op,
+                    LOAD | LOAD_INLINE | LOAD_OVERFLOW | LOAD_HOLDER | LOAD_ELEMENT | LOAD_CELL
+                );
                 first + 1 == i && loads && source.ty == Some(Type::Tagged)
             }
             _ => false,
@@ -174,9 +188,11 @@ impl<'a> Plan<'a> {
         match node.op {
             CONST_NIL => [Part::Const(0), Part::Const(Tag::NIL.byte() as u64)],
             CONST_INT | CONST_FLOAT | CONST_BOOL => [Part::Const(node.operands[0]), Part::None],
-            CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL | CONST_USERDATA | CONST_COROUTINE => {
-                [Part::Const(self.sb.object(ObjectId(node.operands[0] as u32)).addr), Part::None]
-            }
+            CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL
+            | CONST_USERDATA | CONST_COROUTINE => [
+                Part::Const(self.sb.object(ObjectId(node.operands[0] as u32)).addr),
+                Part::None,
+            ],
             PARAM => {
                 let incoming = &self.params[node.operands[0] as usize];
                 let part = |k: usize| match incoming.places[k] {
@@ -222,7 +238,11 @@ impl<'a> Plan<'a> {
                     _ => true,
                 };
                 let known = input_type(0);
-                if (known == Type::Tagged || known == ty) && same_class { [payload, Part::None] } else { own }
+                if (known == Type::Tagged || known == ty) && same_class {
+                    [payload, Part::None]
+                } else {
+                    own
+                }
             }
             _ => own,
         }
@@ -248,7 +268,9 @@ pub fn guarded_type(op: MicroOp) -> Option<Type> {
 
 /// The tag of values of a type that have one.
 pub fn tag_of(ty: Type) -> u64 {
-    pointer_tag(ty).expect("booleans and tagged values have several tags").byte() as u64
+    pointer_tag(ty)
+        .expect("booleans and tagged values have several tags")
+        .byte() as u64
 }
 
 /// The tag of a boolean.

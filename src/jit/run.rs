@@ -42,13 +42,21 @@ pub struct Jit {
 
 impl Jit {
     /// The code of a superblock, which begins in memory or at an exit of an executor.
-    pub fn compile(&mut self, sb: &Superblock, parent: Option<(&Executor, SnapshotId)>) -> Option<Machine> {
+    pub fn compile(
+        &mut self,
+        sb: &Superblock,
+        parent: Option<(&Executor, SnapshotId)>,
+    ) -> Option<Machine> {
         if self.engine.is_none() && !self.failed {
             self.engine = Engine::shared().ok();
             self.failed = self.engine.is_none();
         }
         let engine = self.engine.as_ref()?;
-        let parent = parent.map(|(executor, exit)| Parent { executor, code: executor.code.machine(), exit });
+        let parent = parent.map(|(executor, exit)| Parent {
+            executor,
+            code: executor.code.machine(),
+            exit,
+        });
         compile(engine, sb, parent).ok()
     }
 
@@ -154,7 +162,8 @@ impl Activation {
                 Some(left) => return left,
             }
             // SAFETY: machine code has left by an exit of the code whose address it has put there.
-            let (info, exit) = unsafe { ((*self.frame).left, SnapshotId((*self.frame).exit as u32)) };
+            let (info, exit) =
+                unsafe { ((*self.frame).left, SnapshotId((*self.frame).exit as u32)) };
             // SAFETY: the information of code that has just run.
             self.switch_to(st, unsafe { (*info).executor.get() });
             match self.exit(st, exit) {
@@ -201,7 +210,10 @@ impl Activation {
         let e = unsafe { &*self.executor };
         // SAFETY: the running executor.
         let pc = e.superblock.snapshot_at(id).pc;
-        let running = CallingOut { activation: self, out: None };
+        let running = CallingOut {
+            activation: self,
+            out: None,
+        };
         running.store(st, id);
         running.materialise(st, id, pc);
         // SAFETY: a patched edge keeps its target alive.
@@ -248,11 +260,19 @@ impl Calling for CallingOut<'_> {
     }
 
     fn store(&self, st: &mut State, id: SnapshotId) {
+        if self.out.is_some() {
+            // Machine code has done that.
+            return;
+        }
         // SAFETY: the running executor; room was made for its slots. The frame is as above.
         unsafe {
             let (e, frame) = (&*self.activation.executor, &*self.activation.frame);
             let slots = e.code.machine().info.exits.at(&e.superblock, id);
-            deopt::store_slots(st, self.activation.origin, slots.map(|(slot, located)| (slot, frame.value(&located))));
+            deopt::store_slots(
+                st,
+                self.activation.origin,
+                slots.map(|(slot, located)| (slot, frame.value(&located))),
+            );
         }
     }
 }
@@ -267,14 +287,19 @@ pub const LEFT: u64 = 2;
 /// Performs a call-out of the code that `info` belongs to.
 ///
 /// # Safety
-/// The frame is that of the running activation, with all registers in use saved in it.
+/// The frame is that of the running activation, with the registers of inputs saved in it. The slots of the call-out's
+/// snapshot have been stored.
 pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64) -> u64 {
     // SAFETY: the caller's promise; the activation and the state are referred to by nobody else while machine code runs.
-    let (activation, st, info) = unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };
+    let (activation, st, info) =
+        unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };
     activation.switch_to(st, info.executor.get());
     let out = &info.call_outs[at as usize];
     let next = catch_unwind(AssertUnwindSafe(|| {
-        let mut calling = CallingOut { activation: &mut *activation, out: Some(out) };
+        let mut calling = CallingOut {
+            activation: &mut *activation,
+            out: Some(out),
+        };
         crate::tier2::uop::call_out(st, &mut calling, &out.request)
     }));
     let left = match next {

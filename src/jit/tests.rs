@@ -12,7 +12,13 @@ use crate::tier2::random::{Options, World, superblock};
 use crate::tier2::superblock::Superblock;
 
 fn random(size: usize, looping: bool, inlining: bool, seed: u64) -> Superblock {
-    let options = Options { size, passes: looping.then_some(8), calls: true, allocations: true, inlining };
+    let options = Options {
+        size,
+        passes: looping.then_some(8),
+        calls: true,
+        allocations: true,
+        inlining,
+    };
     tag(&superblock(&World::symbolic(), options, seed))
 }
 
@@ -67,8 +73,14 @@ fn located(sb: &Superblock) -> Vec<super::plan::Located> {
     let params = sb.nodes.iter().filter(|node| node.op == MicroOp::PARAM);
     let mut located = Vec::new();
     for node in params {
-        let (index, ty) = (node.operands[0] as usize, node.ty.expect("parameters have types"));
-        let other = super::plan::Located { ty: Type::Int, places: [Place::Const(0), Place::None] };
+        let (index, ty) = (
+            node.operands[0] as usize,
+            node.ty.expect("parameters have types"),
+        );
+        let other = super::plan::Located {
+            ty: Type::Int,
+            places: [Place::Const(0), Place::None],
+        };
         if located.len() <= index {
             located.resize(index + 1, other);
         }

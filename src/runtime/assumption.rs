@@ -2,9 +2,14 @@
 //!
 //! Whoever relies on an [`Assumption`] registers it with [`Assumptions::watch`]. The code that breaks one says so
 //! through [`Assumptions::broken`], which costs one look into an empty table when nobody watches. The broken ones wait until
-//! tier 2 drains them at the next safepoint, before any executor is entered.
+//! tier 2 takes them at the next safepoint, before any executor is entered and any assumption is watched.
+//!
+//! Watching is counted: an assumption is forgotten when all that rely on it have said [`Assumptions::unwatch`], or when
+//! it breaks.
 
-use hashbrown::HashSet;
+use std::cmp::Ordering;
+
+use hashbrown::HashMap;
 
 use super::class::ClassId;
 use super::function::UpCell;
@@ -36,6 +41,25 @@ pub enum Assumption {
 }
 
 impl Assumption {
+    /// How many kinds there are.
+    pub const KINDS: usize = 8;
+    /// Their names, by [`Assumption::kind`].
+    pub const KIND_NAMES: [&'static str; Assumption::KINDS] = [
+        "slot constant",
+        "key absent",
+        "holder",
+        "class",
+        "events",
+        "cell constant",
+        "primitive metatable",
+        "object alive",
+    ];
+
+    /// The kind as a number.
+    pub fn kind(self) -> usize {
+        self.words().0 as usize
+    }
+
     fn words(self) -> (u8, u64, u64) {
         match self {
             Assumption::SlotConstant { table, slot } => (0, table.addr(), slot as u64),
@@ -62,6 +86,18 @@ impl Assumption {
     }
 }
 
+impl Ord for Assumption {
+    fn cmp(&self, other: &Assumption) -> Ordering {
+        self.words().cmp(&other.words())
+    }
+}
+
+impl PartialOrd for Assumption {
+    fn partial_cmp(&self, other: &Assumption) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl std::hash::Hash for Assumption {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.words().hash(state);
@@ -71,7 +107,8 @@ impl std::hash::Hash for Assumption {
 /// The assumptions that someone relies on, and those broken since they were last drained.
 #[derive(Default)]
 pub struct Assumptions {
-    watched: HashSet<Assumption, BuildWordHasher>,
+    /// With how many rely on them.
+    watched: HashMap<Assumption, u32, BuildWordHasher>,
     /// Has room for all that are watched, so that breaking one never allocates.
     broken: Vec<Assumption>,
 }
@@ -79,37 +116,64 @@ pub struct Assumptions {
 impl Assumptions {
     /// From now on `a` is reported when it breaks, once.
     pub fn watch(&mut self, a: Assumption) -> Result<(), OutOfMemory> {
+        debug_assert!(!self.broken.contains(&a), "what was broken is carried out first");
         self.watched.try_reserve(1).map_err(|_| OutOfMemory)?;
         self.broken
             .try_reserve(self.watched.len() + 1)
             .map_err(|_| OutOfMemory)?;
-        self.watched.insert(a);
+        *self.watched.entry(a).or_insert(0) += 1;
         Ok(())
+    }
+
+    /// One of those that have watched `a` does not rely on it any more. Nothing happens if it has been broken.
+    pub fn unwatch(&mut self, a: Assumption) {
+        if let Some(count) = self.watched.get_mut(&a) {
+            *count -= 1;
+            if *count == 0 {
+                self.watched.remove(&a);
+            }
+        }
+    }
+
+    /// How many assumptions are watched.
+    pub fn len(&self) -> usize {
+        self.watched.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.watched.is_empty()
     }
 
     /// `a` no longer holds.
     #[inline]
     pub fn broken(&mut self, a: Assumption) {
-        if !self.watched.is_empty() && self.watched.remove(&a) {
+        if !self.watched.is_empty() && self.watched.remove(&a).is_some() {
             self.broken.push(a);
         }
     }
 
-    /// Whether there is anything to drain.
+    /// Whether there is anything to take.
     #[inline]
     pub fn any_broken(&self) -> bool {
         !self.broken.is_empty()
     }
 
-    /// Takes out what has been broken.
-    pub fn drain(&mut self) -> impl Iterator<Item = Assumption> + '_ {
-        self.broken.drain(..)
+    /// Takes out what has been broken. The list is to be given back once that has been carried out.
+    pub fn take_broken(&mut self) -> Vec<Assumption> {
+        std::mem::take(&mut self.broken)
+    }
+
+    /// Gives the list back to which broken assumptions are added.
+    pub fn give_back(&mut self, mut list: Vec<Assumption>) {
+        debug_assert!(self.broken.is_empty(), "nothing breaks while the consequences are drawn");
+        list.clear();
+        self.broken = list;
     }
 
     /// Reports the assumptions about dead objects as broken.
     pub fn sweep_weak(&mut self, alive: &dyn Fn(Gc<Header>) -> bool) {
         let broken = &mut self.broken;
-        self.watched.retain(|&a| {
+        self.watched.retain(|&a, _| {
             let keep = a.is_alive(alive);
             if !keep {
                 broken.push(a);

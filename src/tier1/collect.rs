@@ -54,9 +54,8 @@ impl State {
             recording: &self.recording.steps,
         };
         let result = run(&mut self.rt, &roots);
-        if self.rt.flush_caches {
-            self.flush_caches();
-        }
+        // Objects may have died: executors that refer to them go, before their memory is used again.
+        self.settle_assumptions();
         if self.rt.heap.has_finalizers() {
             self.request(interrupt::FINALIZE);
         }
@@ -130,10 +129,11 @@ impl State {
         }
     }
 
-    /// Forgets all inline caches: shapes that they check no longer mean what they did.
+    /// Forgets all inline caches: shapes that they check no longer mean what they did. Broken assumptions have been
+    /// carried out.
     pub(crate) fn flush_caches(&mut self) {
         self.rt.flush_caches = false;
-        self.tier2.graph.invalidate_all();
+        self.tier2.graph.invalidate_all(&mut self.rt);
         self.rt.shared_cache.clear();
         for proto in self.rt.heap.protos() {
             proto.info.fields.iter().for_each(FieldCache::clear);

@@ -12,6 +12,7 @@
 //! The same function, instantiated with `RECORD`, is the recording dispatch: it notes each instruction with
 //! what it sees before executing it ([`State::note`]). Instantiated with `HOOK` it is the dispatch with hooks
 //! ([`State::before_instruction`]): calls and returns take the slow path, which runs their hooks, and nothing gets hot.
+//! With `COUNT`, which both of these are and a VM may ask for, it counts instructions.
 
 use super::call::{Outcome, Return};
 use super::native::Args;
@@ -38,16 +39,19 @@ pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
         // SAFETY: the current record is a bytecode frame whose code has been verified.
         let outcome = if st.hook_events != 0 {
             st.stop_recording();
-            unsafe { dispatch::<false, true>(st)? }
+            unsafe { dispatch::<false, true, true>(st)? }
         } else if st.recording.active {
-            unsafe { dispatch::<true, false>(st)? }
+            unsafe { dispatch::<true, false, true>(st)? }
         } else if st.recording.complete {
             st.recorded();
             continue;
         } else if let Some(executor) = st.take_entering() {
             tier2::run(st, executor)?
+        } else if st.count_instructions {
+            // SAFETY: as above.
+            unsafe { dispatch::<false, false, true>(st)? }
         } else {
-            unsafe { dispatch::<false, false>(st)? }
+            unsafe { dispatch::<false, false, false>(st)? }
         };
         if outcome == Outcome::Exit {
             return Ok(outcome);
@@ -59,7 +63,7 @@ pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
 pub(crate) fn execute_one(st: &mut State) -> Result<Outcome, Raised> {
     st.recording.single = true;
     // SAFETY: as in `execute`.
-    unsafe { dispatch::<true, false>(st) }
+    unsafe { dispatch::<true, false, true>(st) }
 }
 
 /// The slot of a cached field: base plus offsets.
@@ -220,7 +224,7 @@ unsafe fn shared_set(st: &mut State, cache: &FieldCache, receiver: *const Value,
 
 /// # Safety
 /// The current record must be that of a bytecode function whose prototype has been verified.
-unsafe fn dispatch<const RECORD: bool, const HOOK: bool>(st: &mut State) -> Result<Outcome, Raised> {
+unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: &mut State) -> Result<Outcome, Raised> {
     let mut pc: *const Instr;
     let mut base: *mut Value;
     let mut k: *const Value;
@@ -831,6 +835,9 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool>(st: &mut State) -> Resu
                     (*st.record).pc = pc.sub(1);
                     return Ok(Outcome::Continue);
                 }
+            }
+            if COUNT {
+                st.counters.interpreted += 1;
             }
             match i.op_unchecked() {
                 Op::MOVE => set!(i.a(), get!(i.b())),

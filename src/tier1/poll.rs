@@ -37,6 +37,9 @@ impl State {
             site.attempts.set(1);
             return false;
         }
+        if site.cooling.replace(false) {
+            return false;
+        }
         if recording || attempts > LoopSite::ATTEMPTS_MAX {
             return false;
         }

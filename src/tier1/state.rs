@@ -106,6 +106,8 @@ pub struct State {
     /// What the recording dispatch noted last.
     pub recording: crate::tier1::recording::Recording,
     pub counters: Counters,
+    /// Whether tier 1 counts the instructions that it executes.
+    pub count_instructions: bool,
     /// Whether finalizers are running: they do not nest.
     pub finalizing: bool,
     /// The traceback of the last error that nothing caught, if the host wants one.
@@ -166,6 +168,7 @@ impl State {
             stack_stress: false,
             recording: Default::default(),
             counters: Counters::default(),
+            count_instructions: false,
             finalizing: false,
             traceback: None,
             keep_traceback: false,

@@ -77,6 +77,13 @@ pub unsafe fn materialise(st: &mut State, sb: &Superblock, origin: u32, id: Snap
     if let Some(top) = snapshot.top {
         st.top = st.slot(origin + top as u32);
     }
+    if sb.frame(snapshot.frame).caller.is_none() {
+        let proto = proto_of(sb, snapshot.frame);
+        debug_assert!((pc as usize) < proto.info.code.len() + 1);
+        // SAFETY: an instruction of the prototype, or the end of its code.
+        st.frame_mut().pc = unsafe { proto.code.add(pc as usize) };
+        return;
+    }
     let chain: SmallVec<[FrameId; 8]> = sb.chain(snapshot.frame).collect();
     for (i, &id) in chain.iter().enumerate().rev() {
         let frame = sb.frame(id);

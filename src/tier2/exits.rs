@@ -19,6 +19,7 @@ impl State {
         // SAFETY: executors stay allocated while they run.
         let e = unsafe { &*executor };
         let state = e.exit(exit);
+        state.taken.set(state.taken.get().saturating_add(1));
         let temperature = state.temperature.get().saturating_add(1);
         state.temperature.set(temperature);
         let attempts = state.attempts.get();

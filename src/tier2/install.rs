@@ -4,7 +4,8 @@ use std::ptr;
 
 use perilune_uops::MicroOp;
 
-use super::executor::{Anchor, Code, Executor};
+use super::executor::{Anchor, Code, Executor, Parts};
+use super::place::{Header, Place};
 use super::projection::{self, Projection};
 use super::superblock::Superblock;
 use super::{Engine, optimizer, uop, verify};
@@ -19,13 +20,44 @@ impl State {
         let Some(origin) = self.recording.origin else {
             return;
         };
-        let wanted = self.tier2.engine != Engine::Off && self.is_current(origin);
+        self.settle_assumptions();
+        let wanted = self.tier2.engine != Engine::Off && self.make_room_for_executor() && self.is_current(origin);
+        let first = self.recording.steps.first().map(|step| (step.closure, step.pc));
         let projection = if wanted { projection::project(self) } else { None };
         self.recording.steps.clear();
         self.recording.origin = None;
-        let installed = projection.and_then(|projection| self.install(origin, projection));
+        let installed = projection.zip(first).and_then(|(projection, (closure, pc))| {
+            let place = Place { proto: Some(closure.proto), pc };
+            let dump = &self.tier2.dump;
+            let header = (dump.superblocks || dump.uops)
+                .then(|| Header::new(self, origin, closure, place, projection.stop))
+                .filter(|header| place.matches(&self.tier2.dump.filters, &header.function));
+            self.install(origin, place, projection, header)
+        });
         if wanted && installed.is_none() {
             self.tier2.counters.failed += 1;
+        }
+    }
+
+    /// Sees to it that the limits allow one more executor. False if those that are running do not leave room.
+    fn make_room_for_executor(&mut self) -> bool {
+        let graph = &mut self.tier2.graph;
+        if graph.is_full() {
+            graph.collect_cycles(&mut self.rt);
+            self.reap_executors();
+        }
+        if self.tier2.graph.is_full() {
+            self.tier2.graph.retire(&mut self.rt);
+            self.reap_executors();
+        }
+        !self.tier2.graph.is_full()
+    }
+
+    /// Frees executors that never run again, if nothing can be inside one.
+    fn reap_executors(&mut self) {
+        if self.tier2.active == 0 && !self.recording.active {
+            // SAFETY: no activation is in progress.
+            unsafe { self.tier2.graph.reap(&mut self.rt.heap) };
         }
     }
 
@@ -41,14 +73,21 @@ impl State {
         }
     }
 
-    fn install(&mut self, origin: Origin, projection: Projection) -> Option<()> {
+    fn install(
+        &mut self,
+        origin: Origin,
+        place: Place,
+        projection: Projection,
+        header: Option<Header>,
+    ) -> Option<()> {
         let Projection { superblock, mut assumptions, instructions, link, stop } = projection;
         let counters = &mut self.tier2.counters;
         counters.projected += 1;
         counters.stops[stop as usize] += 1;
         counters.micro_ops_before += superblock.nodes.len() as u64;
-        if self.tier2.dump.superblocks {
-            eprintln!("superblock from {origin:?}, {stop:?}\n{superblock}");
+        let (superblocks, uops) = (self.tier2.dump.superblocks, self.tier2.dump.uops);
+        if let Some(header) = header.as_ref().filter(|_| superblocks) {
+            eprintln!("superblock of {header}\n{superblock}");
         }
         if cfg!(debug_assertions)
             && let Err(error) = verify::verify(&superblock)
@@ -56,18 +95,19 @@ impl State {
             panic!("projection breaks a rule: {error}\n{superblock}");
         }
         let optimized = optimizer::optimize(superblock);
-        if self.tier2.dump.superblocks {
-            eprintln!("optimized\n{optimized}");
+        if let Some(header) = header.as_ref().filter(|_| superblocks) {
+            eprintln!("optimized superblock of {header}\n{optimized}");
         }
-        self.tier2.counters.micro_ops_after += optimized.nodes.len() as u64;
+        let counters = &mut self.tier2.counters;
+        counters.micro_ops_after += optimized.nodes.len() as u64;
+        counters.instructions += u64::from(instructions.0) + u64::from(instructions.1);
+        counters.micro_ops.count(&optimized);
         let code = self.code_for(origin, &optimized)?;
-        if self.tier2.dump.superblocks {
-            code.dump();
+        if let Some(header) = header.filter(|_| uops) {
+            eprintln!("code of {header}\n{code}");
         }
+        assumptions.sort_unstable();
         assumptions.dedup();
-        for a in &assumptions {
-            self.rt.assumptions.watch(*a).ok()?;
-        }
         let (anchor, parent, generation) = match origin {
             Origin::Place(site) => (Anchor::Site(site), ptr::null(), 0),
             Origin::Exit(parent, exit) => {
@@ -78,15 +118,12 @@ impl State {
         // The end may not be reached: then the optimizer has replaced it.
         let last = optimized.nodes.last().filter(|node| node.op == MicroOp::LINK).map(|node| node.exit);
         let graph = &mut self.tier2.graph;
-        let executor = graph.add(anchor, parent, generation, optimized, code, assumptions.into(), instructions);
+        let parts = Parts { anchor, place, parent, generation, superblock: optimized, code, assumptions, instructions };
+        let executor = graph.add(&mut self.rt, parts).ok()?;
         // SAFETY: just made, or checked by `is_current`.
         unsafe {
             match origin {
-                Origin::Place(site) => {
-                    (*site).executor.set(executor as *const u8);
-                    // The next pass enters it.
-                    (*site).countdown.set(1);
-                }
+                Origin::Place(_) => graph.place(&*executor),
                 Origin::Exit(parent, exit) => graph.attach(&*parent, exit, &*executor),
             }
             if let (Some(site), Some(exit)) = (link, last)
@@ -126,10 +163,8 @@ impl State {
         self.settle_assumptions();
         // SAFETY: executors are reaped below only, and `entering` is set right before.
         let valid = unsafe { (*executor).is_valid() };
-        if self.tier2.active == 0 && !self.recording.active {
-            // SAFETY: no activation is in progress; a valid executor is not in the graveyard.
-            unsafe { self.tier2.graph.reap() };
-        }
+        // A valid executor is not in the graveyard.
+        self.reap_executors();
         valid.then_some(executor)
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! - [`projection`] makes superblocks ([`superblock`]) from recorded passes; [`executor`] is what they become and the graph
 //!   that these form; [`uop`] is the interpreter that runs them, [`jit`](crate::jit) makes machine code of them;
+//! - [`place`] says where superblocks begin, and [`dot`] shows executors, for people;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors; [`transfer`]
 //!   goes from executor to executor over calls and returns.
 
 pub mod deopt;
+pub mod dot;
 pub mod executor;
 mod exits;
 mod install;
+pub mod place;
 pub mod optimizer;
 pub mod projection;
 #[cfg(test)]
@@ -19,9 +22,12 @@ mod transfer;
 pub mod uop;
 pub mod verify;
 
+use std::fmt;
 use std::ptr;
 
 use executor::{Code, Executor, Graph};
+use perilune_uops::MicroOp;
+use superblock::Superblock;
 
 use crate::bytecode::cache::ReturnSite;
 use crate::tier1::call::Outcome;
@@ -40,14 +46,9 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The engine of a VM that asks for none in particular.
-    pub(crate) const DEFAULT: Engine = if Engine::Jit.is_built_in() {
-        Engine::Jit
-    } else if Engine::Uops.is_built_in() {
-        Engine::Uops
-    } else {
-        Engine::Off
-    };
+    /// The engine of a VM that asks for none in particular. Machine code is to be asked for as long as there are programs
+    /// that it makes slower.
+    pub(crate) const DEFAULT: Engine = if Engine::Uops.is_built_in() { Engine::Uops } else { Engine::Off };
 
     /// Whether the build has it.
     pub const fn is_built_in(self) -> bool {
@@ -106,10 +107,42 @@ pub struct Tier2 {
 }
 
 /// What is printed while a VM runs.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Dump {
     /// Superblocks, before and after optimization.
     pub superblocks: bool,
+    /// The code that the tier-2 interpreter runs.
+    pub uops: bool,
+    /// Only what begins in these functions or lines, if there are any; see [`place::Place::matches`].
+    pub filters: Vec<String>,
+}
+
+/// Micro-ops of optimized superblocks, by micro-op.
+#[derive(Clone)]
+pub struct MicroOps([u64; MicroOp::ALL.len()]);
+
+impl Default for MicroOps {
+    fn default() -> MicroOps {
+        MicroOps([0; MicroOp::ALL.len()])
+    }
+}
+
+impl MicroOps {
+    fn count(&mut self, superblock: &Superblock) {
+        superblock.nodes.iter().for_each(|node| self.0[node.op as usize] += 1);
+    }
+
+    /// Those that were counted, by name.
+    pub fn by_name(&self) -> Vec<(&'static str, u64)> {
+        let counted = MicroOp::ALL.iter().map(|op| (op.name(), self.0[*op as usize]));
+        counted.filter(|(_, n)| *n > 0).collect()
+    }
+}
+
+impl fmt::Debug for MicroOps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.by_name()).finish()
+    }
 }
 
 /// What tier 2 has done.
@@ -124,6 +157,9 @@ pub struct Counters {
     pub exits: u64,
     pub micro_ops_before: u64,
     pub micro_ops_after: u64,
+    /// Bytecode instructions in superblocks.
+    pub instructions: u64,
+    pub micro_ops: MicroOps,
 }
 
 impl Default for Tier2 {
@@ -152,12 +188,14 @@ impl Default for Tier2 {
 impl State {
     /// Carries out what broken assumptions mean: executors that made them never run again.
     pub(crate) fn settle_assumptions(&mut self) {
+        // First those about dead objects: afterwards all places of executors are alive.
+        if self.rt.assumptions.any_broken() {
+            let mut broken = self.rt.assumptions.take_broken();
+            self.tier2.graph.invalidate(&mut self.rt, &mut broken);
+            self.rt.assumptions.give_back(broken);
+        }
         if self.rt.flush_caches {
             self.flush_caches();
-        }
-        if self.rt.assumptions.any_broken() {
-            let broken: Vec<_> = self.rt.assumptions.drain().collect();
-            self.tier2.graph.invalidate(&broken);
         }
         if self.tier2.invalidation_stress != 0 {
             self.invalidate_some();
@@ -170,7 +208,7 @@ impl State {
         self.tier2.settled += 1;
         if self.tier2.settled.is_multiple_of(u64::from(self.tier2.invalidation_stress)) {
             let n = self.tier2.settled / u64::from(self.tier2.invalidation_stress);
-            self.tier2.graph.invalidate_nth(n as usize);
+            self.tier2.graph.invalidate_nth(&mut self.rt, n as usize);
         }
     }
 }

@@ -279,6 +279,21 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>()
+            + self.frames.capacity() * size_of::<Frame>()
+            + self.objects.capacity() * size_of::<Object>()
+            + self.snapshot_bytes()
+            + self.looping.as_ref().map_or(0, |l| l.back.capacity() * size_of::<Ref>())
+            + self.param_shapes.capacity() * size_of::<(u32, u32)>()
+    }
+
+    /// Bytes of its snapshots.
+    pub fn snapshot_bytes(&self) -> usize {
+        self.snapshots.capacity() * size_of::<Snapshot>() + self.slots.capacity() * size_of::<(Slot, Ref)>()
+    }
+
     /// Appends a node.
     pub fn push(&mut self, node: Node) -> Ref {
         self.nodes.push(node);

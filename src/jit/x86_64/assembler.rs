@@ -13,9 +13,17 @@ pub struct Label(u32);
 /// A memory operand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mem {
-    At { base: Gpr, disp: i32 },
+    At {
+        base: Gpr,
+        disp: i32,
+    },
     /// base + index * scale + disp
-    Indexed { base: Gpr, index: Gpr, scale: u8, disp: i32 },
+    Indexed {
+        base: Gpr,
+        index: Gpr,
+        scale: u8,
+        disp: i32,
+    },
     /// In the code itself.
     Code(Label),
 }
@@ -147,7 +155,10 @@ impl Assembler {
     }
 
     pub fn bind(&mut self, label: Label) {
-        debug_assert_eq!(self.labels[label.0 as usize], UNBOUND, "labels are bound once");
+        debug_assert_eq!(
+            self.labels[label.0 as usize], UNBOUND,
+            "labels are bound once"
+        );
         self.labels[label.0 as usize] = self.code.len() as u32;
     }
 
@@ -203,7 +214,16 @@ impl Assembler {
 
     /// An instruction with a ModR/M byte. `tail` is the size of the immediate operand that will follow.
     #[allow(clippy::too_many_arguments, reason = "the parts of an encoding")]
-    fn encode(&mut self, prefix: Option<u8>, wide: bool, byte: bool, opcode: &[u8], reg: u8, rm: Operand, tail: u8) {
+    fn encode(
+        &mut self,
+        prefix: Option<u8>,
+        wide: bool,
+        byte: bool,
+        opcode: &[u8],
+        reg: u8,
+        rm: Operand,
+        tail: u8,
+    ) {
         if let Some(prefix) = prefix {
             self.byte(prefix);
         }
@@ -235,7 +255,12 @@ impl Assembler {
                 }
                 self.offset(mode, disp);
             }
-            Operand::Memory(Mem::Indexed { base, index, scale, disp }) => {
+            Operand::Memory(Mem::Indexed {
+                base,
+                index,
+                scale,
+                disp,
+            }) => {
                 debug_assert!(index.0 != 4 && scale.is_power_of_two() && scale <= 8);
                 let mode = Assembler::mode(base, disp);
                 self.byte(mode | reg | 4);
@@ -343,7 +368,15 @@ impl Assembler {
     // Integers.
 
     pub fn alu(&mut self, op: Alu, to: Gpr, from: impl Into<Operand>) {
-        self.encode(None, true, false, &[(op as u8) << 3 | 3], to.0, from.into(), 0);
+        self.encode(
+            None,
+            true,
+            false,
+            &[(op as u8) << 3 | 3],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     pub fn alu_imm(&mut self, op: Alu, to: impl Into<Operand>, imm: i32) {
@@ -351,7 +384,15 @@ impl Assembler {
     }
 
     pub fn alu32(&mut self, op: Alu, to: Gpr, from: impl Into<Operand>) {
-        self.encode(None, false, false, &[(op as u8) << 3 | 3], to.0, from.into(), 0);
+        self.encode(
+            None,
+            false,
+            false,
+            &[(op as u8) << 3 | 3],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     pub fn alu32_imm(&mut self, op: Alu, to: impl Into<Operand>, imm: i32) {
@@ -426,12 +467,28 @@ impl Assembler {
     }
 
     pub fn set(&mut self, cond: Cond, to: Gpr) {
-        self.encode(None, false, true, &[0x0F, 0x90 | cond as u8], 0, to.into(), 0);
+        self.encode(
+            None,
+            false,
+            true,
+            &[0x0F, 0x90 | cond as u8],
+            0,
+            to.into(),
+            0,
+        );
         self.encode(None, false, true, &[0x0F, 0xB6], to.0, to.into(), 0);
     }
 
     pub fn cmov(&mut self, cond: Cond, to: Gpr, from: impl Into<Operand>) {
-        self.encode(None, true, false, &[0x0F, 0x40 | cond as u8], to.0, from.into(), 0);
+        self.encode(
+            None,
+            true,
+            false,
+            &[0x0F, 0x40 | cond as u8],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     // Control.
@@ -525,36 +582,100 @@ impl Assembler {
     }
 
     pub fn load_float(&mut self, to: Xmm, from: Mem) {
-        self.encode(Some(SCALAR), false, false, &[0x0F, 0x10], to.0, from.into(), 0);
+        self.encode(
+            Some(SCALAR),
+            false,
+            false,
+            &[0x0F, 0x10],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     pub fn store_float(&mut self, to: Mem, from: Xmm) {
-        self.encode(Some(SCALAR), false, false, &[0x0F, 0x11], from.0, to.into(), 0);
+        self.encode(
+            Some(SCALAR),
+            false,
+            false,
+            &[0x0F, 0x11],
+            from.0,
+            to.into(),
+            0,
+        );
     }
 
     /// The bits of a register as a float.
     pub fn float_of_bits(&mut self, to: Xmm, from: Gpr) {
-        self.encode(Some(OPERAND_SIZE), true, false, &[0x0F, 0x6E], to.0, from.into(), 0);
+        self.encode(
+            Some(OPERAND_SIZE),
+            true,
+            false,
+            &[0x0F, 0x6E],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     pub fn bits_of_float(&mut self, to: Gpr, from: Xmm) {
-        self.encode(Some(OPERAND_SIZE), true, false, &[0x0F, 0x7E], from.0, to.into(), 0);
+        self.encode(
+            Some(OPERAND_SIZE),
+            true,
+            false,
+            &[0x0F, 0x7E],
+            from.0,
+            to.into(),
+            0,
+        );
     }
 
     pub fn sse(&mut self, op: Sse, to: Xmm, from: impl Into<Operand>) {
-        self.encode(Some(SCALAR), false, false, &[0x0F, op as u8], to.0, from.into(), 0);
+        self.encode(
+            Some(SCALAR),
+            false,
+            false,
+            &[0x0F, op as u8],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     pub fn compare_floats(&mut self, x: Xmm, y: impl Into<Operand>) {
-        self.encode(Some(OPERAND_SIZE), false, false, &[0x0F, 0x2E], x.0, y.into(), 0);
+        self.encode(
+            Some(OPERAND_SIZE),
+            false,
+            false,
+            &[0x0F, 0x2E],
+            x.0,
+            y.into(),
+            0,
+        );
     }
 
     pub fn float_of_int(&mut self, to: Xmm, from: impl Into<Operand>) {
-        self.encode(Some(SCALAR), true, false, &[0x0F, 0x2A], to.0, from.into(), 0);
+        self.encode(
+            Some(SCALAR),
+            true,
+            false,
+            &[0x0F, 0x2A],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     pub fn int_of_float(&mut self, to: Gpr, from: Xmm) {
-        self.encode(Some(SCALAR), true, false, &[0x0F, 0x2C], to.0, from.into(), 0);
+        self.encode(
+            Some(SCALAR),
+            true,
+            false,
+            &[0x0F, 0x2C],
+            to.0,
+            from.into(),
+            0,
+        );
     }
 
     pub fn zero_float(&mut self, x: Xmm) {
@@ -571,7 +692,15 @@ impl Assembler {
 
     /// Rounds to an integral float: down (1) or up (2). Needs SSE4.1.
     pub fn round(&mut self, to: Xmm, from: impl Into<Operand>, mode: u8) {
-        self.encode(Some(OPERAND_SIZE), false, false, &[0x0F, 0x3A, 0x0B], to.0, from.into(), 1);
+        self.encode(
+            Some(OPERAND_SIZE),
+            false,
+            false,
+            &[0x0F, 0x3A, 0x0B],
+            to.0,
+            from.into(),
+            1,
+        );
         self.byte(mode | 8);
     }
 }
@@ -592,23 +721,48 @@ mod tests {
         check(&[0x48, 0x8B, 0x45, 0x80], &|a| a.load(RAX, at(RBP, -128)));
         check(&[0x4D, 0x8B, 0x24, 0x24], &|a| a.load(R12, at(R12, 0)));
         check(&[0x4D, 0x8B, 0x6D, 0x00], &|a| a.load(R13, at(R13, 0)));
-        check(&[0x4C, 0x89, 0xBC, 0x24, 0, 1, 0, 0], &|a| a.store(at(RSP, 256), R15));
-        let element = Mem::Indexed { base: R13, index: R9, scale: 8, disp: 0 };
+        check(&[0x4C, 0x89, 0xBC, 0x24, 0, 1, 0, 0], &|a| {
+            a.store(at(RSP, 256), R15)
+        });
+        let element = Mem::Indexed {
+            base: R13,
+            index: R9,
+            scale: 8,
+            disp: 0,
+        };
         check(&[0x4B, 0x8B, 0x44, 0xCD, 0x00], &|a| a.load(RAX, element));
         check(&[0x40, 0x88, 0x77, 0x05], &|a| a.store8(at(RDI, 5), RSI));
         check(&[0x80, 0x3B, 0x07], &|a| a.cmp8_imm(at(RBX, 0), 7));
-        check(&[0x81, 0x7F, 0x04, 0x2A, 0x01, 0, 0], &|a| a.alu32_imm(Alu::Cmp, at(RDI, 4), 298));
+        check(&[0x81, 0x7F, 0x04, 0x2A, 0x01, 0, 0], &|a| {
+            a.alu32_imm(Alu::Cmp, at(RDI, 4), 298)
+        });
         check(&[0x49, 0x83, 0xC2, 0xFF], &|a| a.alu_imm(Alu::Add, R10, -1));
         check(&[0xB8, 0, 0, 0, 0], &|a| a.mov_imm(RAX, 0));
         check(&[0x41, 0xBF, 1, 0, 0, 0], &|a| a.mov_imm(R15, 1));
-        check(&[0x49, 0xC7, 0xC0, 0xFE, 0xFF, 0xFF, 0xFF], &|a| a.mov_imm(R8, -2i64 as u64));
-        check(&[0x49, 0xB8, 0, 0, 0, 0, 1, 0, 0, 0], &|a| a.mov_imm(R8, 1 << 32));
-        check(&[0x40, 0x0F, 0x9C, 0xC6, 0x40, 0x0F, 0xB6, 0xF6], &|a| a.set(Cond::Less, RSI));
-        check(&[0xF2, 0x44, 0x0F, 0x58, 0xC9], &|a| a.sse(Sse::Add, Xmm(9), Xmm(1)));
-        check(&[0x66, 0x4C, 0x0F, 0x6E, 0xC0], &|a| a.float_of_bits(Xmm(8), RAX));
-        check(&[0x66, 0x48, 0x0F, 0x7E, 0xC0], &|a| a.bits_of_float(RAX, Xmm(0)));
-        check(&[0xF2, 0x48, 0x0F, 0x2A, 0xC8], &|a| a.float_of_int(Xmm(1), RAX));
-        check(&[0x66, 0x0F, 0x3A, 0x0B, 0xD1, 0x09], &|a| a.round(Xmm(2), Xmm(1), 1));
+        check(&[0x49, 0xC7, 0xC0, 0xFE, 0xFF, 0xFF, 0xFF], &|a| {
+            a.mov_imm(R8, -2i64 as u64)
+        });
+        check(&[0x49, 0xB8, 0, 0, 0, 0, 1, 0, 0, 0], &|a| {
+            a.mov_imm(R8, 1 << 32)
+        });
+        check(&[0x40, 0x0F, 0x9C, 0xC6, 0x40, 0x0F, 0xB6, 0xF6], &|a| {
+            a.set(Cond::Less, RSI)
+        });
+        check(&[0xF2, 0x44, 0x0F, 0x58, 0xC9], &|a| {
+            a.sse(Sse::Add, Xmm(9), Xmm(1))
+        });
+        check(&[0x66, 0x4C, 0x0F, 0x6E, 0xC0], &|a| {
+            a.float_of_bits(Xmm(8), RAX)
+        });
+        check(&[0x66, 0x48, 0x0F, 0x7E, 0xC0], &|a| {
+            a.bits_of_float(RAX, Xmm(0))
+        });
+        check(&[0xF2, 0x48, 0x0F, 0x2A, 0xC8], &|a| {
+            a.float_of_int(Xmm(1), RAX)
+        });
+        check(&[0x66, 0x0F, 0x3A, 0x0B, 0xD1, 0x09], &|a| {
+            a.round(Xmm(2), Xmm(1), 1)
+        });
     }
 
     #[test]
@@ -622,7 +776,10 @@ mod tests {
         asm.jump(start);
         let code = asm.finish();
         // The literal lies at 16; the operand counts from the end of the instruction, at 10.
-        assert_eq!(&code[..10], [0x66, 0x0F, 0x3A, 0x0B, 0x05, 6, 0, 0, 0, 0x0A]);
+        assert_eq!(
+            &code[..10],
+            [0x66, 0x0F, 0x3A, 0x0B, 0x05, 6, 0, 0, 0, 0x0A]
+        );
         assert_eq!(&code[10..15], [0xE9, 0xF1, 0xFF, 0xFF, 0xFF]);
         assert_eq!(&code[16..24], 1.0f64.to_bits().to_le_bytes());
     }

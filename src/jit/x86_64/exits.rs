@@ -5,9 +5,9 @@
 //! that there is room for its frames, and otherwise takes the way out that the jump has replaced.
 
 use super::assembler::{Alu, Cond, Label, Mem, at};
+use super::field;
 use super::lower::Lowering;
 use super::registers::*;
-use super::field;
 use crate::jit::Parent;
 use crate::runtime::value::Value;
 use crate::tier2::superblock::{Node, SnapshotId};
@@ -45,8 +45,12 @@ impl Lowering<'_, '_> {
         let asm = &mut self.e.asm;
         let sb = self.e.plan.sb;
         let (slots, depth) = (sb.slot_count(), sb.depth());
-        let (known_slots, known_depth) =
-            parent.map_or((0, 0), |p| (p.executor.superblock.slot_count(), p.executor.superblock.depth()));
+        let (known_slots, known_depth) = parent.map_or((0, 0), |p| {
+            (
+                p.executor.superblock.slot_count(),
+                p.executor.superblock.depth(),
+            )
+        });
         let out = asm.label();
         if slots > known_slots {
             asm.load(RDX, at(RBP, field!(slots)));
@@ -75,7 +79,16 @@ impl Lowering<'_, '_> {
         if sb.frame(snapshot.frame).caller.is_some() || snapshot.top.is_some() {
             return self.leave(node.exit);
         }
-        let slots = sb.slots_of(node.exit);
+        self.store_slots(node.exit);
+        self.e.asm.mov_imm(RCX, self.info as u64);
+        self.e.asm.align_code(2);
+        self.e.asm.mov32_imm(RAX, node.exit.0);
+        self.stub_jump(node.exit, true);
+    }
+
+    /// Stores the slots of a snapshot. Uses rax and rcx.
+    pub fn store_slots(&mut self, id: SnapshotId) {
+        let slots = self.e.plan.sb.slots_of(id);
         if !slots.is_empty() {
             self.e.asm.load(RAX, at(RBP, field!(slots)));
         }
@@ -83,16 +96,14 @@ impl Lowering<'_, '_> {
             let (payload, tag) = slot_words(slot as u64);
             self.e.store_value(payload, tag, r, RCX);
         }
-        self.e.asm.mov_imm(RCX, self.info as u64);
-        self.e.asm.align_code(2);
-        self.e.asm.mov32_imm(RAX, node.exit.0);
-        self.stub_jump(node.exit, true);
     }
 
     /// Emits the stubs of exits, and the way out.
     pub fn finish_exits(&mut self) {
         for id in 0..self.exits.len() {
-            let Some(label) = self.exits[id] else { continue };
+            let Some(label) = self.exits[id] else {
+                continue;
+            };
             self.e.asm.align_cold(2);
             self.e.asm.bind(label);
             self.e.asm.mov32_imm(RAX, id as u32);
@@ -106,7 +117,11 @@ impl Lowering<'_, '_> {
 
     fn stub_jump(&mut self, exit: SnapshotId, stored: bool) {
         let displacement = self.e.asm.patchable_jump(self.out);
-        self.jumps.push(Stub { exit, displacement, stored });
+        self.jumps.push(Stub {
+            exit,
+            displacement,
+            stored,
+        });
     }
 }
 

@@ -15,6 +15,7 @@ use super::operands::{Emitter, TagAt, immediate};
 use super::registers::*;
 use super::stubs::Stubs;
 use super::{Code, Jump};
+use crate::bytecode::proto::Proto;
 use crate::heap::Heap;
 use crate::jit::allocation::{Allocation, Place};
 use crate::jit::helpers::{self, helper};
@@ -29,7 +30,6 @@ use crate::runtime::object::{Gc, Header};
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Tag;
-use crate::bytecode::proto::Proto;
 use crate::tier1::State;
 use crate::tier2::superblock::{Node, ObjectId, Ref, SnapshotId, slot_offsets};
 use crate::tier2::uop::Request;
@@ -83,7 +83,11 @@ pub fn lower<'a, 'p>(
     let (out, loop_start, left, begin) = (asm.label(), asm.label(), asm.label(), asm.label());
     asm.bind(begin);
     let mut l = Lowering {
-        e: Emitter { asm, plan, allocation },
+        e: Emitter {
+            asm,
+            plan,
+            allocation,
+        },
         stubs,
         info,
         out,
@@ -121,7 +125,13 @@ pub fn lower<'a, 'p>(
     if bytes.len() > i32::MAX as usize / 4 {
         return Err(CompileError::TooLarge);
     }
-    Ok(Code { bytes, call_outs: l.call_outs, jumps, linked_entry, out })
+    Ok(Code {
+        bytes,
+        call_outs: l.call_outs,
+        jumps,
+        linked_entry,
+        out,
+    })
 }
 
 impl<'a, 'p> Lowering<'a, 'p> {
@@ -162,7 +172,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let from = plan.params[node.operands[0] as usize];
                 let r = Ref(i as u32);
                 let ty = plan.sb.type_of(r);
-                moves.push(([self.e.place(r, 0), self.e.place(r, 1)], ty, from.places, from.ty));
+                moves.push((
+                    [self.e.place(r, 0), self.e.place(r, 1)],
+                    ty,
+                    from.places,
+                    from.ty,
+                ));
             }
         }
         self.e.move_values(moves);
@@ -170,7 +185,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     fn loop_head(&mut self) {
         let plan = self.e.plan;
-        let values = plan.sb.phis().map(|phi| plan.sb.node(phi).inputs[0]).collect::<Vec<_>>();
+        let values = plan
+            .sb
+            .phis()
+            .map(|phi| plan.sb.node(phi).inputs[0])
+            .collect::<Vec<_>>();
         self.carry(&values);
         self.e.asm.align_loop();
         let start = self.loop_start;
@@ -188,7 +207,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
             .filter(|(phi, _)| live(phi))
             .map(|(phi, &r)| {
                 let places = |r: Ref| [self.e.place(r, 0), self.e.place(r, 1)];
-                (places(phi), plan.sb.type_of(phi), places(r), plan.sb.type_of(r))
+                (
+                    places(phi),
+                    plan.sb.type_of(phi),
+                    places(r),
+                    plan.sb.type_of(r),
+                )
             })
             .collect();
         self.e.move_values(moves);
@@ -206,8 +230,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let operand = node.operands[0];
         match node.op {
             // Constants are operands of what uses them.
-            CONST_NIL | CONST_INT | CONST_FLOAT | CONST_BOOL | CONST_TABLE | CONST_STRING | CONST_CLOSURE
-            | CONST_NATIVE | CONST_CELL | CONST_USERDATA | CONST_COROUTINE => {}
+            CONST_NIL | CONST_INT | CONST_FLOAT | CONST_BOOL | CONST_TABLE | CONST_STRING
+            | CONST_CLOSURE | CONST_NATIVE | CONST_CELL | CONST_USERDATA | CONST_COROUTINE => {}
             // Parameters and first values are moved by others.
             PARAM | PHI => {}
             // Transfers leave nothing to be counted down; there is room for all frames, and heat is not counted here.
@@ -233,13 +257,17 @@ impl<'a, 'p> Lowering<'a, 'p> {
             EXTRA_COUNT => {
                 self.record(RAX);
                 let to = self.e.target(out, RAX);
-                self.e.asm.load32(to, at(RAX, offset_of!(CallRecord, extra_args) as i32));
+                self.e
+                    .asm
+                    .load32(to, at(RAX, offset_of!(CallRecord, extra_args) as i32));
                 self.e.put(out, to);
             }
             LOAD_EXTRA => {
                 // The extra arguments lie below the function.
                 self.record(RAX);
-                self.e.asm.load32(RCX, at(RAX, offset_of!(CallRecord, extra_args) as i32));
+                self.e
+                    .asm
+                    .load32(RCX, at(RAX, offset_of!(CallRecord, extra_args) as i32));
                 self.e.gpr_to(RAX, self.input(&node, 0));
                 self.e.asm.alu(Alu::Sub, RAX, RCX);
                 self.e.asm.shift_imm(Shift::Left, RAX, 4);
@@ -288,7 +316,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
                             self.e.compare32(tag, NIL);
                             self.put_condition(Cond::Equal, out);
                         }
-                        tag => self.e.move_to(out, Place::Const((tag == TagAt::Known(NIL as u64)) as u64)),
+                        tag => self
+                            .e
+                            .move_to(out, Place::Const((tag == TagAt::Known(NIL as u64)) as u64)),
                     }
                 }
             }
@@ -312,7 +342,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
             NEG_I | NOT_I => {
                 let to = self.e.target(out, RAX);
                 self.e.gpr_to(to, self.input(&node, 0));
-                if node.op == NEG_I { self.e.asm.neg(to) } else { self.e.asm.not(to) }
+                if node.op == NEG_I {
+                    self.e.asm.neg(to)
+                } else {
+                    self.e.asm.not(to)
+                }
                 self.e.put(out, to);
             }
             SHL_I | SHR_I => self.shift(&node, out),
@@ -339,7 +373,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.gpr_to(RAX, self.input(&node, 0));
                 let y = self.e.gpr(self.input(&node, 1), RCX);
                 self.e.asm.alu(Alu::Cmp, RAX, y);
-                self.e.asm.cmov(if node.op == MIN_I { Cond::Greater } else { Cond::Less }, RAX, y);
+                self.e.asm.cmov(
+                    if node.op == MIN_I {
+                        Cond::Greater
+                    } else {
+                        Cond::Less
+                    },
+                    RAX,
+                    y,
+                );
                 self.e.put(out, RAX);
             }
             EQ_I | SAME | LT_I | LE_I | LT_U => {
@@ -377,18 +419,26 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.sse(Sse::Mul, XMM_SCRATCH, XMM_SCRATCH);
                 self.e.put_xmm(out, XMM_SCRATCH);
             }
-            MOD_F if let Some(by) = small_integer(self.input(&node, 1)) => self.float_modulo(i, &node, by, out)?,
+            MOD_F if let Some(by) = small_integer(self.input(&node, 1)) => {
+                self.float_modulo(i, &node, by, out)?
+            }
             FLOOR_F | CEIL_F if std::is_x86_feature_detected!("sse4.1") => {
                 let to = self.e.target_xmm(out);
                 let from = self.e.float_operand(self.input(&node, 0));
-                self.e.asm.round(to, from, if node.op == FLOOR_F { 1 } else { 2 });
+                self.e
+                    .asm
+                    .round(to, from, if node.op == FLOOR_F { 1 } else { 2 });
                 self.e.put_xmm(out, to);
             }
             IDIV_F | MOD_F | POW_F | FLOOR_F | CEIL_F => self.helper(i, &node, &[])?,
             NEG_F | ABS_F => {
                 let to = self.e.target_xmm(out);
                 self.e.xmm_to(to, self.input(&node, 0));
-                let mask = self.e.asm.literal(if node.op == NEG_F { 1 << 63 } else { u64::MAX >> 1 });
+                let mask = self.e.asm.literal(if node.op == NEG_F {
+                    1 << 63
+                } else {
+                    u64::MAX >> 1
+                });
                 match node.op {
                     NEG_F => self.e.asm.xor_float(to, mask),
                     _ => self.e.asm.and_float(to, mask),
@@ -404,7 +454,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
             MIN_F | MAX_F => {
                 self.e.xmm_to(XMM_SCRATCH, self.input(&node, 1));
                 let x = self.e.float_operand_of(self.input(&node, 0));
-                self.e.asm.sse(if node.op == MIN_F { Sse::Min } else { Sse::Max }, XMM_SCRATCH, x);
+                self.e.asm.sse(
+                    if node.op == MIN_F { Sse::Min } else { Sse::Max },
+                    XMM_SCRATCH,
+                    x,
+                );
                 self.e.put_xmm(out, XMM_SCRATCH);
             }
             EQ_F => {
@@ -418,7 +472,14 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
             LT_F | LE_F => {
                 self.compare_floats(self.input(&node, 1), self.input(&node, 0));
-                self.put_condition(if node.op == LT_F { Cond::Above } else { Cond::AboveEqual }, out);
+                self.put_condition(
+                    if node.op == LT_F {
+                        Cond::Above
+                    } else {
+                        Cond::AboveEqual
+                    },
+                    out,
+                );
             }
             SELECT_F => {
                 let done = self.e.asm.label();
@@ -492,7 +553,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
             LOAD_CAPTURED => self.load_field(&node, out, captured(operand)),
             INIT_CAPTURED => {
                 let closure = self.e.gpr(self.input(&node, 0), RAX);
-                self.e.store_from(at(closure, captured(operand)), self.input(&node, 1), RCX);
+                self.e
+                    .store_from(at(closure, captured(operand)), self.input(&node, 1), RCX);
             }
             LOAD_CELL => {
                 let cell = self.e.gpr(self.input(&node, 0), RAX);
@@ -500,12 +562,19 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
             GUARD_MUTABLE => {
                 let cell = self.e.gpr(self.input(&node, 0), RAX);
-                self.e.asm.cmp8_imm(at(cell, CELL_STATE), CellState::Mutable as u8);
+                self.e
+                    .asm
+                    .cmp8_imm(at(cell, CELL_STATE), CellState::Mutable as u8);
                 self.leave_if(Cond::NotEqual, exit);
             }
             STORE_CELL => {
                 let cell = self.e.gpr(self.input(&node, 0), RAX);
-                self.e.store_packed(at(cell, CELL_PAYLOAD), at(cell, CELL_TAG), node.inputs[1], RCX);
+                self.e.store_packed(
+                    at(cell, CELL_PAYLOAD),
+                    at(cell, CELL_TAG),
+                    node.inputs[1],
+                    RCX,
+                );
             }
             SET_CELL | NEW_CELL | NEW_EMPTY_CELL => self.helper(i, &node, &[])?,
             ALLOCATE_CLOSURE => {
@@ -515,7 +584,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
             GUARD_PROTO => {
                 let closure = self.e.gpr(self.input(&node, 0), RAX);
                 self.e.asm.mov_imm(RCX, self.object(operand));
-                self.e.asm.alu(Alu::Cmp, RCX, at(closure, offset_of!(Closure, proto) as i32));
+                self.e.asm.alu(
+                    Alu::Cmp,
+                    RCX,
+                    at(closure, offset_of!(Closure, proto) as i32),
+                );
                 self.leave_if(Cond::NotEqual, exit);
             }
 
@@ -536,13 +609,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
             SET_METATABLE => {
                 let t = self.e.gpr(self.input(&node, 0), RAX);
-                self.e.store_from(at(t, METATABLE), self.input(&node, 1), RCX);
+                self.e
+                    .store_from(at(t, METATABLE), self.input(&node, 1), RCX);
                 self.e.asm.store32_imm(at(t, SHAPE), operand as u32);
             }
             GUARD_EPOCH => {
                 self.e.asm.load(RAX, at(RBP, field!(state)));
                 let epoch = offset_of!(State, rt) + offset_of!(Runtime, holder_epoch);
-                self.e.asm.alu32_imm(Alu::Cmp, at(RAX, epoch as i32), operand as i32);
+                self.e
+                    .asm
+                    .alu32_imm(Alu::Cmp, at(RAX, epoch as i32), operand as i32);
                 self.leave_if(Cond::NotEqual, exit);
             }
             MicroOp::BARRIER => self.barrier(i, &node),
@@ -642,12 +718,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
             LENGTH_T => self.length(i, &node, out)?,
 
             // Tables: any key.
-            RAW_GET | RAW_SET | FIND_NEXT | KEY_POSITION | NEXT_POSITION | LOAD_KEY | LOAD_VALUE => self.helper(i, &node, &[])?,
+            RAW_GET | RAW_SET | FIND_NEXT | KEY_POSITION | NEXT_POSITION | LOAD_KEY
+            | LOAD_VALUE => self.helper(i, &node, &[])?,
 
             // Control.
             POLL => {
                 self.e.asm.load(RAX, at(RBP, field!(state)));
-                self.e.asm.alu32_imm(Alu::Cmp, at(RAX, offset_of!(State, interrupt) as i32), 0);
+                self.e
+                    .asm
+                    .alu32_imm(Alu::Cmp, at(RAX, offset_of!(State, interrupt) as i32), 0);
                 self.leave_if(Cond::NotEqual, exit);
             }
             SAFEPOINT => {
@@ -662,7 +741,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 match frame.caller {
                     None => {
                         self.record(RAX);
-                        for offset in [offset_of!(CallRecord, continuation), offset_of!(CallRecord, flags)] {
+                        for offset in [
+                            offset_of!(CallRecord, continuation),
+                            offset_of!(CallRecord, flags),
+                        ] {
                             self.e.asm.cmp8_imm(at(RAX, offset as i32), 0);
                             self.leave_if(Cond::NotEqual, exit);
                         }
@@ -701,14 +783,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
 
             // Call-outs.
-            GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | SET_LIST | ARITH | COMPARE | LENGTH | CONCAT | GET_INDEX
-            | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE | FOR_PREPARE | CALL | CALL_NATIVE
-            | TAIL_CALL | POP_FRAME | LEAVE | VARARG | MARK_TO_CLOSE | CLOSE | INTERPRET => self.call_out(i, &node),
+            GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | SET_LIST | ARITH | COMPARE | LENGTH
+            | CONCAT | GET_INDEX | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE
+            | FOR_PREPARE | CALL | CALL_NATIVE | TAIL_CALL | POP_FRAME | LEAVE | VARARG
+            | MARK_TO_CLOSE | CLOSE | INTERPRET => self.call_out(i, &node),
 
             // The type guards are above; of the rest projection leaves none.
-            GUARD_INT | GUARD_FLOAT | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE | GUARD_CELL
-            | GUARD_USERDATA | GUARD_COROUTINE | CONST | STORE | STORE_NILS | STORE_PAIR | JUMP | JUMP_IF
-            | JUMP_UNLESS | BURN | PUSH_FRAME | REPLACE_FRAME | GUARD_RESUMABLE | RESUME | YIELD => {
+            GUARD_INT | GUARD_FLOAT | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
+            | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE | CONST | STORE | STORE_NILS
+            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | BURN | PUSH_FRAME | REPLACE_FRAME
+            | GUARD_RESUMABLE | RESUME | YIELD => {
                 return Err(CompileError::MicroOp(node.op));
             }
         }
@@ -718,7 +802,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
     /// The current call record.
     fn record(&mut self, to: Gpr) {
         self.e.asm.load(RAX, at(RBP, field!(state)));
-        self.e.asm.load(to, at(RAX, offset_of!(State, record) as i32));
+        self.e
+            .asm
+            .load(to, at(RAX, offset_of!(State, record) as i32));
     }
 
     fn compare_zero(&mut self, place: Place) {
@@ -744,11 +830,18 @@ impl<'a, 'p> Lowering<'a, 'p> {
         match self.e.type_of(r) {
             Type::Tagged => {
                 let is_free = |r: &Gpr| !uses(payload, *r) && !uses(tag, *r);
-                let scratch = [RDX, RAX, RCX].into_iter().find(is_free).expect("two operands use two of them at most");
+                let scratch = [RDX, RAX, RCX]
+                    .into_iter()
+                    .find(is_free)
+                    .expect("two operands use two of them at most");
                 // The base may be in either of the registers.
                 let load_tag = |l: &mut Self| {
                     let register = l.e.target(to_tag, scratch);
-                    if wide { l.e.asm.load(register, tag) } else { l.e.asm.load8(register, tag) }
+                    if wide {
+                        l.e.asm.load(register, tag)
+                    } else {
+                        l.e.asm.load8(register, tag)
+                    }
                     l.e.put(to_tag, register);
                 };
                 if matches!(to, Place::Gpr(r) if uses(tag, Gpr(r))) {
@@ -782,7 +875,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let (table, offsets, inline) = match node.op {
             MicroOp::LOAD_HOLDER => {
                 let slot = slot_offsets(node.operands[1]);
-                (Place::Const(self.object(node.operands[0])), slot, !slot.in_overflow())
+                (
+                    Place::Const(self.object(node.operands[0])),
+                    slot,
+                    !slot.in_overflow(),
+                )
             }
             op => (
                 self.input(node, 0),
@@ -795,7 +892,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             self.e.asm.load(RAX, at(base, OVERFLOW));
             base = RAX;
         }
-        (at(base, offsets.payload as i32), at(base, offsets.tag as i32))
+        (
+            at(base, offsets.payload as i32),
+            at(base, offsets.tag as i32),
+        )
     }
 
     /// An element of an array. Uses rcx and rdx, and rax before the element is accessed.
@@ -811,12 +911,25 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 // Tags run upward, payloads downward.
                 self.e.asm.mov(RDX, index);
                 self.e.asm.neg(RDX);
-                let payload = Mem::Indexed { base: RCX, index: RDX, scale: 8, disp: 0 };
+                let payload = Mem::Indexed {
+                    base: RCX,
+                    index: RDX,
+                    scale: 8,
+                    disp: 0,
+                };
                 if index == RDX {
                     // The index has no other register: rcx becomes the tag's address less one.
                     return self.spilled_element(payload);
                 }
-                (payload, Mem::Indexed { base: RCX, index, scale: 1, disp: -1 })
+                (
+                    payload,
+                    Mem::Indexed {
+                        base: RCX,
+                        index,
+                        scale: 1,
+                        disp: -1,
+                    },
+                )
             }
         }
     }
@@ -955,7 +1068,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
             _ => return self.leave(node.exit),
         }
-        self.e.compare(self.input(node, 0), Place::Const(object.addr));
+        self.e
+            .compare(self.input(node, 0), Place::Const(object.addr));
         self.leave_if(Cond::NotEqual, node.exit);
     }
 
@@ -1000,16 +1114,37 @@ impl<'a, 'p> Lowering<'a, 'p> {
             // Unordered operands are below.
             LT_F | LE_F => {
                 self.compare_floats(self.input(&test, 1), self.input(&test, 0));
-                leave_unless(self, if test.op == LT_F { Cond::Above } else { Cond::AboveEqual });
+                leave_unless(
+                    self,
+                    if test.op == LT_F {
+                        Cond::Above
+                    } else {
+                        Cond::AboveEqual
+                    },
+                );
             }
             TRUTH | IS_NIL => match self.e.tag(test.inputs[0]) {
                 TagAt::At(tag) => {
-                    self.e.compare32(tag, if test.op == TRUTH { FALSE } else { NIL });
-                    leave_unless(self, if test.op == TRUTH { Cond::Above } else { Cond::Equal });
+                    self.e
+                        .compare32(tag, if test.op == TRUTH { FALSE } else { NIL });
+                    leave_unless(
+                        self,
+                        if test.op == TRUTH {
+                            Cond::Above
+                        } else {
+                            Cond::Equal
+                        },
+                    );
                 }
                 tag => {
-                    let TagAt::Known(tag) = tag else { unreachable!("tagged values have tags") };
-                    let holds = if test.op == TRUTH { tag > FALSE as u64 } else { tag == NIL as u64 };
+                    let TagAt::Known(tag) = tag else {
+                        unreachable!("tagged values have tags")
+                    };
+                    let holds = if test.op == TRUTH {
+                        tag > FALSE as u64
+                    } else {
+                        tag == NIL as u64
+                    };
                     if holds != sense {
                         self.leave(exit);
                     }
@@ -1038,7 +1173,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     fn add(&mut self, node: &Node, out: Place) {
         let (x, y) = (self.input(node, 0), self.input(node, 1));
-        let (x, y) = if matches!(x, Place::Const(_)) { (y, x) } else { (x, y) };
+        let (x, y) = if matches!(x, Place::Const(_)) {
+            (y, x)
+        } else {
+            (x, y)
+        };
         if let (Place::Gpr(a), Place::Gpr(to), Some(imm)) = (x, out, constant(y))
             && a != to
         {
@@ -1048,7 +1187,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
             && a != to
             && b != to
         {
-            return self.e.asm.lea(Gpr(to), Mem::Indexed { base: Gpr(a), index: Gpr(b), scale: 1, disp: 0 });
+            return self.e.asm.lea(
+                Gpr(to),
+                Mem::Indexed {
+                    base: Gpr(a),
+                    index: Gpr(b),
+                    scale: 1,
+                    disp: 0,
+                },
+            );
         }
         self.commutative(Alu::Add, node, out);
     }
@@ -1059,7 +1206,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
             std::mem::swap(&mut x, &mut y);
         }
         // Both may be there, or neither.
-        let to = if y == out { RAX } else { self.e.target(out, RAX) };
+        let to = if y == out {
+            RAX
+        } else {
+            self.e.target(out, RAX)
+        };
         self.e.gpr_to(to, x);
         self.e.alu(op, to, y, RCX);
         self.e.put(out, to);
@@ -1073,7 +1224,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         {
             return self.e.asm.lea(Gpr(to), at(Gpr(a), disp));
         }
-        let to = if y == out { RAX } else { self.e.target(out, RAX) };
+        let to = if y == out {
+            RAX
+        } else {
+            self.e.target(out, RAX)
+        };
         self.e.gpr_to(to, x);
         self.e.alu(Alu::Sub, to, y, RCX);
         self.e.put(out, to);
@@ -1090,7 +1245,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
             self.e.asm.imul_imm(to, from, imm);
             return self.e.put(out, to);
         }
-        let to = if y == out { RAX } else { self.e.target(out, RAX) };
+        let to = if y == out {
+            RAX
+        } else {
+            self.e.target(out, RAX)
+        };
         self.e.gpr_to(to, x);
         let y = self.e.operand(y, RCX);
         self.e.asm.imul(to, y);
@@ -1110,7 +1269,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
             if modulo {
                 self.e.asm.alu_imm(Alu::And, to, by as i32 - 1);
             } else {
-                self.e.asm.shift_imm(Shift::Arithmetic, to, by.trailing_zeros() as u8);
+                self.e
+                    .asm
+                    .shift_imm(Shift::Arithmetic, to, by.trailing_zeros() as u8);
             }
             return self.e.put(out, to);
         }
@@ -1120,7 +1281,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         if !matches!(y, Place::Const(by) if by as i64 != -1) {
             // The division of the least integer by this one would trap.
             let (minus_one, _) = self.detour(move |l, _| {
-                if modulo { l.e.asm.mov_imm(RAX, 0) } else { l.e.asm.neg(RAX) }
+                if modulo {
+                    l.e.asm.mov_imm(RAX, 0)
+                } else {
+                    l.e.asm.neg(RAX)
+                }
                 l.e.asm.jump(done);
             });
             self.e.asm.alu_imm(Alu::Cmp, RCX, -1);
@@ -1168,18 +1333,28 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let (x, by) = (self.input(node, 0), self.input(node, 1));
         if let Place::Const(by) = by {
             let by = by as i64;
-            let (by, left) = if by < 0 { (by.checked_neg().unwrap_or(64), !left) } else { (by, left) };
+            let (by, left) = if by < 0 {
+                (by.checked_neg().unwrap_or(64), !left)
+            } else {
+                (by, left)
+            };
             if by > 63 {
                 return self.e.move_to(out, Place::Const(0));
             }
             let to = self.e.target(out, RAX);
             self.e.gpr_to(to, x);
-            self.e.asm.shift_imm(if left { Shift::Left } else { Shift::Right }, to, by as u8);
+            self.e
+                .asm
+                .shift_imm(if left { Shift::Left } else { Shift::Right }, to, by as u8);
             return self.e.put(out, to);
         }
         self.e.gpr_to(RCX, by);
         self.e.gpr_to(RAX, x);
-        let (there, back) = if left { (Shift::Left, Shift::Right) } else { (Shift::Right, Shift::Left) };
+        let (there, back) = if left {
+            (Shift::Left, Shift::Right)
+        } else {
+            (Shift::Right, Shift::Left)
+        };
         let (other, done) = self.detour(move |l, done| {
             let zero = l.e.asm.label();
             l.e.asm.neg(RCX);
@@ -1203,7 +1378,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         if commutative && (y == out || matches!(x, Place::Const(_))) {
             std::mem::swap(&mut x, &mut y);
         }
-        let to = if y == out { XMM_SCRATCH } else { self.e.target_xmm(out) };
+        let to = if y == out {
+            XMM_SCRATCH
+        } else {
+            self.e.target_xmm(out)
+        };
         self.e.xmm_to(to, x);
         let y = self.e.float_operand_of(y);
         self.e.asm.sse(op, to, y);
@@ -1212,7 +1391,13 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     /// The rest of a division by a small positive integer, as [`number::float_modulo`](crate::runtime::number::float_modulo)
     /// computes it.
-    fn float_modulo(&mut self, i: usize, node: &Node, by: f64, out: Place) -> Result<(), CompileError> {
+    fn float_modulo(
+        &mut self,
+        i: usize,
+        node: &Node,
+        by: f64,
+        out: Place,
+    ) -> Result<(), CompileError> {
         let x = self.input(node, 0);
         let s = XMM_SCRATCH;
         let call = self.helper_call(i, node, &[])?;
@@ -1270,7 +1455,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     /// Jumps to `ends` unless a loop over floats goes on.
     fn goes_on(&mut self, test: &Node, ends: Label) {
-        let (next, limit, step) = (self.input(test, 0), self.input(test, 1), self.input(test, 2));
+        let (next, limit, step) = (
+            self.input(test, 0),
+            self.input(test, 1),
+            self.input(test, 2),
+        );
         match step {
             Place::Const(bits) if f64::from_bits(bits) > 0.0 => {
                 self.compare_floats(limit, next);
@@ -1301,7 +1490,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let (x, y) = (self.type_of(node, 0), self.type_of(node, 1));
         match (x, y) {
             (Type::Tagged, _) | (_, Type::Tagged) => self.helper(i, node, &[]),
-            (Type::Float | Type::Int, Type::Float | Type::Int) if x != y || x == Type::Float => self.helper(i, node, &[]),
+            (Type::Float | Type::Int, Type::Float | Type::Int) if x != y || x == Type::Float => {
+                self.helper(i, node, &[])
+            }
             (Type::String, Type::String) => self.equal_strings(i, node, out),
             _ if x == y => {
                 self.e.compare(self.input(node, 0), self.input(node, 1));
@@ -1322,7 +1513,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
         // Short strings are interned.
         let (different, done) = self.detour(move |l, done| {
             let x = l.e.gpr(x, RAX);
-            l.e.asm.cmp8_imm(at(x, offset_of!(Str, kind) as i32), Kind::LongString as u8);
+            l.e.asm
+                .cmp8_imm(at(x, offset_of!(Str, kind) as i32), Kind::LongString as u8);
             let no = l.e.asm.label();
             l.e.asm.jump_if(Cond::NotEqual, no);
             l.call_helper(&call);
@@ -1376,7 +1568,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
         }
         self.e.asm.jump_if(Cond::Equal, ok);
-        self.e.asm.alu32_imm(Alu::Cmp, RDX, ArrayKind::PACKED.0 as i32);
+        self.e
+            .asm
+            .alu32_imm(Alu::Cmp, RDX, ArrayKind::PACKED.0 as i32);
         self.leave_if(Cond::Below, exit);
         self.e.asm.bind(ok);
     }
@@ -1407,7 +1601,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
         });
         let (with_metatable, _) = self.detour(move |l, _| {
             l.e.asm.load(RDX, at(t, ARRAY));
-            l.e.asm.cmp8_imm(Mem::Indexed { base: RDX, index: RCX, scale: 1, disp: 0 }, NIL as u8);
+            l.e.asm.cmp8_imm(
+                Mem::Indexed {
+                    base: RDX,
+                    index: RCX,
+                    scale: 1,
+                    disp: 0,
+                },
+                NIL as u8,
+            );
             l.leave_if(Cond::Equal, exit);
             l.e.asm.jump(ok);
         });
@@ -1461,7 +1663,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
         Ok(())
     }
 
-    fn helper_call(&self, i: usize, node: &Node, operands: &[u64]) -> Result<HelperCall, CompileError> {
+    fn helper_call(
+        &self,
+        i: usize,
+        node: &Node,
+        operands: &[u64],
+    ) -> Result<HelperCall, CompileError> {
         let function = helper(node.op).ok_or(CompileError::MicroOp(node.op))?;
         Ok(HelperCall {
             node: *node,
@@ -1473,7 +1680,13 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     fn call_helper(&mut self, call: &HelperCall) {
-        let HelperCall { node, name, function, operands, live } = call;
+        let HelperCall {
+            node,
+            name,
+            function,
+            operands,
+            live,
+        } = call;
         self.e.save(live, false);
         let arg = |k: usize| at(RBP, field!(args) + 8 * k as i32);
         for (k, &input) in node.inputs().iter().enumerate() {
@@ -1506,15 +1719,26 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     fn call_out(&mut self, i: usize, node: &Node) {
         let sb = self.e.plan.sb;
-        let none = Located { ty: Type::Int, places: [Place::None; 2] };
+        let none = Located {
+            ty: Type::Int,
+            places: [Place::None; 2],
+        };
         let mut inputs = [none; 3];
         for (located, &input) in inputs.iter_mut().zip(node.inputs()) {
-            *located = Located { ty: sb.type_of(input), places: [self.e.place(input, 0), self.e.place(input, 1)] };
+            *located = Located {
+                ty: sb.type_of(input),
+                places: [self.e.place(input, 0), self.e.place(input, 1)],
+            };
         }
         let at_index = self.call_outs.len() as u64;
-        self.call_outs.push(CallOut { request: Request::new(sb, node), inputs });
+        self.call_outs.push(CallOut {
+            request: Request::new(sb, node),
+            inputs,
+        });
         let live: Vec<Place> = self.e.allocation.live_at(i).collect();
-        self.e.save(&live, true);
+        self.store_slots(node.exit);
+        // The runtime finds the inputs, but nothing else, where they are saved.
+        self.e.save(&live, !node.inputs().is_empty());
         self.e.asm.mov_imm(RSI, self.info as u64);
         self.e.asm.mov_imm(RDX, at_index);
         self.e.call_with_frame(call_out as *const () as usize);
@@ -1561,7 +1785,9 @@ const SMALL_BOUND: i32 = 1 << 26;
 
 /// A float constant that is a small positive integer.
 fn small_integer(place: Place) -> Option<f64> {
-    let Place::Const(bits) = place else { return None };
+    let Place::Const(bits) = place else {
+        return None;
+    };
     let f = f64::from_bits(bits);
     (f >= 1.0 && f < SMALL_BOUND as f64 && f.trunc() == f).then_some(f)
 }

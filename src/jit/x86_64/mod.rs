@@ -16,7 +16,11 @@ use assembler::{Mem, at};
 use registers::{GPRS, RBP, XMMS};
 
 /// The registers that values are given.
-pub const ALLOCATED: Registers = Registers { general: GPRS, float: XMMS, spills: SPILLS as u16 };
+pub const ALLOCATED: Registers = Registers {
+    general: GPRS,
+    float: XMMS,
+    spills: SPILLS as u16,
+};
 
 /// How far behind the beginning of the frame `rbp` points.
 const BIAS: i32 = 128;

@@ -50,7 +50,11 @@ impl Emitter<'_, '_> {
 
     /// The payload of a value as it is stored.
     pub fn payload(&self, r: Ref) -> Place {
-        if self.type_of(r) == Type::Bool { Place::Const(0) } else { self.place(r, 0) }
+        if self.type_of(r) == Type::Bool {
+            Place::Const(0)
+        } else {
+            self.place(r, 0)
+        }
     }
 
     pub fn tag(&self, r: Ref) -> TagAt {
@@ -284,7 +288,10 @@ impl Emitter<'_, '_> {
     pub fn moves(&mut self, mut pending: Vec<(Place, Place)>) {
         pending.retain(|(to, from)| to != from);
         while !pending.is_empty() {
-            match pending.iter().position(|m| pending.iter().all(|other| other.1 != m.0)) {
+            match pending
+                .iter()
+                .position(|m| pending.iter().all(|other| other.1 != m.0))
+            {
                 Some(ready) => {
                     let (to, from) = pending.swap_remove(ready);
                     self.move_to(to, from);
@@ -298,7 +305,10 @@ impl Emitter<'_, '_> {
                         _ => Place::Gpr(RDX.0),
                     };
                     self.move_to(spare, kept);
-                    pending.iter_mut().filter(|m| m.1 == kept).for_each(|m| m.1 = spare);
+                    pending
+                        .iter_mut()
+                        .filter(|m| m.1 == kept)
+                        .for_each(|m| m.1 = spare);
                 }
             }
         }
@@ -314,26 +324,47 @@ impl Emitter<'_, '_> {
     }
 
     /// The moves that make a value the one at other places, and which of these are then tags that lack one.
-    pub fn value_moves(&self, to: [Place; 2], to_type: Type, from: [Place; 2], from_type: Type) -> (Vec<(Place, Place)>, Option<Place>) {
+    pub fn value_moves(
+        &self,
+        to: [Place; 2],
+        to_type: Type,
+        from: [Place; 2],
+        from_type: Type,
+    ) -> (Vec<(Place, Place)>, Option<Place>) {
         if to_type != Type::Tagged {
             return (vec![(to[0], from[0])], None);
         }
         match from_type {
             Type::Tagged => (vec![(to[0], from[0]), (to[1], from[1])], None),
             Type::Bool => match from[0] {
-                Place::Const(bits) => (vec![(to[0], Place::Const(0)), (to[1], Place::Const(bool_tag(bits)))], None),
+                Place::Const(bits) => (
+                    vec![
+                        (to[0], Place::Const(0)),
+                        (to[1], Place::Const(bool_tag(bits))),
+                    ],
+                    None,
+                ),
                 b => (vec![(to[0], Place::Const(0)), (to[1], b)], Some(to[1])),
             },
-            ty => (vec![(to[0], from[0]), (to[1], Place::Const(tag_of(ty)))], None),
+            ty => (
+                vec![(to[0], from[0]), (to[1], Place::Const(tag_of(ty)))],
+                None,
+            ),
         }
     }
 
     /// Moves values; see [`Emitter::value_moves`].
-    pub fn move_values(&mut self, values: impl IntoIterator<Item = ([Place; 2], Type, [Place; 2], Type)>) {
+    pub fn move_values(
+        &mut self,
+        values: impl IntoIterator<Item = ([Place; 2], Type, [Place; 2], Type)>,
+    ) {
         let (mut moves, mut tags) = (Vec::new(), Vec::new());
         for (to, to_type, from, from_type) in values {
             let (more, tag) = self.value_moves(to, to_type, from, from_type);
-            moves.extend(more.into_iter().filter(|m| !matches!(m.0, Place::None | Place::Const(_))));
+            moves.extend(
+                more.into_iter()
+                    .filter(|m| !matches!(m.0, Place::None | Place::Const(_))),
+            );
             tags.extend(tag);
         }
         self.moves(moves);
@@ -352,7 +383,9 @@ impl Emitter<'_, '_> {
     pub fn save(&mut self, live: &[Place], all: bool) {
         for &place in live {
             match place {
-                Place::Gpr(r) if all || !is_preserved(r) => self.asm.store(slot_of(field!(gprs), r), Gpr(r)),
+                Place::Gpr(r) if all || !is_preserved(r) => {
+                    self.asm.store(slot_of(field!(gprs), r), Gpr(r))
+                }
                 Place::Xmm(x) => self.asm.store_float(slot_of(field!(xmms), x), Xmm(x)),
                 _ => {}
             }
@@ -363,7 +396,9 @@ impl Emitter<'_, '_> {
     pub fn restore(&mut self, live: &[Place]) {
         for &place in live {
             match place {
-                Place::Gpr(r) if !is_preserved(r) => self.asm.load(Gpr(r), slot_of(field!(gprs), r)),
+                Place::Gpr(r) if !is_preserved(r) => {
+                    self.asm.load(Gpr(r), slot_of(field!(gprs), r))
+                }
                 Place::Xmm(x) => self.asm.load_float(Xmm(x), slot_of(field!(xmms), x)),
                 _ => {}
             }

@@ -54,7 +54,8 @@ impl Stubs {
     /// The frame has been set up for the code, which is entered in memory.
     pub unsafe fn enter(&self, frame: *mut Frame, code: *const u8) {
         // SAFETY: the stub is such a function.
-        let enter: unsafe extern "C" fn(*mut Frame, *const u8) = unsafe { std::mem::transmute(self.block.address()) };
+        let enter: unsafe extern "C" fn(*mut Frame, *const u8) =
+            unsafe { std::mem::transmute(self.block.address()) };
         // SAFETY: the caller's promise.
         unsafe { enter(frame, code) }
     }

@@ -68,7 +68,14 @@ pub enum Stop {
 }
 
 impl Stop {
-    pub const COUNT: usize = Stop::Frame as usize + 1;
+    pub const COUNT: usize = Stop::NAMES.len();
+    /// What people read, in the order of the variants.
+    pub const NAMES: [&'static str; Stop::Frame as usize + 1] =
+        ["loop", "link", "return", "length", "recording", "discontinuity", "call", "frame"];
+
+    pub fn name(self) -> &'static str {
+        Stop::NAMES[self as usize]
+    }
 }
 
 /// The value of a slot, as far as it is known.

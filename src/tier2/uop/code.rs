@@ -7,6 +7,8 @@
 //! Invariant, which [`lower`](super::lower::lower) checks: every register that an instruction or a snapshot names is less than
 //! [`Code::registers`], and the last instruction does not fall through.
 
+use std::fmt;
+
 use perilune_uops::Type;
 
 use super::callout::Request;
@@ -367,8 +369,56 @@ impl Code {
         self.insns.len()
     }
 
+    /// Bytes of instructions.
+    pub fn code_bytes(&self) -> usize {
+        size_of_val(&*self.insns)
+            + size_of_val(&*self.constants)
+            + size_of_val(&*self.params)
+            + size_of_val(&*self.call_outs)
+    }
+
+    /// Bytes that say where the values of snapshots are.
+    pub fn location_bytes(&self) -> usize {
+        size_of_val(&*self.ends) + size_of_val(&*self.locations)
+    }
+
+    /// Bytes of all of it.
+    pub fn bytes(&self) -> usize {
+        self.code_bytes() + self.location_bytes()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.insns.is_empty()
+    }
+}
+
+/// A listing: instructions with their fields, call-outs, and where the slots of snapshots are.
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "registers {}, constants from {}: {:x?}", self.registers, self.first_constant, self.constants)?;
+        for (i, insn) in self.insns.iter().enumerate() {
+            let op = format!("{:?}", insn.op);
+            write!(f, "{i:5}  {op:<24} a {:<4} b {:<4} c {:<4} imm {:#x}", insn.a, insn.b, insn.c, insn.imm)?;
+            match self.call_outs.get(insn.imm as usize).filter(|_| insn.op == Opcode::CallOut) {
+                Some(out) => {
+                    let request = &out.request;
+                    write!(f, "  {}", request.op)?;
+                    let inputs = request.op.declaration().inputs.len();
+                    out.inputs[..inputs].iter().try_for_each(|(r, _)| write!(f, " r{r}"))?;
+                    let operands = request.op.declaration().operands.len();
+                    request.operands[..operands].iter().try_for_each(|n| write!(f, " {n:#x}"))?;
+                    writeln!(f, " -> r{} exit s{}", out.output, request.exit.0)?;
+                }
+                None => writeln!(f)?,
+            }
+        }
+        for id in 0..self.ends.len() as u32 {
+            write!(f, "   s{id}:")?;
+            let locations = self.locations(SnapshotId(id)).iter();
+            locations.clone().try_for_each(|l| write!(f, " {}=r{}", l.slot, l.register))?;
+            writeln!(f)?;
+        }
+        Ok(())
     }
 }
 

@@ -700,7 +700,7 @@ impl Activation {
                     Opcode::Start => {
                         let previous = std::mem::replace(&mut st.tier2.previous, std::ptr::null());
                         if !previous.is_null() {
-                            st.tier2.graph.release(previous);
+                            st.tier2.graph.release(&mut st.rt, previous);
                         }
                     }
                     Opcode::GuardPlainReturn => {

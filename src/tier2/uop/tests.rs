@@ -16,7 +16,8 @@ use crate::stdlib::{self, Libraries};
 use crate::tier1::call::{Outcome, Return};
 use crate::tier1::{Arith, Raised, State, arith_numbers, execute, primitive_order};
 use crate::tier2::Engine;
-use crate::tier2::executor::{Anchor, Code, Executor};
+use crate::tier2::executor::{Anchor, Code, Executor, Parts};
+use crate::tier2::place::Place;
 use crate::tier2::superblock::{
     Frame, FrameId, Loop, NO_CALL_SITE, Node, Object, ObjectId, ObjectKind, Ref, Slot, SnapshotId, Superblock,
 };
@@ -167,7 +168,17 @@ pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Super
         _ => Code::Uops(lower(&sb).unwrap()),
     };
     let site = &raw const closure.proto.entry;
-    st.tier2.graph.add(Anchor::Site(site), std::ptr::null(), 0, sb, code, [].into(), (0, 0))
+    let parts = Parts {
+        anchor: Anchor::Site(site),
+        place: Place { proto: Some(closure.proto), pc: 0 },
+        parent: std::ptr::null(),
+        generation: 0,
+        superblock: sb,
+        code,
+        assumptions: Vec::new(),
+        instructions: (0, 0),
+    };
+    st.tier2.graph.add(&mut st.rt, parts).unwrap()
 }
 
 /// Runs a superblock in a call of `closure`.
@@ -720,7 +731,17 @@ fn values_are_passed_along_a_patched_edge() {
     side.exit(1, &[(2, z), (3, r)]);
     let code = lower(&side.sb).unwrap();
     let anchor = Anchor::Exit(parent, exit);
-    let target = st.tier2.graph.add(anchor, parent, 1, side.sb, Code::Uops(code), [].into(), (0, 0));
+    let parts = Parts {
+        anchor,
+        place: Place::none(),
+        parent,
+        generation: 1,
+        superblock: side.sb,
+        code: Code::Uops(code),
+        assumptions: Vec::new(),
+        instructions: (0, 0),
+    };
+    let target = st.tier2.graph.add(&mut st.rt, parts).unwrap();
     // SAFETY: both are in the graph.
     let (parent, target) = unsafe { (&*parent, &*target) };
     st.tier2.graph.link(parent, exit, target);

@@ -7,6 +7,7 @@ use crate::runtime::function::CellState;
 use crate::runtime::shape::Location;
 use crate::runtime::table::END;
 use crate::runtime::value::Tag;
+use crate::tier2::executor::{Code, Parts};
 use crate::tier2::superblock::slot_operand;
 
 /// Runs a superblock over three arguments, which the caller fills; nodes may leave for instruction 1, and do if they fail. `Some` of the
@@ -376,14 +377,14 @@ fn new_tables() {
     st.pop_record();
 
     // Without memory it leaves, and nothing is raised.
+    let mut b = Builder::new(f);
+    let t = b.guard(NEW_TABLE, &[], &[0], 1, &[]);
+    b.exit(0, &[(1, t)]);
+    let e = executor(&mut st, f, b.sb);
     let limit = st.rt.heap.used();
     st.rt.heap.set_limit(limit);
     let made = (0..100_000).find(|_| {
         call(&mut st, f, &[]);
-        let mut b = Builder::new(f);
-        let t = b.guard(NEW_TABLE, &[], &[0], 1, &[]);
-        b.exit(0, &[(1, t)]);
-        let e = executor(&mut st, f, b.sb);
         run(&mut st, e).unwrap();
         let left = pc(&st) == 1;
         st.pop_record();
@@ -417,7 +418,6 @@ fn cells_and_closures() {
 
     // An executor that relied on the cell may not go on.
     let cell = st.new_cell(Value::int(1), CellState::Constant).unwrap();
-    st.rt.assumptions.watch(Assumption::CellConstant(cell)).unwrap();
     let f = function(&mut st, "function(a) return a end");
     let mut b = Builder::new(f);
     let c = b.load(1, Type::Cell);
@@ -427,8 +427,17 @@ fn cells_and_closures() {
     b.exit(0, &[]);
     let code = lower(&b.sb).unwrap();
     let site = Anchor::Site(&raw const f.proto.entry);
-    let relying = Box::new([Assumption::CellConstant(cell)]);
-    let e = st.tier2.graph.add(site, std::ptr::null(), 0, b.sb, crate::tier2::executor::Code::Uops(code), relying, (0, 0));
+    let parts = Parts {
+        anchor: site,
+        place: Place::none(),
+        parent: std::ptr::null(),
+        generation: 0,
+        superblock: b.sb,
+        code: Code::Uops(code),
+        assumptions: vec![Assumption::CellConstant(cell)],
+        instructions: (0, 0),
+    };
+    let e = st.tier2.graph.add(&mut st.rt, parts).unwrap();
     call(&mut st, f, &[Value::cell(cell)]);
     assert_eq!(run(&mut st, e), Ok(Outcome::Continue));
     assert_eq!(pc(&st), 2);
