@@ -385,6 +385,28 @@ impl Superblock {
     }
 }
 
+/// The type that a guard of types makes sure of.
+pub fn guarded_type(op: MicroOp) -> Option<Type> {
+    Some(match op {
+        MicroOp::GUARD_INT => Type::Int,
+        MicroOp::GUARD_FLOAT => Type::Float,
+        MicroOp::GUARD_BOOL => Type::Bool,
+        MicroOp::GUARD_STRING => Type::String,
+        MicroOp::GUARD_TABLE => Type::Table,
+        MicroOp::GUARD_CLOSURE => Type::Closure,
+        MicroOp::GUARD_NATIVE => Type::Native,
+        MicroOp::GUARD_CELL => Type::Cell,
+        MicroOp::GUARD_USERDATA => Type::Userdata,
+        MicroOp::GUARD_COROUTINE => Type::Coroutine,
+        _ => return None,
+    })
+}
+
+/// The guard that makes sure of a type.
+pub fn guard_of(ty: Type) -> Option<MicroOp> {
+    MicroOp::ALL.iter().copied().find(|op| guarded_type(*op) == Some(ty))
+}
+
 /// Builds a superblock out of another one: what every pass of the optimizer is made with.
 ///
 /// A pass goes through the nodes of the old superblock in order and for each says what it becomes: a new node

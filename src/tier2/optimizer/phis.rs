@@ -7,25 +7,7 @@
 use perilune_uops::{MicroOp, Type};
 
 use super::alias::is_type_guard;
-use crate::tier2::superblock::{Loop, Node, Ref, Rewriter, Superblock};
-
-/// The guard for a type.
-fn guard_for(ty: Type) -> Option<MicroOp> {
-    use MicroOp::*;
-    Some(match ty {
-        Type::Int => GUARD_INT,
-        Type::Float => GUARD_FLOAT,
-        Type::Bool => GUARD_BOOL,
-        Type::Table => GUARD_TABLE,
-        Type::String => GUARD_STRING,
-        Type::Closure => GUARD_CLOSURE,
-        Type::Native => GUARD_NATIVE,
-        Type::Cell => GUARD_CELL,
-        Type::Userdata => GUARD_USERDATA,
-        Type::Coroutine => GUARD_COROUTINE,
-        Type::Tagged | Type::Any | Type::Object => return None,
-    })
-}
+use crate::tier2::superblock::{Loop, Node, Ref, Rewriter, Superblock, guard_of};
 
 struct Phis<'a> {
     sb: &'a Superblock,
@@ -234,7 +216,7 @@ impl Phis<'_> {
         if self.same[i] != self.phi(i) || rw.new.node(init).ty == Some(self.ty[i]) {
             return init;
         }
-        match guard_for(self.ty[i]) {
+        match guard_of(self.ty[i]) {
             Some(guard) => rw.add(Node::new(guard, &[init], &[]).with_exit(self.looping.entry)),
             None => init,
         }

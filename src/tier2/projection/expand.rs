@@ -1,6 +1,6 @@
 //! Copying expansions: the steps of an instruction become nodes.
 
-use perilune_uops::{Feedback, Field, MicroOp, Operand, Operation, Role, Step, Type};
+use perilune_uops::{Feedback, Field, MicroOp, Operand, Role, Step, Type};
 use smallvec::SmallVec;
 
 use super::super::superblock::*;
@@ -9,28 +9,6 @@ use crate::bytecode::Instr;
 use crate::bytecode::proto::Proto;
 use crate::runtime::value::Value;
 use crate::tier1::recording::facts;
-
-/// The type that a guard of types makes sure of.
-pub(super) fn guarded_type(op: MicroOp) -> Option<Type> {
-    Some(match op {
-        MicroOp::GUARD_INT => Type::Int,
-        MicroOp::GUARD_FLOAT => Type::Float,
-        MicroOp::GUARD_BOOL => Type::Bool,
-        MicroOp::GUARD_STRING => Type::String,
-        MicroOp::GUARD_TABLE => Type::Table,
-        MicroOp::GUARD_CLOSURE => Type::Closure,
-        MicroOp::GUARD_NATIVE => Type::Native,
-        MicroOp::GUARD_CELL => Type::Cell,
-        MicroOp::GUARD_USERDATA => Type::Userdata,
-        MicroOp::GUARD_COROUTINE => Type::Coroutine,
-        _ => return None,
-    })
-}
-
-/// The guard that makes sure of a type.
-pub(super) fn guard_of(ty: Type) -> Option<MicroOp> {
-    MicroOp::ALL.iter().copied().find(|op| guarded_type(*op) == Some(ty))
-}
 
 impl Projector<'_> {
     /// The number in a field of an instruction.
@@ -270,28 +248,4 @@ impl Projector<'_> {
             self.unsettled = true;
         }
     }
-}
-
-/// The operation of a generic micro-op by its number.
-pub fn operation(n: u64) -> Operation {
-    const ALL: [Operation; 17] = [
-        Operation::Add,
-        Operation::Sub,
-        Operation::Mul,
-        Operation::Div,
-        Operation::Mod,
-        Operation::Pow,
-        Operation::IDiv,
-        Operation::BAnd,
-        Operation::BOr,
-        Operation::BXor,
-        Operation::Shl,
-        Operation::Shr,
-        Operation::Unm,
-        Operation::BNot,
-        Operation::Eq,
-        Operation::Lt,
-        Operation::Le,
-    ];
-    ALL[n as usize]
 }

@@ -7,7 +7,6 @@ use perilune_uops::{MicroOp, Operation, Type};
 use smallvec::SmallVec;
 
 use super::super::superblock::*;
-use super::expand::operation;
 use super::{Flow, Projector, Top, type_of_tag};
 use crate::bytecode::Instr;
 use crate::bytecode::proto::Proto;
@@ -45,7 +44,7 @@ impl Projector<'_> {
                 MicroOp::CONST => (self.constant_of(operand as usize), None),
                 MicroOp::CONST_INT => (self.sb.push(Node::int(operand as i64)), None),
                 MicroOp::ARITH => {
-                    let event = event_of(operation(self.operand(instr, step.operands[1])));
+                    let event = event_of(operation_of(self.operand(instr, step.operands[1])));
                     let (x, y) = (input(0), input(1));
                     let handler = self.binary_handler(x, y, event)?;
                     let dest = operand - self.base() as u64;
@@ -58,7 +57,7 @@ impl Projector<'_> {
                     return self.enter_handler(handler, &[x, x], Continuation::StoreResult, dest);
                 }
                 MicroOp::COMPARE => {
-                    let event = event_of(operation(operand));
+                    let event = event_of(operation_of(operand));
                     let (x, y) = (input(0), input(1));
                     if event == Event::Eq {
                         let recorded = [x, y].map(|(v, ty)| self.known_type(v).or(ty));
@@ -314,6 +313,11 @@ impl Projector<'_> {
         }
         Ok(())
     }
+}
+
+/// The operation that the operand of an expansion names.
+fn operation_of(operand: u64) -> Operation {
+    Operation::from_operand(operand).expect("expansions name operations")
 }
 
 /// The event of an operation.

@@ -202,7 +202,7 @@ impl Projector<'_> {
             && !self.cautious
         {
             let end = self.snapshot(self.pc());
-            let guard = super::expand::guard_of(ty).expect("these types have guards");
+            let guard = guard_of(ty).expect("these types have guards");
             let typed = self.sb.push(Node::new(guard, &[x], &[]).with_exit(end));
             self.refine(x, typed);
         }

@@ -773,7 +773,7 @@ fn types_in_memory(sb: &Superblock, exit: SnapshotId) -> SmallVec<[(Slot, Type);
     let mut known = SmallVec::new();
     for (r, load) in sb.iter().take(end).filter(|(_, node)| node.op == MicroOp::LOAD && node.operands[0] < limit) {
         let slot = load.operands[0] as Slot;
-        let guard = sb.iter().take(end).find(|(_, n)| n.inputs().first() == Some(&r) && expand::guarded_type(n.op).is_some());
+        let guard = sb.iter().take(end).find(|(_, n)| n.inputs().first() == Some(&r) && guarded_type(n.op).is_some());
         let (name, ty) = match (load.ty, guard) {
             (Some(Type::Tagged), Some((guard, node))) => (guard, node.ty),
             (ty, _) => (r, ty),
@@ -806,7 +806,7 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
             MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
                 f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
             }),
-            op => match expand::guarded_type(op) {
+            op => match guarded_type(op) {
                 Some(ty) => !step.tags.iter().any(|tag| type_of_tag(*tag) == Some(ty)),
                 None => {
                     unseen = true;
