@@ -255,39 +255,23 @@ impl Drop for FieldCache {
     }
 }
 
-/// The label at which a compiled caller continues; null means tier 1. Rewritten on invalidation, so a
-/// compiled return is one load and an indirect jump.
-#[repr(transparent)]
-pub struct ReturnSite(pub Cell<*const u8>);
-
 /// What a call instruction has learned.
 #[repr(C)]
 pub struct CallSite {
-    pub return_site: ReturnSite,
+    /// The place behind the call, at which a compiled caller goes on. Its heat is counted when an executor returns to it.
+    pub returns: LoopSite,
     /// The prototype last called, for calls whose arguments match its parameters exactly.
     pub proto: Cell<Option<Gc<Proto>>>,
     pub misses: Cell<u16>,
-    /// The heat of what comes behind the call, counted when an executor returns to it.
-    pub returns: LoopSite,
 }
 
 impl CallSite {
     pub fn new() -> CallSite {
         CallSite {
-            return_site: ReturnSite(Cell::new(ptr::null())),
+            returns: LoopSite::new(),
             proto: Cell::new(None),
             misses: Cell::new(0),
-            returns: LoopSite::new(),
         }
-    }
-
-    /// The call site that a record returns through.
-    ///
-    /// # Safety
-    /// `site` is the return site of a call site whose prototype is alive.
-    pub unsafe fn of_return<'a>(site: *const ReturnSite) -> &'a CallSite {
-        // SAFETY: the caller's promise; return sites are the first fields of call sites.
-        unsafe { &*(site as *const CallSite) }
     }
 }
 
@@ -313,7 +297,7 @@ pub struct TableSite {
     pub elements: u16,
 }
 
-/// The heat of a back-edge or function entry, and the executor found there.
+/// The heat of a place: a back-edge, a function's entry or what comes behind a call. And the executor found there.
 #[repr(C)]
 pub struct LoopSite {
     /// Passes until the next attempt.
@@ -325,6 +309,9 @@ pub struct LoopSite {
     pub cooling: Cell<bool>,
     /// The executor to enter, owned by tier 2.
     pub executor: Cell<*const u8>,
+    /// Where machine code enters it: a compiled call or return is one load and an indirect jump. Null if that has to be left
+    /// to the runtime.
+    pub code: Cell<*const u8>,
 }
 
 /// The loop site of all loops that get none of their own. It never becomes hot, so nothing is learned in it.
@@ -341,6 +328,7 @@ impl LoopSite {
             attempts: Cell::new(0),
             cooling: Cell::new(false),
             executor: Cell::new(ptr::null()),
+            code: Cell::new(ptr::null()),
         }
     }
 
@@ -360,6 +348,6 @@ impl Default for LoopSite {
 
 const _: () = {
     assert!(size_of::<FieldCache>() == 48);
-    assert!(size_of::<LoopSite>() == 16);
-    assert!(size_of::<CallSite>() == 40 && std::mem::offset_of!(CallSite, return_site) == 0);
+    assert!(size_of::<LoopSite>() == 24);
+    assert!(size_of::<CallSite>() == 40);
 };

@@ -47,7 +47,7 @@ unsafe impl Object for Proto {}
 const _: () = {
     assert!(offset_of!(Proto, params) == 2 && offset_of!(Proto, registers) == 4);
     assert!(offset_of!(Proto, code) == 8 && offset_of!(Proto, constants) == 16);
-    assert!(size_of::<LoopSite>() == 16);
+    assert!(size_of::<LoopSite>() == 24);
 };
 
 /// Where a closure's captured variable comes from when the closure is made.

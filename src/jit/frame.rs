@@ -5,6 +5,7 @@
 
 use super::allocation::Place;
 use super::plan::Located;
+use crate::runtime::coroutine::CallRecord;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::State;
 use perilune_uops::Type;
@@ -20,11 +21,11 @@ pub struct Frame {
     pub slots: *mut Value,
     /// As in the state: frames must end at or below this.
     pub limit: *mut Value,
-    /// Call records that can be pushed.
-    pub records: u64,
+    /// As in the state: the end of the stack of call records.
+    pub records_end: *mut CallRecord,
     /// What a helper has made: payload and tag.
     pub output: [u64; 2],
-    /// The exit at which control has left, and the code of which it is an exit.
+    /// The exit at which control has left, and the code of which it is an exit; null if everything is in memory already.
     pub exit: u64,
     pub left: *const super::Info,
     pub spills: [u64; SPILLS],

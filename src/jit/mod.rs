@@ -145,6 +145,8 @@ pub struct Machine {
     jumps: Box<[Jump]>,
     /// Where a transfer along an edge enters: it checks that there is room for the frames.
     linked_entry: u32,
+    /// Where calls and returns enter, likewise.
+    called_entry: u32,
     /// Where a side executor that cannot be entered leaves instead, with the exit's number at hand.
     out: u32,
     /// Bytes of it.
@@ -199,6 +201,7 @@ pub fn compile(
         info,
         jumps: code.jumps.into(),
         linked_entry: code.linked_entry,
+        called_entry: code.called_entry,
         out: code.out,
         size: code.bytes.len(),
     })
@@ -208,6 +211,11 @@ impl Machine {
     /// Where tier 1 enters: room has been made, and the values are in memory.
     fn entry(&self) -> *const u8 {
         self.block.address()
+    }
+
+    /// Where machine code enters that has pushed, replaced or popped a frame.
+    pub fn called_entry(&self) -> *const u8 {
+        self.block.address().wrapping_add(self.called_entry as usize)
     }
 
     /// Where control leaves by an exit whose number is at hand.

@@ -10,8 +10,10 @@
 use perilune_uops::{MicroOp, Type};
 
 use super::allocation::Place;
+use crate::bytecode::proto::Proto;
+use crate::runtime::object::Gc;
 use crate::runtime::value::Tag;
-use crate::tier2::superblock::{Node, ObjectId, Ref, Superblock};
+use crate::tier2::superblock::{Node, ObjectId, ObjectKind, Ref, Superblock};
 use crate::tier2::uop::pointer_tag;
 
 /// The kind of register that a value needs.
@@ -36,6 +38,42 @@ pub struct Located {
     pub ty: Type,
     /// Payload and, of a tagged one, tag.
     pub places: [Place; 2],
+}
+
+/// What code needs to know of a function that it calls or returns from. Of live prototypes none of that changes.
+pub struct Prototype {
+    pub params: u32,
+    pub registers: u32,
+    /// The address of the place at the function's entry.
+    pub entry: u64,
+    proto: Gc<Proto>,
+}
+
+impl Prototype {
+    fn new(proto: Gc<Proto>) -> Prototype {
+        Prototype {
+            params: proto.params as u32,
+            registers: proto.registers,
+            entry: &raw const proto.entry as u64,
+            proto,
+        }
+    }
+
+    /// The address of an instruction.
+    pub fn code_at(&self, pc: u32) -> u64 {
+        debug_assert!((pc as usize) <= self.proto.info.code.len());
+        self.proto.code.wrapping_add(pc as usize) as u64
+    }
+
+    /// The address of the place behind a call.
+    pub fn returns_at(&self, site: u32) -> u64 {
+        &raw const self.proto.info.calls[site as usize].returns as u64
+    }
+
+    /// The results that a call instruction wants.
+    pub fn wanted_at(&self, pc: u32) -> i16 {
+        self.proto.info.code[pc as usize].c() as i16 - 1
+    }
 }
 
 /// See the module's documentation.
@@ -75,6 +113,13 @@ impl<'a> Plan<'a> {
             }
         }
         plan
+    }
+
+    /// What is to be known of a prototype among the superblock's objects, which are alive.
+    pub fn prototype(&self, id: ObjectId) -> Prototype {
+        let object = self.sb.object(id);
+        debug_assert_eq!(object.kind, ObjectKind::Proto);
+        Prototype::new(Gc::from_addr(object.addr))
     }
 
     /// The name of a part of a node as a value of its own.

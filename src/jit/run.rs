@@ -3,7 +3,7 @@
 //! An [`Activation`] begins when tier 1 enters an executor and ends when control is back in tier 1. In between machine code goes
 //! from one executor to another along patched edges without telling anybody; at exits and call-outs it says whose code it is.
 //! While an activation lasts, the current record is that of the running executor's first frame, except during
-//! call-outs; `pc` and `top` of the state mean nothing.
+//! call-outs, and the frame's `slots` its slot 0; `pc` of that record and `top` of the state mean nothing.
 //!
 //! Nothing unwinds through machine code: errors, and panics of host functions, wait in the activation until control has left.
 //!
@@ -74,7 +74,7 @@ impl Jit {
             state: ptr::null_mut(),
             slots: ptr::null_mut(),
             limit: ptr::null_mut(),
-            records: 0,
+            records_end: ptr::null_mut(),
             output: [0; 2],
             exit: 0,
             left: ptr::null(),
@@ -148,9 +148,17 @@ impl Activation {
             unsafe {
                 (*self.frame).state = st;
                 (*self.frame).activation = self;
+                (*self.frame).left = ptr::null();
                 code.engine.stubs.enter(self.frame, code.entry());
             }
-            match self.left.take() {
+            // SAFETY: the frame is this activation's.
+            let info = unsafe { (*self.frame).left };
+            let left = match self.left.take() {
+                // A frame has been pushed, replaced or popped, and no code goes on.
+                None if info.is_null() => Some(Left::Done(Ok(Outcome::Continue))),
+                left => left,
+            };
+            match left {
                 None => {}
                 Some(Left::Done(Ok(Outcome::Continue))) => match st.next_executor() {
                     Some(next) => {
@@ -161,11 +169,11 @@ impl Activation {
                 },
                 Some(left) => return left,
             }
-            // SAFETY: machine code has left by an exit of the code whose address it has put there.
-            let (info, exit) =
-                unsafe { ((*self.frame).left, SnapshotId((*self.frame).exit as u32)) };
-            // SAFETY: the information of code that has just run.
-            self.switch_to(st, unsafe { (*info).executor.get() });
+            // SAFETY: machine code has left by an exit of the code whose information it has put there, and has just run.
+            let (executor_left, exit) =
+                unsafe { ((*info).executor.get(), SnapshotId((*self.frame).exit as u32)) };
+            self.switch_to(st, executor_left);
+            self.locate(st);
             match self.exit(st, exit) {
                 Some(next) => executor = next,
                 None => return Left::Done(Ok(Outcome::Continue)),
@@ -195,13 +203,20 @@ impl Activation {
         st.tier2.current = executor;
     }
 
+    /// Machine code may have pushed and popped frames: sees where it stands.
+    fn locate(&mut self, st: &State) {
+        // SAFETY: the frame is this activation's, and machine code is not running.
+        self.origin = st.index_of(unsafe { (*self.frame).slots });
+        self.depth = st.depth();
+    }
+
     /// Tells machine code where the stacks are now.
     fn refresh(&mut self, st: &mut State) {
         // SAFETY: the frame is this activation's, and machine code is not running.
         let frame = unsafe { &mut *self.frame };
         frame.slots = st.slot(self.origin);
         frame.limit = st.stack_limit;
-        frame.records = deopt::free_records(st) as u64;
+        frame.records_end = st.records_end;
     }
 
     /// Leaves through an exit: to the executor that is returned, which begins in memory, or to tier 1.
@@ -294,6 +309,7 @@ pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64)
     let (activation, st, info) =
         unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };
     activation.switch_to(st, info.executor.get());
+    activation.locate(st);
     let out = &info.call_outs[at as usize];
     let next = catch_unwind(AssertUnwindSafe(|| {
         let mut calling = CallingOut {

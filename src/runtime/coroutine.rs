@@ -11,7 +11,7 @@ use std::mem::{offset_of, size_of};
 use super::object::{Gc, Kind, Object};
 use super::value::Value;
 use crate::bytecode::Instr;
-use crate::bytecode::cache::ReturnSite;
+use crate::bytecode::cache::LoopSite;
 use crate::tier1::ContinuationFn;
 
 /// What a coroutine is doing.
@@ -120,8 +120,9 @@ impl CallRecord {
 pub struct CallRecord {
     /// The next instruction, saved while the function is not the running one; null in a host function.
     pub pc: *const Instr,
-    /// Where a compiled caller goes on when this activation returns: a cell owned by the caller's prototype.
-    pub return_site: *const ReturnSite,
+    /// Where a compiled caller goes on when this activation returns: a place that the caller's prototype owns; null if there
+    /// is none.
+    pub return_site: *const LoopSite,
     /// For `Native` continuations: what the host function does next.
     pub then: Option<ContinuationFn>,
     /// The window's first register; the function itself lies one below (varargs further below).

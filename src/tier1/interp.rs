@@ -757,7 +757,7 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: 
                 let index = st.index_of(new_base);
                 *next = CallRecord {
                     pc: (*callee).code,
-                    return_site: &(*$site).return_site,
+                    return_site: &(*$site).returns,
                     then: None,
                     base: index,
                     top: index + (*callee).registers,

@@ -106,7 +106,7 @@ pub unsafe fn materialise(st: &mut State, sb: &Superblock, origin: u32, id: Snap
         let caller = proto_of(sb, caller);
         let return_site = match frame.call_site {
             NO_CALL_SITE => std::ptr::null(),
-            site => &raw const caller.info.calls[site as usize].return_site,
+            site => &raw const caller.info.calls[site as usize].returns,
         };
         let base = origin + frame.base as u32;
         debug_assert!(free_records(st) > 0);

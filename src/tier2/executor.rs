@@ -102,6 +102,15 @@ impl Code {
         }
     }
 
+    /// Where machine code enters it from memory; null if it is no machine code.
+    fn entry(&self) -> *const u8 {
+        match self {
+            Code::Uops(_) => ptr::null(),
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => code.called_entry(),
+        }
+    }
+
     /// Tells the code whose it is.
     #[cfg_attr(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")), allow(unused_variables, reason = "machine code uses it"))]
     fn belongs_to(&self, executor: *const Executor) {
@@ -493,6 +502,7 @@ impl Graph {
             let site = unsafe { &*site };
             debug_assert!(site.executor.get().is_null());
             site.executor.set(executor as *const Executor as *const u8);
+            site.code.set(executor.code.entry());
             // The next pass enters it.
             site.countdown.set(1);
             executor.placed.set(true);
@@ -510,6 +520,7 @@ impl Graph {
             // SAFETY: the caller's promise.
             let site = unsafe { &*site };
             site.executor.set(ptr::null());
+            site.code.set(ptr::null());
             site.cooling.set(true);
             executor.drop_reference();
         }

@@ -29,7 +29,7 @@ use executor::{Code, Executor, Graph};
 use perilune_uops::MicroOp;
 use superblock::Superblock;
 
-use crate::bytecode::cache::ReturnSite;
+use crate::bytecode::cache::LoopSite;
 use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State};
 
@@ -88,7 +88,7 @@ pub struct Tier2 {
     /// it comes from tier 1.
     pub previous: *const Executor,
     /// The return site of the record that has just been popped by an executor; null if there is none.
-    pub returning: *const ReturnSite,
+    pub returning: *const LoopSite,
     /// Activations of executors on the native stack.
     pub active: u32,
     /// Registers of the tier-2 interpreter that no activation uses at the moment.

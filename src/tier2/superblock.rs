@@ -163,7 +163,7 @@ impl Node {
         let effects = self.effects();
         effects.calls
             || self.exit_kind() == Exit::Status && effects.reads.contains(perilune_uops::Memory::Frame)
-            || self.op == MicroOp::POP_FRAME
+            || matches!(self.op, MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME | MicroOp::POP_FRAME)
     }
 
     /// Whether it must stay although nobody uses its value.

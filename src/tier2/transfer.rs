@@ -8,7 +8,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use super::executor::Executor;
-use crate::bytecode::cache::{CallSite, LoopSite};
+use crate::bytecode::cache::LoopSite;
 use crate::runtime::coroutine::record_flags;
 use crate::runtime::value::Value;
 use crate::tier1::State;
@@ -33,9 +33,8 @@ impl State {
         let site: *const LoopSite = if ptr::eq(frame.pc, proto.code) {
             &proto.entry
         } else if !returned.is_null() {
-            debug_assert!(proto.info.calls.iter().any(|site| ptr::eq(&site.return_site, returned)));
-            // SAFETY: a call site of the function that is running again.
-            unsafe { &CallSite::of_return(returned).returns }
+            debug_assert!(proto.info.calls.iter().any(|site| ptr::eq(&site.returns, returned)));
+            returned
         } else {
             return None;
         };

@@ -6,7 +6,7 @@
 //!   `PARAM` and `PHI` may have any concrete one. Fields that are not used are empty.
 //! - **Operands** name slots, objects and operations that exist and are of the right kind; groups of slots lie in the running
 //!   frame or end where an open list does.
-//! - **Micro-ops** that only expansions have do not occur: stores to slots, constants by index, jumps, frames that are pushed.
+//! - **Micro-ops** that only expansions have do not occur: stores to slots, constants by index, jumps.
 //! - **Exits**: a node has a snapshot exactly if control can leave at it. Its slots ascend and lie within its frames,
 //!   and its values are made before the node.
 //! - **Frames**: the first is the one in which the superblock begins; each other one has a caller before it in the list
@@ -529,7 +529,7 @@ fn group_length(node: &Node) -> Option<u64> {
         MicroOp::CALL | MicroOp::CALL_NATIVE => {
             count.max(node.operands[2].saturating_sub(1)).max(1)
         }
-        MicroOp::TAIL_CALL | MicroOp::GUARD_ARGS | MicroOp::REPLACE_FRAME => count.max(1),
+        MicroOp::TAIL_CALL | MicroOp::GUARD_ARGS | MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME => count.max(1),
         // Values only.
         _ => count.saturating_sub(1),
     })

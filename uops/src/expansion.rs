@@ -647,7 +647,7 @@ expansions! {
     // Specialised forms: calls.
     CALL_EXACT {
         x = LOAD [a]; f = GUARD_CLOSURE x; GUARD_PROTO {proto} f; GUARD_ARGS [a] {b} {proto}; GUARD_ROOM [a] {proto};
-        PUSH_FRAME [a] {proto} {c} {d}; ENTRY {proto}; POLL;
+        PUSH_FRAME [a] {b} {proto} {d}; ENTRY {proto}; POLL;
     }
     CALL_NATIVE { x = LOAD [a]; f = GUARD_NATIVE x; CALL_NATIVE [a] {b} {c} f; SAFEPOINT; POLL; }
 }

@@ -669,13 +669,15 @@ microops! {
     GUARD_ARGS[Group, Count, Proto]() {reads State} exit Restart;
     /// needs room for a frame of p with its function in R[r]
     GUARD_ROOM[Group, Proto]() {reads State} exit Restart;
-    /// pushes the frame of R[r], a closure over p with its arguments in place, for m results; call site s
-    PUSH_FRAME[Group, Proto, Count, Call]() {writes State} exit Transfer;
-    /// puts R[r], a closure over p, and its n arguments in the place of the running function
+    /// pushes the frame of R[r], a closure over p with n arguments, of which p drops those it has no parameters for; call site s.
+    /// Without room for it, control leaves before the instruction
+    PUSH_FRAME[Group, Count, Proto, Call]() {reads Frame, writes Frame State} exit Transfer;
+    /// puts R[r], a closure over p, and its n arguments in the place of the running function. Without room for it, or if the
+    /// frame is not a plain one, control leaves before the instruction
     REPLACE_FRAME[Group, Count, Proto]() {reads Frame, writes Frame State} exit Transfer;
     /// needs the frame to return plainly: to a call instruction, with nothing to close and no extra arguments
     GUARD_PLAIN_RETURN() {reads State} exit Restart;
-    /// pops the frame and gives the caller the results R[r], ...; their number is n
+    /// pops the frame, whatever it returns to, and gives the caller the results R[r], ...; their number is n
     POP_FRAME[Group, Count]() {reads Frame State, writes Frame State} exit Transfer;
     /// closes pending variables, then returns R[r], ...; their number is n
     LEAVE[Group, Count]() {calls} exit Status;
@@ -730,7 +732,6 @@ impl MicroOp {
                 | MicroOp::JUMP_UNLESS
                 | MicroOp::LOOP_HEAD
                 | MicroOp::ENTRY
-                | MicroOp::PUSH_FRAME
         )
     }
 

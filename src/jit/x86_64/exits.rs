@@ -59,9 +59,9 @@ impl Lowering<'_, '_> {
             asm.jump_if(Cond::Above, out);
         }
         if depth > known_depth {
-            asm.alu_imm(Alu::Cmp, at(RBP, field!(records)), depth as i32);
-            asm.jump_if(Cond::Below, out);
+            self.guard_records(depth as i32, out);
         }
+        let asm = &mut self.e.asm;
         asm.jump(begin);
         asm.bind(out);
         let way_out = match parent {

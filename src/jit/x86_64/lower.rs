@@ -68,7 +68,7 @@ pub struct Lowering<'a, 'p> {
     call_outs: Vec<CallOut>,
     cold: Vec<Cold<'a, 'p>>,
     loop_start: Label,
-    left: Label,
+    pub left: Label,
 }
 
 /// The code of a superblock. `info` is the address of what the runtime will know of it.
@@ -112,6 +112,8 @@ pub fn lower<'a, 'p>(
     l.e.asm.jump_to(RAX);
     let linked_entry = l.e.asm.position() as u32;
     l.linked_entry(parent, begin);
+    let called_entry = l.e.asm.position() as u32;
+    l.called_entry(begin);
     l.finish_exits();
     let out = l.e.asm.offset_of(out) as u32;
     let offset = |stub: &Stub| Jump {
@@ -130,13 +132,14 @@ pub fn lower<'a, 'p>(
         call_outs: l.call_outs,
         jumps,
         linked_entry,
+        called_entry,
         out,
     })
 }
 
 impl<'a, 'p> Lowering<'a, 'p> {
     /// Puts code behind the rest; control comes to it by the label that is returned.
-    fn cold(&mut self, emit: impl FnOnce(&mut Lowering<'a, 'p>) + 'p) -> Label {
+    pub fn cold(&mut self, emit: impl FnOnce(&mut Lowering<'a, 'p>) + 'p) -> Label {
         let label = self.e.asm.label();
         self.cold.push(Box::new(move |l| {
             l.e.asm.bind(label);
@@ -782,16 +785,20 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.helper(i, &node, &[info])?
             }
 
+            PUSH_FRAME => self.push_frame(&node),
+            REPLACE_FRAME => self.replace_frame(&node),
+            POP_FRAME => self.pop_frame(i, &node),
+
             // Call-outs.
             GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | SET_LIST | ARITH | COMPARE | LENGTH
             | CONCAT | GET_INDEX | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE
-            | FOR_PREPARE | CALL | CALL_NATIVE | TAIL_CALL | POP_FRAME | LEAVE | VARARG
+            | FOR_PREPARE | CALL | CALL_NATIVE | TAIL_CALL | LEAVE | VARARG
             | MARK_TO_CLOSE | CLOSE | INTERPRET => self.call_out(i, &node),
 
             // The type guards are above; of the rest projection leaves none.
             GUARD_INT | GUARD_FLOAT | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
             | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE | CONST | STORE | STORE_NILS
-            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | BURN | PUSH_FRAME | REPLACE_FRAME
+            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | BURN
             | GUARD_RESUMABLE | RESUME | YIELD => {
                 return Err(CompileError::MicroOp(node.op));
             }
@@ -1717,7 +1724,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
-    fn call_out(&mut self, i: usize, node: &Node) {
+    pub fn call_out(&mut self, i: usize, node: &Node) {
         let sb = self.e.plan.sb;
         let none = Located {
             ty: Type::Int,

@@ -2,6 +2,7 @@
 
 mod assembler;
 mod exits;
+mod frames;
 mod lower;
 mod operands;
 mod registers;
@@ -51,5 +52,6 @@ pub struct Code {
     pub call_outs: Vec<CallOut>,
     pub jumps: Vec<Jump>,
     pub linked_entry: u32,
+    pub called_entry: u32,
     pub out: u32,
 }

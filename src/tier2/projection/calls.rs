@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::super::superblock::*;
 use super::{Ended, Flow, Projector, Stop, Top};
-use crate::bytecode::Instr;
+use crate::bytecode::{Instr, Op};
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::value::Tag;
@@ -16,6 +16,11 @@ const DEPTH_MAX: usize = 16;
 const RECURSION_MAX: usize = 3;
 /// The most slots that a superblock may use.
 const SLOTS_MAX: usize = 2000;
+
+/// Whether a function called with so many arguments keeps none of them below its frame.
+fn takes(proto: &Proto, nargs: usize) -> bool {
+    proto.flags & proto_flags::VARARG == 0 || nargs <= proto.params as usize
+}
 
 impl Projector<'_> {
     /// The number of arguments that a call with operand `b` passes, if it is known.
@@ -75,7 +80,32 @@ impl Projector<'_> {
             self.push_frame(frame, &proto, nargs);
             return Ok(());
         }
+        if let Some((closure, nargs)) = callee.as_closure().zip(nargs)
+            && instr.op().general() == Op::CALL
+            && self.enters(closure.proto.as_ptr())
+            && takes(&closure.proto, nargs)
+        {
+            return self.push_out(instr, func, nargs, &closure.proto);
+        }
         self.call_out(instr, func, nargs, wanted)
+    }
+
+    /// Ends the superblock with a call that is not followed: control goes on in the function's executor.
+    fn push_out(&mut self, instr: Instr, func: usize, nargs: usize, proto: &Proto) -> Flow {
+        self.guard_callee(func, proto);
+        let id = self.object(ObjectKind::Proto, proto as *const Proto as u64);
+        let operands = [self.register(func) as u64, nargs as u64 + 1, id.0 as u64, instr.d() as u64];
+        self.emit(MicroOp::PUSH_FRAME, &[], &operands);
+        self.end_for_good();
+        Err(Ended(Stop::Call))
+    }
+
+    /// The superblock has ended with a node that finishes the instruction.
+    fn end_for_good(&mut self) {
+        self.done += 1;
+        if self.sb.looping.take().is_some() {
+            self.unroll();
+        }
     }
 
     /// Whether the next recorded step is the beginning of a function called here.
@@ -189,6 +219,15 @@ impl Projector<'_> {
             && std::ptr::eq(next.proto, closure.proto.as_ptr())
             && self.may_inline(closure.proto.as_ptr());
         if frame.caller.is_none() || !enters || frame.flags & record_flags::VARARG != 0 {
+            let recorded = next.pc == 0 && std::ptr::eq(next.proto, closure.proto.as_ptr());
+            if frame.caller.is_none() && recorded && takes(&closure.proto, nargs) {
+                self.guard_callee(instr.a(), closure.proto.as_ptr());
+                let id = self.object(ObjectKind::Proto, closure.proto.addr());
+                let operands = [self.register(instr.a()) as u64, nargs as u64 + 1, id.0 as u64];
+                self.emit(MicroOp::REPLACE_FRAME, &[], &operands);
+                self.end_for_good();
+                return Err(Ended(Stop::Return));
+            }
             return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs + 1);
         }
         self.guard_callee(instr.a(), closure.proto.as_ptr());

@@ -132,6 +132,18 @@ impl Site<'_> {
         }
     }
 
+    /// A call may have pushed a frame: then tells it at which place it returns.
+    fn returns_here(&self, st: &mut State, activation: &impl Calling, depth: u32) {
+        let pushed = st.co == activation.stack().0 && st.depth() == depth + 1 && !st.frame().pc.is_null();
+        // SAFETY: the running instruction; those of calls name a call site of their function.
+        unsafe {
+            let instr = *self.instruction();
+            if pushed && instr.op().general() == Op::CALL {
+                st.frame_mut().return_site = &(*self.proto.calls.add(instr.d() as usize)).returns;
+            }
+        }
+    }
+
     /// The running instruction.
     fn instruction(&self) -> *mut Instr {
         // SAFETY: a snapshot's program counter is within the code of its frame's prototype.
@@ -151,7 +163,8 @@ pub fn call_out(st: &mut State, activation: &mut impl Calling, out: &Request) ->
     if let Some(top) = snapshot.top {
         st.top = st.slot(origin + top as u32);
     }
-    if out.op.declaration().effects.calls || matches!(out.op, MicroOp::RAISE | MicroOp::POP_FRAME) {
+    let moves = matches!(out.op, MicroOp::RAISE | MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME | MicroOp::POP_FRAME);
+    if moves || out.op.declaration().effects.calls {
         calling(st, activation, &site)
     } else {
         Ok(in_frame(st, activation, &site))
@@ -278,7 +291,18 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
         MicroOp::CALL => {
             let func = site.index(0);
             let nargs = site.count(st, 1, func + 1);
-            slow::call(st, func, nargs, out.operands[2] as i16 - 1)?
+            let outcome = slow::call(st, func, nargs, out.operands[2] as i16 - 1)?;
+            site.returns_here(st, activation, depth);
+            outcome
+        }
+        MicroOp::PUSH_FRAME => {
+            let func = site.index(0);
+            let nargs = site.count(st, 1, func + 1);
+            // SAFETY: the running instruction, a call.
+            let wanted = unsafe { *site.instruction() }.c() as i16 - 1;
+            let outcome = slow::call(st, func, nargs, wanted)?;
+            site.returns_here(st, activation, depth);
+            return Ok(Next::Left(outcome));
         }
         MicroOp::CALL_NATIVE => {
             let func = site.index(0);
@@ -292,7 +316,7 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
             }
             outcome
         }
-        MicroOp::TAIL_CALL => {
+        MicroOp::TAIL_CALL | MicroOp::REPLACE_FRAME => {
             let func = site.index(0);
             let nargs = site.count(st, 1, func + 1);
             return slow::tail_call(st, func, nargs).map(Next::Left);
@@ -327,7 +351,10 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
     let behind = unsafe { site.instruction().add(1) };
     let same_frame = st.co == activation.stack().0 && st.depth() == depth && std::ptr::eq(st.frame().pc, behind);
     // SAFETY: the running executor is alive.
-    let goes_on = same_frame && st.hook_events == 0 && st.tier2.disturbances == disturbances && unsafe { (*activation.executor()).is_valid() };
+    let valid = unsafe { (*activation.executor()).is_valid() };
+    // What is being recorded has to be executed by tier 1.
+    let undisturbed = st.hook_events == 0 && st.tier2.disturbances == disturbances && !st.recording.active;
+    let goes_on = same_frame && undisturbed && valid;
     if goes_on && activation.resume(st) { Ok(Next::On) } else { Ok(Next::Left(Outcome::Continue)) }
 }
 

@@ -937,6 +937,8 @@ impl<'a> Lowering<'a> {
             | MicroOp::CALL
             | MicroOp::CALL_NATIVE
             | MicroOp::TAIL_CALL
+            | MicroOp::PUSH_FRAME
+            | MicroOp::REPLACE_FRAME
             | MicroOp::POP_FRAME
             | MicroOp::LEAVE
             | MicroOp::VARARG
@@ -961,8 +963,6 @@ impl<'a> Lowering<'a> {
             | MicroOp::JUMP_IF
             | MicroOp::JUMP_UNLESS
             | MicroOp::BURN
-            | MicroOp::PUSH_FRAME
-            | MicroOp::REPLACE_FRAME
             | MicroOp::GUARD_RESUMABLE
             | MicroOp::RESUME
             | MicroOp::YIELD => return Err(LowerError::MicroOp(node.op)),
@@ -971,9 +971,9 @@ impl<'a> Lowering<'a> {
     }
 
     fn finish(self) -> Result<Code, LowerError> {
-        use MicroOp::{BACK, EXIT, LEAVE, LINK, POP_FRAME, RAISE, TAIL_CALL};
+        use MicroOp::{LEAVE, TAIL_CALL};
         match self.sb.nodes.last() {
-            Some(Node { op: BACK | EXIT | LEAVE | LINK | POP_FRAME | RAISE | TAIL_CALL, .. }) => {}
+            Some(node) if node.op.ends() || matches!(node.op, LEAVE | TAIL_CALL) => {}
             _ => return Err(LowerError::Open),
         }
         let mut locations = Vec::with_capacity(self.sb.slots.len());

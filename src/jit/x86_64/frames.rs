@@ -1,0 +1,339 @@
+//! Frames that machine code pushes, replaces and pops: calls and returns that are not inlined.
+//!
+//! Control goes from executor to executor over memory: the caller stores its slots, writes the records of its inlined frames and of the
+//! callee, and jumps to the executor at the callee's entry; a return stores its results where the caller expects them and jumps to
+//! the executor at the place in the record. Where there is none, everything is in memory already and the runtime goes on.
+//!
+//! Records are always complete, so whoever looks at the stack finds what tier 1 would have left there. The price is five stores a call.
+
+use std::mem::offset_of;
+
+use super::assembler::{Alu, Cond, Label, Mem, Shift, at};
+use super::exits::slot_words;
+use super::field;
+use super::lower::Lowering;
+use super::registers::*;
+use crate::bytecode::cache::LoopSite;
+use crate::jit::plan::Prototype;
+use crate::runtime::coroutine::{CallRecord, Continuation, record_flags};
+use crate::runtime::value::{Tag, Value};
+use crate::tier1::State;
+use crate::tier2::Tier2;
+use crate::tier2::superblock::{FrameId, NO_CALL_SITE, Node, ObjectId, SnapshotId};
+
+const RECORD: i32 = size_of::<CallRecord>() as i32;
+const SLOT: i32 = size_of::<Value>() as i32;
+/// Where a record says what its results are for: wanted results, continuation and flags in one word.
+const PURPOSE: usize = offset_of!(CallRecord, wanted);
+
+const _: () = {
+    assert!(PURPOSE == 36 && offset_of!(CallRecord, extra_args) == 32);
+    assert!(offset_of!(CallRecord, continuation) == 38 && offset_of!(CallRecord, flags) == 39);
+    assert!(offset_of!(CallRecord, top) == offset_of!(CallRecord, base) + 4);
+    assert!(Continuation::Call as u8 == 0);
+};
+
+/// The last words of a record but one: extra arguments, wanted results, continuation and flags.
+fn purpose(extra_args: u32, wanted: i16, continuation: Continuation, flags: u8) -> u64 {
+    extra_args as u64 | (wanted as u16 as u64) << 32 | (continuation as u64) << 48 | (flags as u64) << 56
+}
+
+/// The bits of a record's purpose that are not zero if it does not return to a call instruction, whatever `ignored` flags it has.
+fn unless_call(ignored: u8) -> i32 {
+    ((!ignored as u32) << 24 | 0xFF << 16) as i32
+}
+
+/// Base and end of a frame, relative to those of the first frame's base, as one word of a record.
+fn extent(base: u64, registers: u64) -> u64 {
+    (base - 1) | (base - 1 + registers) << 32
+}
+
+fn state(name: usize) -> Mem {
+    at(RSI, name as i32)
+}
+
+fn slot_at(base: Gpr, slot: i32) -> (Mem, Mem) {
+    (at(base, slot * SLOT), at(base, slot * SLOT + 8))
+}
+
+impl<'a, 'p> Lowering<'a, 'p> {
+    fn prototype(&self, id: ObjectId) -> Prototype {
+        self.e.plan.prototype(id)
+    }
+
+    /// Needs nothing to be due, and room for a frame that ends at a slot and for `records` more records, before anything is stored.
+    /// Leaves the current record in rdx.
+    fn guard_room(&mut self, end: i32, records: i32, exit: SnapshotId) {
+        let asm = &mut self.e.asm;
+        asm.load(RCX, at(RBP, field!(state)));
+        asm.alu32_imm(Alu::Cmp, at(RCX, offset_of!(State, interrupt) as i32), 0);
+        self.leave_if(Cond::NotEqual, exit);
+        let asm = &mut self.e.asm;
+        asm.load(RAX, at(RBP, field!(slots)));
+        asm.alu_imm(Alu::Add, RAX, end * SLOT);
+        asm.alu(Alu::Cmp, RAX, at(RBP, field!(limit)));
+        self.leave_if(Cond::Above, exit);
+        let asm = &mut self.e.asm;
+        asm.load(RDX, at(RCX, offset_of!(State, record) as i32));
+        if records > 0 {
+            asm.lea(RAX, at(RDX, records * RECORD));
+            asm.alu(Alu::Cmp, RAX, at(RBP, field!(records_end)));
+            self.leave_if(Cond::AboveEqual, exit);
+        }
+    }
+
+    /// `PUSH_FRAME`
+    pub fn push_frame(&mut self, node: &Node) {
+        let sb = self.e.plan.sb;
+        let [func, count, proto, site] = node.operands;
+        let snapshot = *sb.snapshot_at(node.exit);
+        let callee = self.prototype(ObjectId(proto as u32));
+        let caller = self.prototype(sb.frame(snapshot.frame).proto);
+        let mut chain: Vec<FrameId> = sb.chain(snapshot.frame).collect();
+        chain.reverse();
+        let inlined = chain.len() as i32 - 1;
+        self.guard_room((func + 1 + callee.registers as u64) as i32, inlined + 1, node.exit);
+        self.store_slots(node.exit);
+        self.store_nils(func + count, callee.params as u64 - callee.params.min(count as u32 - 1) as u64);
+        // Nothing is in registers any more.
+        let asm = &mut self.e.asm;
+        asm.load(RSI, at(RBP, field!(state)));
+        asm.load(RDX, state(offset_of!(State, record)));
+        // The first frame's base, twice in a word.
+        asm.load32(RCX, at(RDX, offset_of!(CallRecord, base) as i32));
+        asm.mov(RAX, RCX);
+        asm.shift_imm(Shift::Left, RAX, 32);
+        asm.alu(Alu::Add, RCX, RAX);
+        for (k, &id) in chain.iter().enumerate() {
+            let frame = *sb.frame(id);
+            let resume = match chain.get(k + 1) {
+                Some(&inner) => sb.frame(inner).return_pc,
+                None => snapshot.pc + 1,
+            };
+            let pc = self.prototype(frame.proto).code_at(resume);
+            if k == 0 {
+                self.store_word(at(RDX, offset_of!(CallRecord, pc) as i32), pc);
+                continue;
+            }
+            let outer = self.prototype(sb.frame(chain[k - 1]).proto);
+            let returns = if frame.call_site == NO_CALL_SITE { 0 } else { outer.returns_at(frame.call_site) };
+            let purpose = purpose(frame.extra_args, frame.wanted, frame.continuation, frame.flags);
+            self.record_at(k as i32, pc, returns, extent(frame.base as u64, frame.registers as u64), purpose, frame.aux);
+        }
+        let wanted = caller.wanted_at(snapshot.pc);
+        let purpose = purpose(0, wanted, Continuation::Call, 0);
+        let returns = caller.returns_at(site as u32);
+        self.record_at(inlined + 1, callee.code_at(0), returns, extent(func + 1, callee.registers as u64), purpose, 0);
+        let asm = &mut self.e.asm;
+        asm.alu_imm(Alu::Add, RDX, (inlined + 1) * RECORD);
+        asm.store(state(offset_of!(State, record)), RDX);
+        if func > 0 {
+            asm.alu_imm(Alu::Add, at(RBP, field!(slots)), func as i32 * SLOT);
+        }
+        self.go_to_entry(&callee);
+    }
+
+    /// Writes a record above the one in rdx. Base and end of its frame are relative to those in rcx. Uses rax.
+    fn record_at(&mut self, above: i32, pc: u64, returns: u64, extent: u64, purpose: u64, aux: u64) {
+        let to = |offset: usize| at(RDX, above * RECORD + offset as i32);
+        self.store_word(to(offset_of!(CallRecord, pc)), pc);
+        self.store_word(to(offset_of!(CallRecord, return_site)), returns);
+        self.store_word(to(offset_of!(CallRecord, then)), 0);
+        self.e.asm.mov_imm(RAX, extent);
+        self.e.asm.alu(Alu::Add, RAX, RCX);
+        self.e.asm.store(to(offset_of!(CallRecord, base)), RAX);
+        self.store_word(to(offset_of!(CallRecord, extra_args)), purpose);
+        self.store_word(to(offset_of!(CallRecord, aux)), aux);
+    }
+
+    /// Stores a constant. Uses rax.
+    fn store_word(&mut self, to: Mem, word: u64) {
+        self.e.store_from(to, crate::jit::allocation::Place::Const(word), RAX);
+    }
+
+    /// Stores nils to `n` slots. Uses rax.
+    fn store_nils(&mut self, first: u64, n: u64) {
+        if n > 0 {
+            self.e.asm.load(RAX, at(RBP, field!(slots)));
+        }
+        for slot in first..first + n {
+            let (payload, tag) = slot_words(slot);
+            self.e.asm.store_imm(payload, 0);
+            self.e.asm.store_imm(tag, Tag::NIL.byte() as i32);
+        }
+    }
+
+    /// Goes on at the entry of the function whose frame has been made. Uses rax.
+    fn go_to_entry(&mut self, callee: &Prototype) {
+        let in_memory = self.left;
+        let asm = &mut self.e.asm;
+        asm.mov_imm(RAX, callee.entry + offset_of!(LoopSite, code) as u64);
+        asm.load(RAX, at(RAX, 0));
+        asm.test(RAX, RAX);
+        asm.jump_if(Cond::Equal, in_memory);
+        asm.jump_to(RAX);
+    }
+
+    /// `REPLACE_FRAME`
+    pub fn replace_frame(&mut self, node: &Node) {
+        let [func, count, proto, _] = node.operands;
+        let callee = self.prototype(ObjectId(proto as u32));
+        self.guard_room(1 + callee.registers as i32, 0, node.exit);
+        // What the frame returns to does not matter, but it must have nothing to close and no arguments below it.
+        let keeps = record_flags::TAIL | record_flags::FINALIZER;
+        self.e.asm.load32(RAX, at(RDX, PURPOSE as i32));
+        self.e.asm.alu32_imm(Alu::And, RAX, ((!keeps as u32) << 24) as i32);
+        self.leave_if(Cond::NotEqual, node.exit);
+        self.store_slots(node.exit);
+        // Nothing is in registers any more.
+        let asm = &mut self.e.asm;
+        asm.load(RDI, at(RBP, field!(slots)));
+        for i in 0..count as i32 {
+            let ((from, from_tag), (to, to_tag)) = (slot_at(RDI, func as i32 + i), slot_at(RDI, i));
+            asm.load(RAX, from);
+            asm.load(RCX, from_tag);
+            asm.store(to, RAX);
+            asm.store(to_tag, RCX);
+        }
+        self.store_nils(count, callee.params as u64 - callee.params.min(count as u32 - 1) as u64);
+        let asm = &mut self.e.asm;
+        asm.load(RSI, at(RBP, field!(state)));
+        asm.load(RDX, state(offset_of!(State, record)));
+        asm.load32(RAX, at(RDX, offset_of!(CallRecord, base) as i32));
+        asm.alu_imm(Alu::Add, RAX, callee.registers as i32);
+        asm.store32(at(RDX, offset_of!(CallRecord, top) as i32), RAX);
+        asm.alu32_imm(Alu::Or, at(RDX, PURPOSE as i32), (record_flags::TAIL as i32) << 24);
+        self.store_word(at(RDX, offset_of!(CallRecord, pc) as i32), callee.code_at(0));
+        self.go_to_entry(&callee);
+    }
+
+    /// `POP_FRAME`. A frame that does not return to a call instruction is left to the runtime, and so is an open list.
+    pub fn pop_frame(&mut self, i: usize, node: &Node) {
+        let [first, count, ..] = node.operands;
+        let Some(n) = count.checked_sub(1).filter(|n| *n < i16::MAX as u64) else {
+            return self.call_out(i, node);
+        };
+        let owned = *node;
+        let pop = self.e.asm.label();
+        let other = self.cold(move |l| l.pop_other(i, &owned, n, pop));
+        let asm = &mut self.e.asm;
+        asm.load(RCX, at(RBP, field!(state)));
+        asm.load(RDX, at(RCX, offset_of!(State, record) as i32));
+        asm.alu32_imm(Alu::Cmp, at(RDX, PURPOSE as i32), n as i32);
+        asm.jump_if(Cond::NotEqual, other);
+        self.store_results(node, first, n);
+        self.e.asm.load(RSI, at(RBP, field!(state)));
+        self.e.asm.load(RDX, state(offset_of!(State, record)));
+        self.e.asm.bind(pop);
+        let returning = self.cold(|l| {
+            let tier2 = offset_of!(State, tier2) + offset_of!(Tier2, returning);
+            l.e.asm.store(state(tier2), RCX);
+            let in_memory = l.left;
+            l.e.asm.jump(in_memory);
+        });
+        let asm = &mut self.e.asm;
+        asm.load(RCX, at(RDX, offset_of!(CallRecord, return_site) as i32));
+        asm.alu_imm(Alu::Sub, RDX, RECORD);
+        asm.store(state(offset_of!(State, record)), RDX);
+        asm.load32(RAX, at(RDX, offset_of!(CallRecord, base) as i32));
+        asm.shift_imm(Shift::Left, RAX, 4);
+        asm.alu(Alu::Add, RAX, state(offset_of!(State, stack)));
+        asm.alu_imm(Alu::Sub, RAX, SLOT);
+        asm.store(at(RBP, field!(slots)), RAX);
+        asm.test(RCX, RCX);
+        asm.jump_if(Cond::Equal, returning);
+        asm.load(RAX, at(RCX, offset_of!(LoopSite, code) as i32));
+        asm.test(RAX, RAX);
+        asm.jump_if(Cond::Equal, returning);
+        asm.jump_to(RAX);
+    }
+
+    /// The record in rdx is not of a call that wants exactly `n` results.
+    fn pop_other(&mut self, i: usize, node: &Node, n: u64, pop: Label) {
+        let first = node.operands[0];
+        let (call, fewer, open) = (self.e.asm.label(), self.e.asm.label(), self.e.asm.label());
+        let asm = &mut self.e.asm;
+        asm.load32(RAX, at(RDX, PURPOSE as i32));
+        asm.mov(RCX, RAX);
+        asm.alu32_imm(Alu::And, RCX, unless_call(record_flags::TAIL));
+        asm.jump_if(Cond::Equal, call);
+        self.call_out(i, node);
+        self.e.asm.bind(call);
+        self.store_results(node, first, n);
+        let asm = &mut self.e.asm;
+        asm.load(RSI, at(RBP, field!(state)));
+        asm.load(RDX, state(offset_of!(State, record)));
+        asm.load32(RAX, at(RDX, PURPOSE as i32));
+        asm.shift_imm(Shift::Left, RAX, 48);
+        asm.shift_imm(Shift::Arithmetic, RAX, 48);
+        asm.load(RDI, at(RBP, field!(slots)));
+        asm.test(RAX, RAX);
+        asm.jump_if(Cond::Less, open);
+        asm.alu_imm(Alu::Cmp, RAX, n as i32);
+        // Results that nobody wants lie where nothing is in use.
+        asm.jump_if(Cond::LessEqual, pop);
+        // rdi to rax: the wanted slots behind the results.
+        asm.shift_imm(Shift::Left, RAX, 4);
+        asm.alu(Alu::Add, RAX, RDI);
+        asm.alu_imm(Alu::Add, RDI, n as i32 * SLOT);
+        asm.bind(fewer);
+        asm.store_imm(at(RDI, 0), 0);
+        asm.store_imm(at(RDI, 8), Tag::NIL.byte() as i32);
+        asm.alu_imm(Alu::Add, RDI, SLOT);
+        asm.alu(Alu::Cmp, RDI, RAX);
+        asm.jump_if(Cond::Below, fewer);
+        asm.jump(pop);
+        asm.bind(open);
+        asm.alu_imm(Alu::Add, RDI, n as i32 * SLOT);
+        asm.store(state(offset_of!(State, top)), RDI);
+        asm.jump(pop);
+    }
+
+    /// Stores the results of the running function where its caller expects them: from its own slot on. Uses rax and rcx.
+    fn store_results(&mut self, node: &Node, first: u64, n: u64) {
+        let slots = self.e.plan.sb.slots_of(node.exit);
+        self.e.asm.load(RAX, at(RBP, field!(slots)));
+        for k in 0..n {
+            let (payload, tag) = slot_words(k);
+            match slots.iter().find(|s| s.0 as u64 == first + k) {
+                Some(&(_, r)) => self.e.store_value(payload, tag, r, RCX),
+                None => {
+                    // What is moved has not been overwritten yet: it lies above.
+                    let (from, from_tag) = slot_words(first + k);
+                    for (to, from) in [(payload, from), (tag, from_tag)] {
+                        self.e.asm.load(RCX, from);
+                        self.e.asm.store(to, RCX);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The entry of calls and returns: it makes sure that there is room for the frames. That of the first frame is there.
+    pub fn called_entry(&mut self, begin: Label) {
+        let sb = self.e.plan.sb;
+        let (slots, depth) = (sb.slot_count() as i32, sb.depth() as i32);
+        let in_memory = self.left;
+        let asm = &mut self.e.asm;
+        if slots > 1 + sb.frames[0].registers as i32 {
+            asm.load(RDX, at(RBP, field!(slots)));
+            asm.alu_imm(Alu::Add, RDX, slots * SLOT);
+            asm.alu(Alu::Cmp, RDX, at(RBP, field!(limit)));
+            asm.jump_if(Cond::Above, in_memory);
+        }
+        self.guard_records(depth, in_memory);
+        self.e.asm.jump(begin);
+    }
+
+    /// Goes to `out` unless so many records can be pushed. Uses rdx.
+    pub fn guard_records(&mut self, depth: i32, out: Label) {
+        if depth > 0 {
+            let asm = &mut self.e.asm;
+            asm.load(RDX, at(RBP, field!(state)));
+            asm.load(RDX, at(RDX, offset_of!(State, record) as i32));
+            asm.alu_imm(Alu::Add, RDX, depth * RECORD);
+            asm.alu(Alu::Cmp, RDX, at(RBP, field!(records_end)));
+            asm.jump_if(Cond::AboveEqual, out);
+        }
+    }
+}
