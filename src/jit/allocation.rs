@@ -53,6 +53,15 @@ pub struct Life {
     hint: Option<u32>,
     /// Where the parameter comes from.
     origin: Place,
+    /// Whether it is there as it is.
+    same: bool,
+}
+
+impl Life {
+    /// Whether it is that of a parameter that stays where it comes from.
+    pub fn is_where_it_was(&self) -> bool {
+        self.same && self.place == self.origin
+    }
 }
 
 /// See the module's documentation.
@@ -60,6 +69,8 @@ pub struct Allocation {
     /// For each value the index of its life, or `NONE`.
     lives_of: Vec<u32>,
     pub lives: Vec<Life>,
+    /// Places that keep values of a loop to which control comes back.
+    pub reserved: Vec<Place>,
 }
 
 const NONE: u32 = u32::MAX;
@@ -79,14 +90,33 @@ impl Allocation {
     /// The registers in use while node `i` runs, its outputs not among them.
     pub fn live_at(&self, i: usize) -> impl Iterator<Item = Place> + '_ {
         let at = 2 * i as u32;
-        let live =
-            move |l: &&Life| l.start <= at && l.end >= at && !matches!(l.place, Place::Spill(_));
-        self.lives.iter().filter(live).map(|l| l.place)
+        let live = move |l: &&Life| {
+            l.start <= at
+                && l.end >= at
+                && !matches!(l.place, Place::Spill(_))
+                && !self.reserved.contains(&l.place)
+        };
+        let reserved = self.reserved.iter().copied().filter(|p| !matches!(p, Place::Spill(_)));
+        self.lives.iter().filter(live).map(|l| l.place).chain(reserved)
+    }
+
+    /// The places of what is made before the loop and used in it.
+    pub fn kept_by_loop(&self, plan: &Plan) -> Vec<Place> {
+        let Some(head) = plan.head() else {
+            return Vec::new();
+        };
+        let end = 2 * (plan.sb.nodes.len() as u32 - 1) + 1;
+        let through = |l: &&Life| l.uses != NONE && l.start < 2 * head as u32 && l.end >= end;
+        self.lives.iter().filter(through).map(|l| l.place).collect()
     }
 }
 
-/// Gives every value its place.
-pub fn allocate(plan: &Plan, registers: Registers) -> Result<Allocation, TooManyValues> {
+/// Gives every value its place. In reserved places are values of the parent's: only parameters may have them, which are these values.
+pub fn allocate(
+    plan: &Plan,
+    registers: Registers,
+    reserved: &[Place],
+) -> Result<Allocation, TooManyValues> {
     let mut lives = Lives::new(plan);
     lives.find();
     lives.coalesce();
@@ -97,6 +127,7 @@ pub fn allocate(plan: &Plan, registers: Registers) -> Result<Allocation, TooMany
     let mut scan = Scan {
         lives,
         registers,
+        reserved,
         active: Vec::new(),
     };
     scan.run();
@@ -104,6 +135,7 @@ pub fn allocate(plan: &Plan, registers: Registers) -> Result<Allocation, TooMany
     Ok(Allocation {
         lives_of,
         lives: scan.lives,
+        reserved: reserved.to_vec(),
     })
 }
 
@@ -157,11 +189,13 @@ impl<'a, 'p> Lives<'a, 'p> {
     fn begin(&mut self, i: usize, k: usize) {
         let plan = self.plan;
         let node = &plan.sb.nodes[i];
+        let mut same = true;
         let (start, origin) = match (node.op, plan.head()) {
             (MicroOp::PHI, Some(head)) => (2 * head as u32 + 1, Place::None),
             (MicroOp::PARAM, _) => {
                 let places = plan.params[node.operands[0] as usize].places;
                 // The tag of a boolean is made of its payload.
+                same = k == 0 || places[1] != Place::None;
                 (0, places[if places[1] == Place::None { 0 } else { k }])
             }
             _ => (2 * i as u32 + 1, Place::None),
@@ -177,6 +211,7 @@ impl<'a, 'p> Lives<'a, 'p> {
             uses: 0,
             hint: None,
             origin,
+            same,
         });
     }
 
@@ -272,14 +307,15 @@ impl<'a, 'p> Lives<'a, 'p> {
     }
 }
 
-struct Scan {
+struct Scan<'r> {
     lives: Vec<Life>,
     registers: Registers,
+    reserved: &'r [Place],
     /// Lives that have registers and are not over.
     active: Vec<u32>,
 }
 
-impl Scan {
+impl Scan<'_> {
     fn run(&mut self) {
         let mut order: Vec<u32> = (0..self.lives.len() as u32)
             .filter(|&l| self.lives[l as usize].uses != NONE)
@@ -287,6 +323,10 @@ impl Scan {
         order.sort_by_key(|&l| self.lives[l as usize].start);
         for &l in &order {
             let life = self.lives[l as usize];
+            if self.is_kept(&life) {
+                self.lives[l as usize].place = life.origin;
+                continue;
+            }
             let lives = &self.lives;
             self.active.retain(|&a| lives[a as usize].end >= life.start);
             let place = match self.free(&life) {
@@ -300,6 +340,17 @@ impl Scan {
         }
     }
 
+    /// Whether a life is that of a parameter that the parent keeps where it is.
+    fn is_kept(&self, life: &Life) -> bool {
+        let fits = match life.origin {
+            Place::Gpr(_) => life.class == Class::General,
+            Place::Xmm(_) => life.class == Class::Float,
+            Place::Spill(_) => true,
+            _ => false,
+        };
+        fits && life.same && self.reserved.contains(&life.origin)
+    }
+
     fn place_of(class: Class, register: u8) -> Place {
         match class {
             Class::General => Place::Gpr(register),
@@ -310,9 +361,11 @@ impl Scan {
     /// A free register, the one hinted at if possible.
     fn free(&self, life: &Life) -> Option<Place> {
         let is_free = |place: Place| {
-            self.active
-                .iter()
-                .all(|&a| self.lives[a as usize].place != place)
+            !self.reserved.contains(&place)
+                && self
+                    .active
+                    .iter()
+                    .all(|&a| self.lives[a as usize].place != place)
         };
         let all = match life.class {
             Class::General => self.registers.general,
@@ -364,7 +417,9 @@ impl Scan {
 
     /// Gives the spilled lives their words.
     fn place_spills(&mut self) -> Result<(), TooManyValues> {
-        let is_spilled = |life: &Life| life.uses != NONE && matches!(life.place, Place::Spill(_));
+        let is_spilled = |life: &Life| {
+            life.uses != NONE && matches!(life.place, Place::Spill(_)) && !self.is_kept(life)
+        };
         let mut order: Vec<u32> = (0..self.lives.len() as u32)
             .filter(|&l| is_spilled(&self.lives[l as usize]))
             .collect();
@@ -373,6 +428,11 @@ impl Scan {
         order.sort_by_key(|&l| key(&self.lives[l as usize]));
         // For each word the end of the last life in it.
         let mut ends: HashMap<u16, u32> = HashMap::new();
+        for place in self.reserved {
+            if let Place::Spill(word) = place {
+                ends.insert(*word, u32::MAX);
+            }
+        }
         for l in order {
             let life = &mut self.lives[l as usize];
             let free = |word: u16| ends.get(&word).is_none_or(|&end| end < life.start);

@@ -52,6 +52,12 @@ pub fn check(plan: &Plan, allocation: &Allocation) -> Result<(), Misplaced> {
         allocation,
         holds: HashMap::new(),
     };
+    for life in &allocation.lives {
+        debug_assert!(
+            !allocation.reserved.contains(&life.place) || life.is_where_it_was(),
+            "a value of the loop's is overwritten"
+        );
+    }
     let n = plan.sb.nodes.len();
     for i in 0..n {
         checker.node(i)?;

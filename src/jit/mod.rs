@@ -39,6 +39,7 @@ use crate::tier2::superblock::{SnapshotId, Superblock};
 use crate::tier2::uop::Request;
 use exits::ExitTable;
 use memory::{Block, CodeMemory, MemoryError};
+use allocation::Place;
 use plan::Located;
 use x86_64::stubs::Stubs;
 
@@ -147,6 +148,9 @@ pub struct Machine {
     linked_entry: u32,
     /// Where calls and returns enter, likewise.
     called_entry: u32,
+    /// Where the loop begins, if there is one, and what it keeps in which places.
+    loop_start: u32,
+    kept: Box<[Place]>,
     /// Where a side executor that cannot be entered leaves instead, with the exit's number at hand.
     out: u32,
     /// Bytes of it.
@@ -178,8 +182,11 @@ pub fn compile(
             .collect(),
     };
     let plan = plan::Plan::new(sb, &params);
-    let allocation =
-        allocation::allocate(&plan, x86_64::ALLOCATED).map_err(|_| CompileError::TooManyValues)?;
+    let joins = sb.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN);
+    let root = parent.filter(|_| joins).and_then(|p| p.executor.with_loop());
+    let reserved = root.map_or(&[][..], |root| &root.code.machine().kept);
+    let allocation = allocation::allocate(&plan, x86_64::ALLOCATED, reserved)
+        .map_err(|_| CompileError::TooManyValues)?;
     if cfg!(debug_assertions)
         && let Err(error) = checker::check(&plan, &allocation)
     {
@@ -191,9 +198,14 @@ pub fn compile(
         exits,
         call_outs: Box::default(),
     });
-    let code = x86_64::lower(&plan, &allocation, &engine.stubs, &raw const *info, parent)?;
+    let mut code = x86_64::lower(&plan, &allocation, &engine.stubs, &raw const *info, parent)?;
     info.call_outs = code.call_outs.into();
     let mut block = engine.memory.allocate(code.bytes.len())?;
+    if let (Some(at), Some(root)) = (code.joins, root) {
+        let to = root.code.machine().loop_start();
+        let from = block.address() as u64 + at as u64 + 4;
+        code.bytes[at as usize..][..4].copy_from_slice(&(to.wrapping_sub(from) as u32).to_le_bytes());
+    }
     block.write(&code.bytes);
     Ok(Machine {
         block,
@@ -202,6 +214,8 @@ pub fn compile(
         jumps: code.jumps.into(),
         linked_entry: code.linked_entry,
         called_entry: code.called_entry,
+        loop_start: code.loop_start,
+        kept: allocation.kept_by_loop(&plan).into(),
         out: code.out,
         size: code.bytes.len(),
     })
@@ -216,6 +230,10 @@ impl Machine {
     /// Where machine code enters that has pushed, replaced or popped a frame.
     pub fn called_entry(&self) -> *const u8 {
         self.block.address().wrapping_add(self.called_entry as usize)
+    }
+
+    fn loop_start(&self) -> u64 {
+        self.address() + self.loop_start as u64
     }
 
     /// Where control leaves by an exit whose number is at hand.

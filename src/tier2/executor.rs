@@ -22,6 +22,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::ptr;
 
+use perilune_uops::MicroOp;
+
 use super::place::Place;
 use super::superblock::{SnapshotId, Superblock};
 use super::uop;
@@ -275,6 +277,16 @@ impl Executor {
         executed
     }
 
+    /// The executor with a loop at whose exits this one, and those between them, have begun; or this one, if it has a loop.
+    pub fn with_loop(&self) -> Option<&Executor> {
+        let mut e = self;
+        while e.superblock.looping.is_none() {
+            // SAFETY: the parents of an executor are freed no sooner than it is.
+            e = unsafe { e.parent.as_ref()? };
+        }
+        Some(e)
+    }
+
     /// The prototype with the place or exit at which it begins.
     fn home(&self) -> Option<Assumption> {
         let frame = self.superblock.frames.first()?;
@@ -444,7 +456,12 @@ impl Graph {
             unsafe { alloc::dealloc(executor as *mut u8, layout) };
             return Err(OutOfMemory);
         }
-        let room = Room { slots: superblock.slot_count() as u32, records: superblock.depth() as u32 };
+        let mut room = Room { slots: superblock.slot_count() as u32, records: superblock.depth() as u32 };
+        if superblock.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN) {
+            // SAFETY: the parent is alive: the side executor is made for one of its exits.
+            let parent = unsafe { (*parent).room };
+            room = Room { slots: room.slots.max(parent.slots), records: room.records.max(parent.records) };
+        }
         self.made += 1;
         // SAFETY: fresh memory of the right layout; from here on it is owned as a box would own it.
         unsafe {

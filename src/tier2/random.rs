@@ -371,6 +371,7 @@ impl<'w> Generator<'w> {
             head,
             back: Vec::new(),
             entry,
+            label: SnapshotId::NONE,
         });
         self.actions(n);
         self.frame = self.floor;

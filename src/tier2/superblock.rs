@@ -262,7 +262,13 @@ pub struct Loop {
     pub back: Vec<Ref>,
     /// The state in which the first pass begins, for guards that are moved before the loop.
     pub entry: SnapshotId,
+    /// The state at the head in each pass, for those that come back to it from outside: `PHI`s, and what is made before the
+    /// loop. It keeps nothing but loads of slots alive, and is not part of the text form. `NONE` if nobody can come back.
+    pub label: SnapshotId,
 }
+
+/// In labels and in what `JOIN` gives them, from here on slots are the positions of traversals, by their control variables.
+pub const POSITIONS: Slot = 0x8000;
 
 /// See the module's documentation.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -487,6 +493,16 @@ impl<'a> Rewriter<'a> {
         new
     }
 
+    /// The new label for an old one: of values that are no longer made it says nothing.
+    fn label(&mut self, old: SnapshotId) -> SnapshotId {
+        if old.is_none() {
+            return old;
+        }
+        let source = *self.old.snapshot_at(old);
+        let slots = self.old.slots_of(old).iter().map(|&(slot, r)| (slot, self.names[r.index()]));
+        self.new.snapshot(source.frame, source.pc, source.top, slots.filter(|s| !s.1.is_none()))
+    }
+
     /// Emits `node`, whose inputs are new and whose exit is old, in the place of `old`.
     pub fn emit(&mut self, old: Ref, node: Node) -> Ref {
         let new = self.add(node);
@@ -534,7 +550,8 @@ impl<'a> Rewriter<'a> {
                     back.push(self.names[r.index()]);
                 }
             }
-            self.new.looping = Some(Loop { head, back, entry });
+            let label = self.label(old.label);
+            self.new.looping = Some(Loop { head, back, entry, label });
         }
         self.new
     }

@@ -711,6 +711,8 @@ microops! {
     EXIT() exit Transfer;
     /// leaves for a loop head that has an executor
     LINK() exit Transfer;
+    /// goes on at the head of the loop at one of whose exits the superblock has begun, with the values of its slots for the `PHI`s there
+    JOIN() exit Transfer;
     /// leaves if this executor may not go on
     GUARD_VALID() {reads State} exit Here;
     /// executes the instruction as tier 1 does

@@ -65,6 +65,9 @@ pub struct Lowering<'a, 'p> {
     /// The stubs of exits that something leaves by.
     pub exits: Vec<Option<Label>>,
     pub jumps: Vec<Stub>,
+    /// See [`Code::joins`].
+    pub joins: Option<u32>,
+    pub parent: Option<Parent<'p>>,
     call_outs: Vec<CallOut>,
     cold: Vec<Cold<'a, 'p>>,
     loop_start: Label,
@@ -77,7 +80,7 @@ pub fn lower<'a, 'p>(
     allocation: &'p Allocation,
     stubs: &'p Stubs,
     info: *const Info,
-    parent: Option<Parent>,
+    parent: Option<Parent<'p>>,
 ) -> Result<Code, CompileError> {
     let mut asm = Assembler::default();
     let (out, loop_start, left, begin) = (asm.label(), asm.label(), asm.label(), asm.label());
@@ -93,6 +96,8 @@ pub fn lower<'a, 'p>(
         out,
         exits: vec![None; plan.sb.snapshots.len()],
         jumps: Vec::new(),
+        joins: None,
+        parent,
         call_outs: Vec::new(),
         cold: Vec::new(),
         loop_start,
@@ -116,6 +121,10 @@ pub fn lower<'a, 'p>(
     l.called_entry(begin);
     l.finish_exits();
     let out = l.e.asm.offset_of(out) as u32;
+    let loop_start = match plan.head() {
+        Some(_) => l.e.asm.offset_of(l.loop_start) as u32,
+        None => 0,
+    };
     let offset = |stub: &Stub| Jump {
         exit: stub.exit,
         displacement: stub.displacement as u32,
@@ -133,6 +142,8 @@ pub fn lower<'a, 'p>(
         jumps,
         linked_entry,
         called_entry,
+        loop_start,
+        joins: l.joins,
         out,
     })
 }
@@ -199,6 +210,30 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.bind(start);
     }
 
+    /// `JOIN`: gives the `PHI`s of the loop that the code comes back to their values, and jumps there.
+    fn join(&mut self, node: &Node) -> Result<(), CompileError> {
+        let root = self.parent.and_then(|p| p.executor.with_loop());
+        let root = root.ok_or(CompileError::MicroOp(node.op))?;
+        let looping = root.superblock.looping.as_ref().ok_or(CompileError::MicroOp(node.op))?;
+        let sb = self.e.plan.sb;
+        let given = sb.slots_of(node.exit);
+        let mut moves = Vec::new();
+        let at_head = root.code.machine().info.exits.at(&root.superblock, looping.label);
+        for ((slot, to), &(_, phi)) in at_head.zip(root.superblock.slots_of(looping.label)) {
+            if phi < looping.head || to.places[0] == Place::None {
+                continue;
+            }
+            let (_, r) = *given.iter().find(|g| g.0 == slot).ok_or(CompileError::MicroOp(node.op))?;
+            moves.push((to.places, to.ty, [self.e.place(r, 0), self.e.place(r, 1)], sb.type_of(r)));
+        }
+        self.e.move_values(moves);
+        let next = self.e.asm.label();
+        self.e.asm.jump(next);
+        self.joins = Some(self.e.asm.position() as u32 - 4);
+        self.e.asm.bind(next);
+        Ok(())
+    }
+
     /// Moves values to the `PHI`s.
     fn carry(&mut self, values: &[Ref]) {
         let plan = self.e.plan;
@@ -246,6 +281,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.jump(start);
             }
             EXIT | LINK => self.exit_for_good(&node),
+            JOIN => self.join(&node)?,
 
             // The frame.
             LOAD => {

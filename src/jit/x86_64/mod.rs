@@ -53,5 +53,9 @@ pub struct Code {
     pub jumps: Vec<Jump>,
     pub linked_entry: u32,
     pub called_entry: u32,
+    /// Where the loop begins; 0 if there is none.
+    pub loop_start: u32,
+    /// The displacement of the jump to the loop that the code comes back to.
+    pub joins: Option<u32>,
     pub out: u32,
 }

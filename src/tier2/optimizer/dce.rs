@@ -24,6 +24,11 @@ pub fn dce(old: &Superblock) -> Superblock {
     }
     if let Some(l) = &old.looping {
         live.mark_snapshot(l.entry);
+        // Whoever comes back to the loop has to leave in memory what its exits find there.
+        if !l.label.is_none() {
+            let loads = old.slots_of(l.label).iter().filter(|s| old.node(s.1).op == MicroOp::LOAD);
+            loads.for_each(|s| live.mark(s.1));
+        }
     }
     live.run();
     let nodes = live.nodes;
@@ -114,7 +119,10 @@ impl<'a> InMemory<'a> {
     /// Whether the value of a slot in a snapshot is what memory has there wherever the snapshot is used.
     fn holds(&self, snapshot: SnapshotId, slot: u16, value: Ref) -> bool {
         let node = self.sb.node(value);
-        node.op == MicroOp::LOAD
+        // What a loop is given is not looked for in memory.
+        let given = self.sb.nodes.last().is_some_and(|last| last.op == MicroOp::JOIN && last.exit == snapshot);
+        !given
+            && node.op == MicroOp::LOAD
             && node.operands[0] == slot as u64
             && value.0 >= self.since[snapshot.0 as usize]
     }

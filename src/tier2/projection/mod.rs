@@ -16,6 +16,7 @@ mod handlers;
 mod index;
 mod instructions;
 mod intrinsics;
+mod join;
 
 use perilune_uops::{Immediate, MicroOp, Role, Type};
 use smallvec::SmallVec;
@@ -53,6 +54,8 @@ pub enum Stop {
     Loop,
     /// It comes to a place that has an executor.
     Link,
+    /// It comes back to the loop whose exit it began at.
+    Join,
     /// It returns from the frame in which it began.
     Return,
     /// It is long enough.
@@ -71,7 +74,7 @@ impl Stop {
     pub const COUNT: usize = Stop::NAMES.len();
     /// What people read, in the order of the variants.
     pub const NAMES: [&'static str; Stop::Frame as usize + 1] =
-        ["loop", "link", "return", "length", "recording", "discontinuity", "call", "frame"];
+        ["loop", "link", "join", "return", "length", "recording", "discontinuity", "call", "frame"];
 
     pub fn name(self) -> &'static str {
         Stop::NAMES[self as usize]
@@ -134,6 +137,8 @@ struct Projector<'a> {
     loop_slots: Vec<Slot>,
     /// The control variable of the loop if it traverses a table: its position is a phi, too.
     carried_control: Option<Slot>,
+    /// The loop that this superblock may come back to.
+    join: Option<join::Join<'a>>,
     /// The instruction at which a guard has failed that led to this superblock: nothing is specialised there that the
     /// recording cannot vouch for.
     cautious: bool,
@@ -185,6 +190,7 @@ impl<'a> Projector<'a> {
             loop_step: None,
             loop_slots: Vec::new(),
             carried_control: None,
+            join: None,
             cautious: false,
             assumptions: Vec::new(),
             before_loop: 0,
@@ -228,7 +234,7 @@ impl<'a> Projector<'a> {
     fn at_exit(
         st: &'a mut State,
         steps: &'a [RecordedStep],
-        parent: &Executor,
+        parent: &'a Executor,
         exit: SnapshotId,
     ) -> Option<Projector<'a>> {
         let from = &parent.superblock;
@@ -255,6 +261,7 @@ impl<'a> Projector<'a> {
         p.in_memory = types_in_memory(from, exit);
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
+        p.join = join::Join::new(parent, exit);
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
         Some(p)
@@ -439,6 +446,16 @@ impl<'a> Projector<'a> {
 
     /// The state at this point, for going on at `pc`.
     fn snapshot(&mut self, pc: u32) -> SnapshotId {
+        let entries = self.state(pc);
+        let top = match self.top {
+            Top::Slot(top) => Some(top),
+            _ => None,
+        };
+        self.sb.snapshot(self.frame, pc, top, entries)
+    }
+
+    /// The slots in use for going on at `pc` that memory does not have.
+    fn state(&self, pc: u32) -> SmallVec<[(Slot, Ref); 32]> {
         let mut entries: SmallVec<[(Slot, Ref); 32]> = SmallVec::new();
         let mut chain: SmallVec<[FrameId; 8]> = self.sb.chain(self.frame).collect();
         chain.reverse();
@@ -460,11 +477,7 @@ impl<'a> Projector<'a> {
                 }
             }
         }
-        let top = match self.top {
-            Top::Slot(top) => Some(top),
-            _ => None,
-        };
-        self.sb.snapshot(self.frame, pc, top, entries)
+        entries
     }
 
     /// The end of the slots in use in a frame that has called `callee`.
@@ -532,10 +545,16 @@ impl<'a> Projector<'a> {
         self.loop_step = self.find_loop(last);
         let stop = loop {
             if self.at == last {
-                break self.finish();
+                break match self.try_to_join() {
+                    Err(Ended(stop)) => stop,
+                    Ok(()) => self.finish(),
+                };
             }
             if self.sb.nodes.len() > NODES_MAX {
                 break self.leave(self.pc(), Stop::Length);
+            }
+            if let Err(Ended(stop)) = self.try_to_join() {
+                break stop;
             }
             if self.loop_step == Some(self.at) {
                 self.open_loop();
@@ -610,7 +629,12 @@ impl<'a> Projector<'a> {
         });
         self.carried_control = traversal.map(|(control, _)| control);
         self.shapes.clear();
-        self.sb.looping = Some(Loop { head, back: Vec::new(), entry });
+        let mut at_head = self.state(self.pc());
+        if let Some(t) = &self.traversal {
+            at_head.push((POSITIONS + t.control, t.position));
+        }
+        let label = self.sb.snapshot(self.frame, self.pc(), None, at_head);
+        self.sb.looping = Some(Loop { head, back: Vec::new(), entry, label });
         self.loop_slots = slots;
         self.before_loop = self.done;
     }
@@ -798,7 +822,7 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
     for node in sb.nodes.iter().filter(|node| node.exit == exit) {
         let failed = match node.op {
             MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE | MicroOp::POLL | MicroOp::GUARD_VALID => continue,
-            MicroOp::EXIT | MicroOp::LINK => continue,
+            MicroOp::EXIT | MicroOp::LINK | MicroOp::JOIN => continue,
             MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
             MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
             MicroOp::GUARD_ARRAY_KIND => step.array_kind as u64 != node.operands[0],

@@ -65,6 +65,7 @@ fn damage(block: &mut Superblock, random: &mut Random) {
                 head: some_ref,
                 back: vec![some_ref],
                 entry: SnapshotId(strange as u32),
+                label: SnapshotId::NONE,
             })
         }
         11 => block.looping = None,

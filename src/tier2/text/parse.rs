@@ -428,6 +428,7 @@ impl<'a> Parser<'a> {
                 head: at,
                 back: Vec::new(),
                 entry,
+                label: SnapshotId::NONE,
             });
         } else if op == MicroOp::PHI && c.accept("back") {
             let back = self.read_value(c)?;

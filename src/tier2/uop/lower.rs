@@ -905,7 +905,7 @@ impl<'a> Lowering<'a> {
                 self.emit(O::GuardArgs, 0, operand as u16, proto, exit | node.operands[1] << 32)
             }
             MicroOp::GUARD_VALID => self.emit(O::GuardValid, 0, 0, 0, exit),
-            MicroOp::EXIT | MicroOp::LINK => self.emit(O::Exit, 0, 0, 0, exit),
+            MicroOp::EXIT | MicroOp::LINK | MicroOp::JOIN => self.emit(O::Exit, 0, 0, 0, exit),
             MicroOp::BACK => {
                 let mut moves = Vec::new();
                 for (phi, &back) in self.sb.phis().zip(self.back()) {

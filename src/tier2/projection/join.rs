@@ -1,0 +1,348 @@
+//! Coming back to a loop: a side executor goes on at the head of the loop that it has left, behind the loop's guards.
+//!
+//! The head is a *label*: a snapshot of the loop's superblock says which value each slot has there. A slot whose value is a `PHI` may get
+//! any value of its type. Every other slot must have the value that it had when the loop was entered, and what has been read from
+//! memory before the loop must still be so. In return nothing that the loop has established is done again, and its values stay where they
+//! are: the code of a side executor that joins leaves alone what the loop keeps in registers, and so may the side executors of that one.
+
+use perilune_uops::{Immediate, Memory, MicroOp, Type};
+use smallvec::SmallVec;
+
+use super::super::executor::{Anchor, Executor};
+use super::super::superblock::*;
+use super::{Ended, Flow, Projector, Stop, Top};
+use crate::tier2::Engine;
+
+/// The loop that a side executor has come from.
+pub(super) struct Join<'a> {
+    /// The executor with the loop.
+    root: &'a Executor,
+    /// The side executors between that and the one that is being made.
+    chain: SmallVec<[&'a Executor; 8]>,
+    /// Slots that have values from before the loop where this superblock begins, as nodes of the loop's superblock.
+    origins: Vec<(Slot, Ref)>,
+    /// The slots of the exit, which are the new superblock's parameters.
+    params: &'a [(Slot, Ref)],
+    label: SnapshotId,
+    /// The depth of inlining at which the loop runs.
+    depth: u32,
+}
+
+impl<'a> Join<'a> {
+    /// The loop that an exit of `parent` is in, as long as its values are where it has left them.
+    pub(super) fn new(parent: &'a Executor, exit: SnapshotId) -> Option<Join<'a>> {
+        let in_loop = parent.superblock.looping.as_ref().is_some_and(|l| {
+            let first = parent.superblock.nodes.iter().position(|node| node.exit == exit);
+            first.is_some_and(|first| first > l.head.index())
+        });
+        let root = if in_loop { parent } else { joined(parent)? };
+        let label = root.superblock.looping.as_ref()?.label;
+        if label.is_none() {
+            return None;
+        }
+        let mut chain: SmallVec<[&Executor; 8]> = SmallVec::new();
+        let mut e = parent;
+        while !std::ptr::eq(e, root) {
+            chain.push(e);
+            // SAFETY: the parents of valid executors are valid.
+            e = unsafe { &*e.parent };
+        }
+        chain.reverse();
+        let frame = root.superblock.snapshot_at(label).frame;
+        let depth = root.superblock.chain(frame).count() as u32 - 1;
+        let params = parent.superblock.slots_of(exit);
+        Some(Join { root, origins: origins(root, &chain, exit), chain, params, label, depth })
+    }
+
+    /// Whether memory is at the loop's head what it was before the loop, for all that the loop relies on, after `sb` has run.
+    fn memory_holds(&self, sb: &Superblock) -> bool {
+        let root = &self.root.superblock;
+        let Some(looping) = &root.looping else { return false };
+        let head = looping.head.index();
+        let mut used = vec![false; head];
+        let mut uses = |r: Ref| {
+            for r in [r, canonical(root, r)] {
+                if r.index() < head {
+                    used[r.index()] = true;
+                }
+            }
+        };
+        for node in &root.nodes[head + 1 + looping.back.len()..] {
+            node.inputs().iter().for_each(|&r| uses(r));
+            if !node.exit.is_none() {
+                root.slots_of(node.exit).iter().for_each(|s| uses(s.1));
+            }
+        }
+        looping.back.iter().for_each(|&r| uses(r));
+        let writers = self.chain.iter().map(|e| &e.superblock).chain([sb]).flat_map(|sb| &sb.nodes);
+        let writers: Vec<&Node> = writers.filter(|n| !n.effects().writes.is_empty()).collect();
+        root.nodes[..head].iter().enumerate().all(|(i, node)| {
+            let relied_on = if node.ty.is_some() && !node.is_guard() {
+                used[i]
+            } else {
+                // A guard vouches for what is done with its inputs.
+                node.inputs().iter().any(|&r| used[canonical(root, r).index()]) || node.inputs().is_empty()
+            };
+            !relied_on || !writers.iter().any(|w| changes(w, node))
+        })
+    }
+}
+
+/// The executor whose loop `e` comes back to, all of whose values it keeps.
+fn joined(e: &Executor) -> Option<&Executor> {
+    let joins = e.superblock.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN);
+    joins.then(|| e.with_loop()).flatten()
+}
+
+/// Whether `writer` may change what `reader` has read.
+fn changes(writer: &Node, reader: &Node) -> bool {
+    let reads = reader.effects().reads.without(Memory::Frame).without(Memory::State);
+    if !writer.effects().writes.intersects(reads) {
+        return false;
+    }
+    let slot = |node: &Node| match node.op {
+        MicroOp::LOAD_INLINE | MicroOp::STORE_INLINE => Some(node.operands[0]),
+        _ => None,
+    };
+    match (slot(writer), slot(reader)) {
+        (Some(x), Some(y)) => slot_offsets(x).payload == slot_offsets(y).payload,
+        _ => true,
+    }
+}
+
+/// The value behind type guards and tags.
+fn canonical(sb: &Superblock, mut r: Ref) -> Ref {
+    while !r.is_none() && (guarded_type(sb.node(r).op).is_some() || sb.node(r).op == MicroOp::TAG) {
+        r = sb.node(r).inputs[0];
+    }
+    r
+}
+
+/// Whether a slot in memory never has another value than the one for which `same` holds: call-outs store that one, and leave no
+/// results there.
+fn is_stable(sb: &Superblock, slot: Slot, same: impl Fn(Ref) -> bool) -> bool {
+    sb.nodes.iter().filter(|node| node.is_call_out()).all(|node| {
+        let kinds = node.op.declaration().operands.iter().zip(node.operands());
+        let mut results = kinds.filter(|(kind, _)| matches!(kind, Immediate::Def | Immediate::Group));
+        let kept = results.all(|(_, first)| (slot as u64) < *first);
+        kept && sb.slots_of(node.exit).iter().filter(|s| s.0 == slot).all(|s| same(s.1))
+    })
+}
+
+fn find(origins: &[(Slot, Ref)], slot: Slot) -> Option<Ref> {
+    origins.iter().find(|o| o.0 == slot).map(|o| o.1)
+}
+
+/// See [`Join::origins`]; `exit` is one of the last executor of the chain, or of the root if that is empty.
+fn origins(root: &Executor, chain: &[&Executor], exit: SnapshotId) -> Vec<(Slot, Ref)> {
+    let Some((&last, before)) = chain.split_last() else {
+        return origins_in_loop(&root.superblock, exit);
+    };
+    let Anchor::Exit(parent, begins) = last.anchor else {
+        return Vec::new();
+    };
+    let entry = origins(root, before, begins);
+    // SAFETY: the parents of valid executors are valid.
+    let params = unsafe { &(*parent).superblock }.slots_of(begins);
+    let sb = &last.superblock;
+    let value = |r: Ref| origin_of(sb, r, params, &entry);
+    let mut found = Vec::new();
+    let mentioned = sb.slots_of(exit);
+    found.extend(mentioned.iter().filter_map(|&(slot, r)| Some((slot, value(r)?))));
+    for &(slot, r) in &entry {
+        if !mentioned.iter().any(|s| s.0 == slot) && is_stable(sb, slot, |x| value(x) == Some(r)) {
+            found.push((slot, r));
+        }
+    }
+    found
+}
+
+/// The node before the loop whose value `r` has, in a superblock that begins with these parameters.
+fn origin_of(sb: &Superblock, r: Ref, params: &[(Slot, Ref)], entry: &[(Slot, Ref)]) -> Option<Ref> {
+    let r = canonical(sb, r);
+    let node = sb.node(r);
+    match node.op {
+        MicroOp::PARAM => find(entry, params.get(node.operands[0] as usize)?.0),
+        MicroOp::LOAD => {
+            let slot = node.operands[0] as Slot;
+            let known = find(entry, slot).filter(|_| !params.iter().any(|p| p.0 == slot))?;
+            is_stable(sb, slot, |x| x == r).then_some(known)
+        }
+        _ => None,
+    }
+}
+
+/// The same for an exit in the loop.
+fn origins_in_loop(sb: &Superblock, exit: SnapshotId) -> Vec<(Slot, Ref)> {
+    let Some(looping) = &sb.looping else {
+        return Vec::new();
+    };
+    let before = |r: Ref| Some(canonical(sb, r)).filter(|r| *r < looping.head);
+    let mentioned = sb.slots_of(exit);
+    let mut found: Vec<(Slot, Ref)> =
+        mentioned.iter().filter_map(|&(slot, r)| Some((slot, before(r)?))).collect();
+    for &(slot, r) in sb.slots_of(looping.label) {
+        let Some(r) = before(r) else { continue };
+        let loaded = sb.node(r).op == MicroOp::LOAD && sb.node(r).operands[0] == slot as u64;
+        if loaded
+            && !mentioned.iter().any(|s| s.0 == slot)
+            && is_stable(sb, slot, |x| canonical(sb, x) == r)
+        {
+            found.push((slot, r));
+        }
+    }
+    found
+}
+
+impl<'a> Projector<'a> {
+    /// If control has come back to the head of the loop that this superblock has come from, and everything is as the loop needs it, ends
+    /// the superblock there.
+    pub(super) fn try_to_join(&mut self) -> Flow {
+        let Some(join) = self.join.take() else {
+            return Ok(());
+        };
+        // What is above has been left for good once the loop's frame has returned.
+        let left = self.sb.chain(self.frame).count() as u32 - 1 < join.depth;
+        if left || self.st.tier2.engine != Engine::Jit {
+            return Ok(());
+        }
+        if self.done == 0 || !self.is_at(&join) {
+            self.join = Some(join);
+            return Ok(());
+        }
+        if self.top != Top::None || !join.memory_holds(&self.sb) {
+            return Ok(());
+        }
+        let root = &join.root.superblock;
+        let Some(looping) = &root.looping else { return Ok(()) };
+        // All `PHI`s have to be given values.
+        let label = root.slots_of(join.label);
+        let phis = root.phis();
+        if !phis.into_iter().all(|phi| label.iter().any(|s| s.1 == phi)) {
+            return Ok(());
+        }
+        for &(slot, r) in label {
+            if slot >= POSITIONS {
+                if !self.is_traversed(slot - POSITIONS) {
+                    return Ok(());
+                }
+            } else if r > looping.head {
+                if !self.fits(slot, root.type_of(r)) {
+                    return Ok(());
+                }
+            } else if !self.is_same(&join, slot, r) {
+                return Ok(());
+            }
+        }
+        self.give_phis(&join, label);
+        Err(Ended(Stop::Join))
+    }
+
+    /// Whether control is at the loop's head, on the same path of calls.
+    fn is_at(&self, join: &Join) -> bool {
+        let (root, sb) = (&join.root.superblock, &self.sb);
+        let label = root.snapshot_at(join.label);
+        let mut theirs = root.chain(label.frame).map(|id| (root, *root.frame(id)));
+        let mut ours = sb.chain(self.frame).map(|id| (sb, *sb.frame(id)));
+        self.pc() == label.pc
+            && loop {
+                match (theirs.next(), ours.next()) {
+                    (None, None) => break true,
+                    (Some((a, x)), Some((b, y))) => {
+                        let same = a.object(x.proto) == b.object(y.proto)
+                            && (x.base, x.return_pc, x.flags, x.extra_args) == (y.base, y.return_pc, y.flags, y.extra_args);
+                        if !same {
+                            break false;
+                        }
+                    }
+                    _ => break false,
+                }
+            }
+    }
+
+    /// Whether the position of a traversal is at hand, by its control variable.
+    fn is_traversed(&self, control: Slot) -> bool {
+        self.traversal.is_some_and(|t| t.control == control && t.key == self.slots[control as usize].value)
+    }
+
+    /// Whether a slot has, or can be made sure to have, a value of a type.
+    fn fits(&self, slot: Slot, ty: Type) -> bool {
+        let value = self.slots[slot as usize].value;
+        if ty == Type::Tagged || value.is_none() {
+            return true;
+        }
+        let known = self.sb.type_of(value);
+        known == ty || known == Type::Tagged && guard_of(ty).is_some()
+    }
+
+    /// Whether a slot has the value of a node before the loop.
+    fn is_same(&self, join: &Join, slot: Slot, r: Ref) -> bool {
+        let root = &join.root.superblock;
+        let r = canonical(root, r);
+        let known = self.slots[slot as usize];
+        let value = |x: Ref| origin_of(&self.sb, x, join.params, &join.origins);
+        let node = root.node(r);
+        let loaded = node.op == MicroOp::LOAD && node.operands[0] == slot as u64;
+        // The loop may rely on memory for what it has loaded from there.
+        let memory_kept = !loaded
+            || is_stable(&self.sb, slot, |x| value(x) == Some(r))
+                && join.chain.iter().enumerate().all(|(i, e)| {
+                    let Anchor::Exit(parent, begins) = e.anchor else { return false };
+                    let entry = origins(join.root, &join.chain[..i], begins);
+                    // SAFETY: the parents of valid executors are valid.
+                    let params = unsafe { &(*parent).superblock }.slots_of(begins);
+                    is_stable(&e.superblock, slot, |x| origin_of(&e.superblock, x, params, &entry) == Some(r))
+                });
+        if !memory_kept {
+            return false;
+        }
+        if known.value.is_none() {
+            return find(&join.origins, slot) == Some(r) && is_stable(&self.sb, slot, |x| value(x) == Some(r));
+        }
+        value(known.value) == Some(r) || is_same_constant(root, r, &self.sb, canonical(&self.sb, known.value))
+    }
+
+    /// Ends with giving the loop its next values.
+    fn give_phis(&mut self, join: &Join, label: &[(Slot, Ref)]) {
+        let root = &join.root.superblock;
+        self.here = SnapshotId::NONE;
+        let mut given: Vec<(Slot, Ref)> = Vec::new();
+        for &(slot, r) in label.iter().filter(|s| root.node(s.1).op == MicroOp::PHI) {
+            let value = match self.traversal {
+                Some(t) if slot >= POSITIONS => t.position,
+                _ => self.read(slot),
+            };
+            let ty = root.type_of(r);
+            let value = if ty == Type::Tagged { value } else { self.guard_type(value, ty) };
+            given.push((slot, value));
+        }
+        let pc = self.pc();
+        let exit = self.sb.snapshot(self.frame, pc, None, given);
+        self.sb.push(Node::new(MicroOp::JOIN, &[], &[]).with_exit(exit));
+        if self.sb.looping.take().is_some() {
+            self.unroll();
+        }
+    }
+}
+
+/// Whether two nodes are the same constant.
+fn is_same_constant(a: &Superblock, x: Ref, b: &Superblock, y: Ref) -> bool {
+    let (x, y) = (a.node(x), b.node(y));
+    if x.op != y.op {
+        return false;
+    }
+    match x.op {
+        MicroOp::CONST_NIL => true,
+        MicroOp::CONST_INT | MicroOp::CONST_FLOAT | MicroOp::CONST_BOOL => x.operands[0] == y.operands[0],
+        MicroOp::CONST_TABLE
+        | MicroOp::CONST_STRING
+        | MicroOp::CONST_CLOSURE
+        | MicroOp::CONST_NATIVE
+        | MicroOp::CONST_CELL
+        | MicroOp::CONST_USERDATA
+        | MicroOp::CONST_COROUTINE => {
+            a.object(ObjectId(x.operands[0] as u32)) == b.object(ObjectId(y.operands[0] as u32))
+        }
+        _ => false,
+    }
+}
