@@ -70,6 +70,11 @@ impl Prototype {
         &raw const self.proto.info.calls[site as usize].returns as u64
     }
 
+    /// The address of the place at a loop's head.
+    pub fn loop_at(&self, site: u32) -> u64 {
+        &raw const self.proto.info.loops[site as usize] as u64
+    }
+
     /// The results that a call instruction wants.
     pub fn wanted_at(&self, pc: u32) -> i16 {
         self.proto.info.code[pc as usize].c() as i16 - 1

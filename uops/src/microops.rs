@@ -709,8 +709,8 @@ microops! {
     BACK() exit Transfer;
     /// leaves
     EXIT() exit Transfer;
-    /// leaves for a loop head that has an executor
-    LINK() exit Transfer;
+    /// leaves for the head of loop l, which has an executor or will have one
+    LINK[Loop]() exit Transfer;
     /// goes on at the head of the loop at one of whose exits the superblock has begun, with the values of its slots for the `PHI`s there
     JOIN() exit Transfer;
     /// leaves if this executor may not go on

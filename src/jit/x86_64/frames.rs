@@ -89,13 +89,39 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let snapshot = *sb.snapshot_at(node.exit);
         let callee = self.prototype(ObjectId(proto as u32));
         let caller = self.prototype(sb.frame(snapshot.frame).proto);
-        let mut chain: Vec<FrameId> = sb.chain(snapshot.frame).collect();
-        chain.reverse();
-        let inlined = chain.len() as i32 - 1;
+        let inlined = sb.chain(snapshot.frame).count() as i32 - 1;
         self.guard_room((func + 1 + callee.registers as u64) as i32, inlined + 1, node.exit);
         self.store_slots(node.exit);
         self.store_nils(func + count, callee.params as u64 - callee.params.min(count as u32 - 1) as u64);
         // Nothing is in registers any more.
+        self.records_of(snapshot.frame, snapshot.pc + 1);
+        let wanted = caller.wanted_at(snapshot.pc);
+        let purpose = purpose(0, wanted, Continuation::Call, 0);
+        let returns = caller.returns_at(site as u32);
+        self.record_at(inlined + 1, callee.code_at(0), returns, extent(func + 1, callee.registers as u64), purpose, 0);
+        self.stand_at(inlined + 1, func as i32);
+        self.go_to(callee.entry);
+    }
+
+    /// `LINK` in an inlined frame: makes the records, and goes on at the loop's place.
+    pub fn link(&mut self, node: &Node) {
+        let sb = self.e.plan.sb;
+        let snapshot = *sb.snapshot_at(node.exit);
+        let frame = sb.frame(snapshot.frame);
+        let inlined = sb.chain(snapshot.frame).count() as i32 - 1;
+        self.store_slots(node.exit);
+        self.records_of(snapshot.frame, snapshot.pc);
+        self.stand_at(inlined, frame.base as i32 - 1);
+        let site = self.prototype(frame.proto).loop_at(node.operands[0] as u32);
+        self.go_to(site);
+    }
+
+    /// Writes what records lack of a frame, which goes on at `pc`, and its callers: the records of inlined ones, and where the others go
+    /// on. Leaves the state in rsi, the first frame's record in rdx, and what [`Self::record_at`] needs in rcx.
+    fn records_of(&mut self, frame: FrameId, pc: u32) {
+        let sb = self.e.plan.sb;
+        let mut chain: Vec<FrameId> = sb.chain(frame).collect();
+        chain.reverse();
         let asm = &mut self.e.asm;
         asm.load(RSI, at(RBP, field!(state)));
         asm.load(RDX, state(offset_of!(State, record)));
@@ -108,7 +134,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             let frame = *sb.frame(id);
             let resume = match chain.get(k + 1) {
                 Some(&inner) => sb.frame(inner).return_pc,
-                None => snapshot.pc + 1,
+                None => pc,
             };
             let pc = self.prototype(frame.proto).code_at(resume);
             if k == 0 {
@@ -120,17 +146,18 @@ impl<'a, 'p> Lowering<'a, 'p> {
             let purpose = purpose(frame.extra_args, frame.wanted, frame.continuation, frame.flags);
             self.record_at(k as i32, pc, returns, extent(frame.base as u64, frame.registers as u64), purpose, frame.aux);
         }
-        let wanted = caller.wanted_at(snapshot.pc);
-        let purpose = purpose(0, wanted, Continuation::Call, 0);
-        let returns = caller.returns_at(site as u32);
-        self.record_at(inlined + 1, callee.code_at(0), returns, extent(func + 1, callee.registers as u64), purpose, 0);
+    }
+
+    /// Makes the record above the first frame's the current one, with its function in a slot.
+    fn stand_at(&mut self, above: i32, function: i32) {
         let asm = &mut self.e.asm;
-        asm.alu_imm(Alu::Add, RDX, (inlined + 1) * RECORD);
-        asm.store(state(offset_of!(State, record)), RDX);
-        if func > 0 {
-            asm.alu_imm(Alu::Add, at(RBP, field!(slots)), func as i32 * SLOT);
+        if above > 0 {
+            asm.alu_imm(Alu::Add, RDX, above * RECORD);
+            asm.store(state(offset_of!(State, record)), RDX);
         }
-        self.go_to_entry(&callee);
+        if function > 0 {
+            asm.alu_imm(Alu::Add, at(RBP, field!(slots)), function * SLOT);
+        }
     }
 
     /// Writes a record above the one in rdx. Base and end of its frame are relative to those in rcx. Uses rax.
@@ -163,11 +190,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
-    /// Goes on at the entry of the function whose frame has been made. Uses rax.
-    fn go_to_entry(&mut self, callee: &Prototype) {
+    /// Goes on at a place in the current frame, by its address. Uses rax.
+    fn go_to(&mut self, place: u64) {
         let in_memory = self.left;
         let asm = &mut self.e.asm;
-        asm.mov_imm(RAX, callee.entry + offset_of!(LoopSite, code) as u64);
+        asm.mov_imm(RAX, place + offset_of!(LoopSite, code) as u64);
         asm.load(RAX, at(RAX, 0));
         asm.test(RAX, RAX);
         asm.jump_if(Cond::Equal, in_memory);
@@ -204,7 +231,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.store32(at(RDX, offset_of!(CallRecord, top) as i32), RAX);
         asm.alu32_imm(Alu::Or, at(RDX, PURPOSE as i32), (record_flags::TAIL as i32) << 24);
         self.store_word(at(RDX, offset_of!(CallRecord, pc) as i32), callee.code_at(0));
-        self.go_to_entry(&callee);
+        self.go_to(callee.entry);
     }
 
     /// `POP_FRAME`. A frame that does not return to a call instruction is left to the runtime, and so is an open list.

@@ -210,32 +210,39 @@ impl<'a> Projector<'a> {
             self.join = Some(join);
             return Ok(());
         }
-        if self.top != Top::None || !join.memory_holds(&self.sb) {
-            return Ok(());
+        if self.can_join(&join) {
+            self.give_phis(&join);
+            return Err(Ended(Stop::Join));
         }
+        // Another copy of the loop for each way through it would be too many: what is not as this one needs it goes on in the
+        // loop's own executor, in memory.
+        match self.last_back_edge() {
+            Some(_) if self.top == Top::None => Err(Ended(self.leave(self.pc(), Stop::Link))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether everything is as the loop needs it, at its head.
+    fn can_join(&self, join: &Join) -> bool {
         let root = &join.root.superblock;
-        let Some(looping) = &root.looping else { return Ok(()) };
-        // All `PHI`s have to be given values.
+        let Some(looping) = &root.looping else {
+            return false;
+        };
         let label = root.slots_of(join.label);
-        let phis = root.phis();
-        if !phis.into_iter().all(|phi| label.iter().any(|s| s.1 == phi)) {
-            return Ok(());
-        }
-        for &(slot, r) in label {
+        let fits = |&(slot, r): &(Slot, Ref)| {
             if slot >= POSITIONS {
-                if !self.is_traversed(slot - POSITIONS) {
-                    return Ok(());
-                }
+                self.is_traversed(slot - POSITIONS)
             } else if r > looping.head {
-                if !self.fits(slot, root.type_of(r)) {
-                    return Ok(());
-                }
-            } else if !self.is_same(&join, slot, r) {
-                return Ok(());
+                self.fits(slot, root.type_of(r))
+            } else {
+                self.is_same(join, slot, r)
             }
-        }
-        self.give_phis(&join, label);
-        Err(Ended(Stop::Join))
+        };
+        self.top == Top::None
+            // All `PHI`s have to be given values.
+            && root.phis().all(|phi| label.iter().any(|s| s.1 == phi))
+            && join.memory_holds(&self.sb)
+            && label.iter().all(fits)
     }
 
     /// Whether control is at the loop's head, on the same path of calls.
@@ -303,8 +310,9 @@ impl<'a> Projector<'a> {
     }
 
     /// Ends with giving the loop its next values.
-    fn give_phis(&mut self, join: &Join, label: &[(Slot, Ref)]) {
+    fn give_phis(&mut self, join: &Join) {
         let root = &join.root.superblock;
+        let label = root.slots_of(join.label);
         self.here = SnapshotId::NONE;
         let mut given: Vec<(Slot, Ref)> = Vec::new();
         for &(slot, r) in label.iter().filter(|s| root.node(s.1).op == MicroOp::PHI) {

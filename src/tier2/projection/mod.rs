@@ -598,11 +598,20 @@ impl<'a> Projector<'a> {
         self.steps[at..last].iter().all(|s| s.depth >= end.depth).then_some(at)
     }
 
-    /// The loop site of the back-edge that the last step has come by.
-    fn site_of_last_back_edge(&self) -> Option<*const LoopSite> {
+    /// The loop of the back-edge by which control has come to this step.
+    fn last_back_edge(&self) -> Option<usize> {
         let before = self.steps.get(self.at.checked_sub(1)?)?;
+        let here = self.step();
+        let back_edge = matches!(before.instr().op().general(), Op::LOOP | Op::FORLOOP | Op::TFORLOOP);
+        let arrived = std::ptr::eq(before.proto, here.proto) && before.depth == here.depth && here.pc <= before.pc;
+        (back_edge && arrived).then(|| before.instr().bc() as usize)
+    }
+
+    /// Its site.
+    fn site_of_last_back_edge(&self) -> Option<*const LoopSite> {
+        let site = self.last_back_edge()?;
         // SAFETY: recorded prototypes are alive; loop sites are verified operands.
-        Some(unsafe { (*before.proto).loops.add(before.instr().bc() as usize) })
+        Some(unsafe { (*self.step().proto).loops.add(site) })
     }
 
     /// Begins the loop: every slot in use becomes a phi.
@@ -688,14 +697,7 @@ impl<'a> Projector<'a> {
 
     /// Whether the last step is a loop head of the lowest frame that has an executor.
     fn arrived_at_executor(&self) -> bool {
-        let Some(before) = self.at.checked_sub(1).map(|at| &self.steps[at]) else {
-            return false;
-        };
-        let back_edge = matches!(before.instr().op().general(), Op::LOOP | Op::FORLOOP | Op::TFORLOOP);
         self.frame == FrameId(0)
-            && back_edge
-            && std::ptr::eq(before.proto, self.step().proto)
-            && self.pc() <= before.pc
             // SAFETY: the site of a recorded instruction.
             && self.site_of_last_back_edge().is_some_and(|site| unsafe { !(*site).executor.get().is_null() })
     }
@@ -707,8 +709,11 @@ impl<'a> Projector<'a> {
             // What the exit leads to may be invalid now, too.
             self.sb.push(Node::new(MicroOp::GUARD_VALID, &[], &[]).with_exit(exit));
         }
-        let op = if stop == Stop::Link { MicroOp::LINK } else { MicroOp::EXIT };
-        self.sb.push(Node::new(op, &[], &[]).with_exit(exit));
+        let end = match self.last_back_edge() {
+            Some(site) if stop == Stop::Link => Node::new(MicroOp::LINK, &[], &[site as u64]),
+            _ => Node::new(MicroOp::EXIT, &[], &[]),
+        };
+        self.sb.push(end.with_exit(exit));
         if self.sb.looping.take().is_some() {
             self.unroll();
         }
