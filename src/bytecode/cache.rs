@@ -307,6 +307,8 @@ pub struct LoopSite {
     pub attempts: Cell<u16>,
     /// Its executor has gone: the countdown begins anew before the next attempt.
     pub cooling: Cell<bool>,
+    /// How many executors have a copy of the loop for a path of calls.
+    pub copies: Cell<u8>,
     /// The executor to enter, owned by tier 2.
     pub executor: Cell<*const u8>,
     /// Where machine code enters it: a compiled call or return is one load and an indirect jump. Null if that has to be left
@@ -321,12 +323,16 @@ impl LoopSite {
     /// Attempts after which a place is given up for good.
     pub const ATTEMPTS_MAX: u16 = 12;
 
+    /// Copies after which the loop's own executor has to do.
+    pub const COPIES_MAX: u8 = 16;
+
     /// A place whose first pass asks the VM for a countdown.
     pub fn new() -> LoopSite {
         LoopSite {
             countdown: Cell::new(1),
             attempts: Cell::new(0),
             cooling: Cell::new(false),
+            copies: Cell::new(0),
             executor: Cell::new(ptr::null()),
             code: Cell::new(ptr::null()),
         }

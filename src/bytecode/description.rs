@@ -204,10 +204,7 @@ impl FunctionDescription {
         }
         for var in &self.captured {
             let name = var.name.as_ref().map(|name| rt.new_string(name));
-            builder.captured(CapturedVar {
-                name: name.transpose()?,
-                source: var.source,
-            });
+            builder.captured(CapturedVar::new(name.transpose()?, var.source));
         }
         for local in &self.locals {
             builder.push_local(LocalVar {

@@ -59,12 +59,36 @@ pub enum CellSource {
     Captured(u8),
 }
 
-/// A captured variable, as declared.
-#[derive(Clone, Copy, Debug)]
+/// A captured variable, as declared, and what closures have shown of it.
+#[derive(Clone, Debug)]
 pub struct CapturedVar {
     /// `None` in stripped code.
     pub name: Option<Gc<Str>>,
     pub source: CellSource,
+    /// The address of the cell that the last closure has got, which may have died.
+    last: Cell<u64>,
+    /// Whether another one has got another cell.
+    varies: Cell<bool>,
+}
+
+impl CapturedVar {
+    pub fn new(name: Option<Gc<Str>>, source: CellSource) -> CapturedVar {
+        CapturedVar { name, source, last: Cell::new(0), varies: Cell::new(false) }
+    }
+
+    /// A closure gets the cell at this address.
+    #[inline]
+    pub fn see(&self, cell: u64) {
+        let last = self.last.replace(cell);
+        if last != cell && last != 0 {
+            self.varies.set(true);
+        }
+    }
+
+    /// Whether closures have got different cells. Those of a module's functions share theirs.
+    pub fn varies(&self) -> bool {
+        self.varies.get()
+    }
 }
 
 /// A named local's extent.

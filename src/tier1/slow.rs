@@ -798,6 +798,7 @@ pub fn new_closure(st: &mut State, proto: *const Proto, index: usize, base: *mut
                 CellSource::Register(r) => Gc::from_addr(Value::payload_at(base.add(r as usize))),
                 CellSource::Captured(n) => parent.cell(n as usize),
             };
+            source.see(cell.addr());
             closure.set_cell(i, cell);
         }
         Ok(closure)

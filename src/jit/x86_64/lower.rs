@@ -280,8 +280,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let start = self.loop_start;
                 self.e.asm.jump(start);
             }
-            LINK if plan.sb.frame(plan.sb.snapshot_at(exit).frame).caller.is_some() => self.link(&node),
-            EXIT | LINK => self.exit_for_good(&node),
+            LINK => self.link(&node),
+            EXIT => self.exit_for_good(&node),
             JOIN => self.join(&node)?,
 
             // The frame.

@@ -264,7 +264,7 @@ impl Generator<'_> {
                 UpvalueSource::ParentUpvalue(index) => CellSource::Captured(index),
                 UpvalueSource::Loader => CellSource::Captured(0),
             };
-            self.f.builder.captured(CapturedVar { name, source });
+            self.f.builder.captured(CapturedVar::new(name, source));
         }
         let count = function.param_count as usize;
         self.claim(count);

@@ -290,7 +290,8 @@ impl Projector<'_> {
         let loaded = self.emit(MicroOp::LOAD_CAPTURED, &[f], &[i as u64]);
         let cell = self.step().closure.cell(i);
         // The functions of a module share its variables: taking their cell for a constant makes the value one.
-        if cell.state.get() == CellState::Constant && !self.cautious {
+        let varies = self.proto().info.captured[i].varies();
+        if cell.state.get() == CellState::Constant && !varies && !self.cautious {
             let id = self.object(ObjectKind::Cell, cell.addr());
             self.emit(MicroOp::GUARD_OBJECT, &[loaded], &[id.0 as u64]);
             let constant = self.constant(Value::cell(cell)).expect("cells have constants");

@@ -137,6 +137,8 @@ struct Projector<'a> {
     loop_slots: Vec<Slot>,
     /// The control variable of the loop if it traverses a table: its position is a phi, too.
     carried_control: Option<Slot>,
+    /// Whether it begins at an exit.
+    is_side: bool,
     /// The loop that this superblock may come back to.
     join: Option<join::Join<'a>>,
     /// The instruction at which a guard has failed that led to this superblock: nothing is specialised there that the
@@ -190,6 +192,7 @@ impl<'a> Projector<'a> {
             loop_step: None,
             loop_slots: Vec::new(),
             carried_control: None,
+            is_side: false,
             join: None,
             cautious: false,
             assumptions: Vec::new(),
@@ -261,6 +264,7 @@ impl<'a> Projector<'a> {
         p.in_memory = types_in_memory(from, exit);
         p.top = snapshot.top.map_or(Top::None, Top::Slot);
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
+        p.is_side = true;
         p.join = join::Join::new(parent, exit);
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
@@ -557,6 +561,9 @@ impl<'a> Projector<'a> {
                 break stop;
             }
             if self.loop_step == Some(self.at) {
+                if self.has_too_many_copies(last) {
+                    break self.leave_for(self.pc(), self.steps[last - 1].instr().bc() as usize);
+                }
                 self.open_loop();
             }
             match self.instruction() {
@@ -579,6 +586,21 @@ impl<'a> Projector<'a> {
             link,
             stop,
         })
+    }
+
+    /// Whether a side executor comes to a loop of which there are copies enough, one for each way to come there. The loop is the one
+    /// that the recording closes with its last step.
+    fn has_too_many_copies(&self, last: usize) -> bool {
+        let closing = &self.steps[last - 1];
+        let own = self.sb.frames.len() == 1 && !self.is_side;
+        // SAFETY: recorded prototypes are alive; loop sites are verified operands.
+        let site = unsafe { &*(*closing.proto).loops.add(closing.instr().bc() as usize) };
+        let copies = site.copies.get();
+        if own || self.done == 0 {
+            return false;
+        }
+        site.copies.set(copies.saturating_add(1));
+        copies >= LoopSite::COPIES_MAX
     }
 
     /// The step at which a loop begins that the recording closes with its last step.
@@ -704,16 +726,24 @@ impl<'a> Projector<'a> {
 
     /// Ends the superblock at `pc`. Nothing of the instruction there may have happened yet.
     fn leave(&mut self, pc: u32, stop: Stop) -> Stop {
+        match self.last_back_edge() {
+            Some(site) if stop == Stop::Link => self.leave_for(pc, site),
+            _ => self.leave_by_node(Node::new(MicroOp::EXIT, &[], &[]), pc, stop),
+        }
+    }
+
+    /// Ends the superblock at the head of a loop, by the loop's site.
+    fn leave_for(&mut self, pc: u32, site: usize) -> Stop {
+        self.leave_by_node(Node::new(MicroOp::LINK, &[], &[site as u64]), pc, Stop::Link)
+    }
+
+    fn leave_by_node(&mut self, node: Node, pc: u32, stop: Stop) -> Stop {
         let exit = self.snapshot(pc);
         if std::mem::take(&mut self.unsettled) {
             // What the exit leads to may be invalid now, too.
             self.sb.push(Node::new(MicroOp::GUARD_VALID, &[], &[]).with_exit(exit));
         }
-        let end = match self.last_back_edge() {
-            Some(site) if stop == Stop::Link => Node::new(MicroOp::LINK, &[], &[site as u64]),
-            _ => Node::new(MicroOp::EXIT, &[], &[]),
-        };
-        self.sb.push(end.with_exit(exit));
+        self.sb.push(node.with_exit(exit));
         if self.sb.looping.take().is_some() {
             self.unroll();
         }
