@@ -90,7 +90,7 @@ helpers! {
     floor |st, frame| { frame.put_float(frame.float(0).floor()); DONE };
     ceil |st, frame| { frame.put_float(frame.float(0).ceil()); DONE };
     raw_eq |st, frame| { frame.put_word(frame.arg(0).raw_equals(frame.arg(1)) as u64); DONE };
-    guard_raw_eq |st, frame| status(slow::primitive_equality(frame.arg(0), frame.arg(1)).is_some());
+    guard_raw_eq |st, frame| status(slow::is_raw_equality(st, frame.arg(0), frame.arg(1)));
     less_string |st, frame| {
         let (x, y) = (frame.object::<Str>(0), frame.object::<Str>(1));
         frame.put_word((x.as_bytes() < y.as_bytes()) as u64);

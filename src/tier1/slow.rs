@@ -455,6 +455,11 @@ pub fn primitive_equality(x: Value, y: Value) -> Option<bool> {
     plain.then(|| x.raw_equals(y))
 }
 
+/// Whether `x == y` needs no metamethod.
+pub fn is_raw_equality(st: &mut State, x: Value, y: Value) -> bool {
+    primitive_equality(x, y).is_some() || binary_handler(st, Event::Eq, x, y).is_nil()
+}
+
 /// `x == y` for two different tables or userdata: jumps by `distance` if the result equals `sense`.
 #[cold]
 #[inline(never)]

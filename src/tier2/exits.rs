@@ -9,7 +9,7 @@ use crate::tier1::recording::Origin;
 /// Attempts to give an exit an executor, each at twice the temperature of the one before.
 const ATTEMPTS_MAX: u16 = 6;
 /// The longest chain of side executors.
-const GENERATIONS_MAX: u32 = 12;
+const GENERATIONS_MAX: u32 = 64;
 
 impl State {
     /// Control has left `executor` by a cold exit, and tier 1 is about to go on there. If the exit has become hot,

@@ -489,8 +489,8 @@ microops! {
     SAME(Object, Object) -> Bool;
     /// z = x == y, primitively
     RAW_EQ(Any, Any) -> Bool;
-    /// needs x == y to be primitive: not two different tables or userdata, whose metatables would be asked
-    GUARD_RAW_EQ(Any, Any) exit Restart;
+    /// needs x == y to ask no metatable: x and y are not two different tables or userdata with an `__eq`
+    GUARD_RAW_EQ(Any, Any) {reads Field Hash Header} exit Restart;
     /// z = x == y, by content
     EQ_S(String, String) -> Bool;
     /// z = x < y, by bytes

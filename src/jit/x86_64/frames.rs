@@ -234,10 +234,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.go_to(callee.entry);
     }
 
-    /// `POP_FRAME`. A frame that does not return to a call instruction is left to the runtime, and so is an open list.
+    /// `POP_FRAME`. A frame that does not return to a call instruction is left to the runtime, and so are an open list and an inlined frame.
     pub fn pop_frame(&mut self, i: usize, node: &Node) {
         let [first, count, ..] = node.operands;
-        let Some(n) = count.checked_sub(1).filter(|n| *n < i16::MAX as u64) else {
+        let sb = self.e.plan.sb;
+        let inlined = sb.frame(sb.snapshot_at(node.exit).frame).caller.is_some();
+        let Some(n) = count.checked_sub(1).filter(|n| *n < i16::MAX as u64 && !inlined) else {
             return self.call_out(i, node);
         };
         let owned = *node;

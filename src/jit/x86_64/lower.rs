@@ -581,7 +581,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             RAW_EQ => self.raw_equal(i, &node, out)?,
             GUARD_RAW_EQ => {
                 let asks = |ty: Type| matches!(ty, Type::Tagged | Type::Table | Type::Userdata);
-                if asks(self.type_of(&node, 0)) && asks(self.type_of(&node, 1)) {
+                let types = [self.type_of(&node, 0), self.type_of(&node, 1)];
+                if types == [Type::Table; 2] {
+                    self.guard_raw_equality(i, &node)?;
+                } else if types.into_iter().all(asks) {
                     self.helper(i, &node, &[])?;
                 }
             }
@@ -1548,6 +1551,25 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 Ok(())
             }
         }
+    }
+
+    /// Needs two tables to be the same, or none of them to have an `__eq`.
+    fn guard_raw_equality(&mut self, i: usize, node: &Node) -> Result<(), CompileError> {
+        let (x, y) = (self.input(node, 0), self.input(node, 1));
+        let call = self.helper_call(i, node, &[])?;
+        let (asks, done) = self.detour(move |l, done| {
+            l.call_helper(&call);
+            l.e.asm.jump(done);
+        });
+        let x = self.e.gpr(x, RAX);
+        let y = self.e.gpr(y, RCX);
+        self.e.asm.alu(Alu::Cmp, x, y);
+        self.e.asm.jump_if(Cond::Equal, done);
+        self.e.asm.load(RDX, at(x, METATABLE));
+        self.e.asm.alu(Alu::Or, RDX, at(y, METATABLE));
+        self.e.asm.jump_if(Cond::NotEqual, asks);
+        self.e.asm.bind(done);
+        Ok(())
     }
 
     fn equal_strings(&mut self, i: usize, node: &Node, out: Place) -> Result<(), CompileError> {

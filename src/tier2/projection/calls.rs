@@ -32,8 +32,27 @@ impl Projector<'_> {
         }
     }
 
+    /// The same for a call instruction. Of an open list in memory it is as many as the function has parameters, which is made sure of.
+    fn known_arguments(&mut self, instr: Instr) -> Option<usize> {
+        let (func, known) = (instr.a(), self.arguments(instr.a(), instr.b()));
+        let callee = self.step().callee_value().as_closure();
+        if known.is_some() || self.top != Top::Memory || self.cautious {
+            return known;
+        }
+        let proto = callee?.proto;
+        let params = proto.params as usize;
+        let frame = *self.sb.frame(self.frame);
+        let fits = func + 1 + params <= frame.registers as usize;
+        if !fits || proto.flags & proto_flags::VARARG != 0 {
+            return None;
+        }
+        let id = self.object(ObjectKind::Proto, proto.addr());
+        self.emit(MicroOp::GUARD_ARGS, &[], &[self.register(func) as u64, 0, id.0 as u64]);
+        Some(params)
+    }
+
     pub(super) fn call(&mut self, instr: Instr) -> Flow {
-        let nargs = self.arguments(instr.a(), instr.b());
+        let nargs = self.known_arguments(instr);
         self.call_at(instr, instr.a(), nargs, instr.c() as i16 - 1)
     }
 
@@ -201,7 +220,7 @@ impl Projector<'_> {
     }
 
     pub(super) fn tail_call(&mut self, instr: Instr) -> Flow {
-        let nargs = self.arguments(instr.a(), instr.b());
+        let nargs = self.known_arguments(instr);
         let frame = *self.sb.frame(self.frame);
         let callee = self.step().callee_value();
         if let (Some(native), Some(nargs), Some(caller)) = (callee.as_native(), nargs, frame.caller)
@@ -248,11 +267,8 @@ impl Projector<'_> {
         Ok(())
     }
 
-    /// Ends the superblock with a micro-op that leaves the frame in which it began.
+    /// Ends the superblock with a micro-op that leaves the running frame, which a call-out makes first if it is an inlined one.
     fn leave_by(&mut self, op: MicroOp, first: usize, count: usize) -> Flow {
-        if self.frame != FrameId(0) {
-            return self.stop_here(Stop::Frame);
-        }
         if self.sb.looping.is_some() {
             // A loop that returns is not one.
             return self.stop_here(Stop::Return);

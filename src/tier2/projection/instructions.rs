@@ -397,6 +397,7 @@ impl Projector<'_> {
             Some(Type::Int) => MicroOp::EQ_I,
             Some(Type::Float) => MicroOp::EQ_F,
             Some(Type::String) => MicroOp::EQ_S,
+            Some(Type::Table) => MicroOp::SAME,
             _ => {
                 if !matches!(positive, Op::JEQK) {
                     self.emit(MicroOp::GUARD_RAW_EQ, &[x, y], &[]);
@@ -408,6 +409,9 @@ impl Projector<'_> {
         let ty = same.expect("matched above");
         let x = self.guard_type(x, ty);
         let y = self.guard_type(y, ty);
+        if ty == Type::Table {
+            self.emit(MicroOp::GUARD_RAW_EQ, &[x, y], &[]);
+        }
         let c = self.emit(op, &[x, y], &[]);
         self.jump_on(instr, c, positive)
     }

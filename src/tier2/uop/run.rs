@@ -529,7 +529,7 @@ impl Activation {
                     }
                     Opcode::GuardRawEq => {
                         let (x, y) = (any!(i.b, i.form()), any!(i.c, i.second_form()));
-                        guard!(i, slow::primitive_equality(x, y).is_some());
+                        guard!(i, slow::is_raw_equality(st, x, y));
                     }
                     Opcode::EqS => {
                         let (x, y) = (object!(i.b, Str), object!(i.c, Str));
