@@ -905,7 +905,7 @@ mod tests {
             params,
             flags,
         };
-        let captured = |source| CapturedVar { name: None, source };
+        let captured = |source| CapturedVar::new(None, source);
         let meter = Meter::new(&mut rt.heap);
         let mut inner = ProtoBuilder::new(head(0, 0), &meter);
         inner.captured(captured(CellSource::Register(2)));
@@ -1477,7 +1477,7 @@ mod tests {
             p.info.constants.push(Value::light(1))
         });
         bad_with("too many captured", &[END], |p, _| {
-            p.info.captured = vec![p.info.captured[0]; 256]
+            p.info.captured = vec![p.info.captured[0].clone(); 256]
         });
         bad_with("lines beyond", &[END], |p, _| p.info.lines.push(1, 9));
         bad_with("the key of field cache 0", &[END], |p, rt| {

@@ -116,6 +116,8 @@ pub struct Parent<'a> {
 #[derive(Clone, Debug)]
 pub struct CallOut {
     pub request: Request,
+    /// Records of inlined frames that code has pushed before it.
+    pub inlined: u32,
     pub inputs: [Located; 3],
 }
 

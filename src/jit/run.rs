@@ -274,6 +274,16 @@ impl Calling for CallingOut<'_> {
         unsafe { (*self.activation.frame).output[0] = word };
     }
 
+    fn materialise(&self, st: &mut State, id: SnapshotId, pc: u32) {
+        if self.out.is_some_and(|out| out.request.needs_records()) {
+            // Machine code has done that.
+            return;
+        }
+        // SAFETY: the current record is the first frame's, room was made for the others. The executor assumes that its
+        // prototypes are alive.
+        unsafe { deopt::materialise(st, &(*self.executor()).superblock, self.origin(), id, pc) };
+    }
+
     fn store(&self, st: &mut State, id: SnapshotId) {
         if self.out.is_some() {
             // Machine code has done that.
@@ -309,8 +319,9 @@ pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64)
     let (activation, st, info) =
         unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };
     activation.switch_to(st, info.executor.get());
-    activation.locate(st);
     let out = &info.call_outs[at as usize];
+    activation.locate(st);
+    activation.depth -= out.inlined;
     let next = catch_unwind(AssertUnwindSafe(|| {
         let mut calling = CallingOut {
             activation: &mut *activation,

@@ -40,7 +40,7 @@ proptest! {
             float: &x86_64::ALLOCATED.float[..registers],
             ..x86_64::ALLOCATED
         };
-        let allocation = allocate(&plan, few);
+        let allocation = allocate(&plan, few, &[]);
         prop_assert!(allocation.is_ok());
         if let Ok(allocation) = allocation {
             prop_assert_eq!(check(&plan, &allocation), Ok(()), "{}", sb);
@@ -53,7 +53,7 @@ proptest! {
         let sb = random(size, false, false, seed);
         let params = located(&sb);
         let plan = Plan::new(&sb, &params);
-        let Ok(mut allocation) = allocate(&plan, x86_64::ALLOCATED) else { panic!("there are enough places") };
+        let Ok(mut allocation) = allocate(&plan, x86_64::ALLOCATED, &[]) else { panic!("there are enough places") };
         // Two values that are alive at the same time.
         let lives = allocation.lives.clone();
         let overlap = (0..lives.len()).flat_map(|a| (0..a).map(move |b| (a, b))).find(|&(a, b)| {

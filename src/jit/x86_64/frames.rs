@@ -118,7 +118,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     /// Writes what records lack of a frame, which goes on at `pc`, and its callers: the records of inlined ones, and where the others go
     /// on. Leaves the state in rsi, the first frame's record in rdx, and what [`Self::record_at`] needs in rcx.
-    fn records_of(&mut self, frame: FrameId, pc: u32) {
+    pub fn records_of(&mut self, frame: FrameId, pc: u32) {
         let sb = self.e.plan.sb;
         let mut chain: Vec<FrameId> = sb.chain(frame).collect();
         chain.reverse();
@@ -149,7 +149,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// Makes the record above the first frame's the current one, with its function in a slot.
-    fn stand_at(&mut self, above: i32, function: i32) {
+    pub fn stand_at(&mut self, above: i32, function: i32) {
         let asm = &mut self.e.asm;
         if above > 0 {
             asm.alu_imm(Alu::Add, RDX, above * RECORD);

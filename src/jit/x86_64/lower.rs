@@ -1797,14 +1797,22 @@ impl<'a, 'p> Lowering<'a, 'p> {
             };
         }
         let at_index = self.call_outs.len() as u64;
+        let request = Request::new(sb, node);
+        let records = request.needs_records();
+        let inlined = if records { sb.chain(request.frame).count() as u32 - 1 } else { 0 };
         self.call_outs.push(CallOut {
-            request: Request::new(sb, node),
+            request,
+            inlined,
             inputs,
         });
         let live: Vec<Place> = self.e.allocation.live_at(i).collect();
         self.store_slots(node.exit);
         // The runtime finds the inputs, but nothing else, where they are saved.
         self.e.save(&live, !node.inputs().is_empty());
+        if records {
+            self.records_of(request.frame, sb.snapshot_at(node.exit).pc + request.behind());
+            self.stand_at(inlined as i32, 0);
+        }
         self.e.asm.mov_imm(RSI, self.info as u64);
         self.e.asm.mov_imm(RDX, at_index);
         self.e.call_with_frame(call_out as *const () as usize);

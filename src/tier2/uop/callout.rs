@@ -41,6 +41,17 @@ impl Request {
         let proto = sb.object(sb.frame(frame).proto).addr;
         Request { op: node.op, operands: node.operands, exit: node.exit, frame, proto }
     }
+
+    /// Whether all frames have to be on the stack, because others may look at them.
+    pub fn needs_records(&self) -> bool {
+        let moves = matches!(self.op, MicroOp::RAISE | MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME | MicroOp::POP_FRAME);
+        moves || self.op.declaration().effects.calls
+    }
+
+    /// How far behind the running instruction the frame is stopped then.
+    pub fn behind(&self) -> u32 {
+        if self.op == MicroOp::INTERPRET { 0 } else { 1 }
+    }
 }
 
 /// A running executor that makes a call-out: where its values are is the backend's business.
@@ -163,8 +174,7 @@ pub fn call_out(st: &mut State, activation: &mut impl Calling, out: &Request) ->
     if let Some(top) = snapshot.top {
         st.top = st.slot(origin + top as u32);
     }
-    let moves = matches!(out.op, MicroOp::RAISE | MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME | MicroOp::POP_FRAME);
-    if moves || out.op.declaration().effects.calls {
+    if out.needs_records() {
         calling(st, activation, &site)
     } else {
         Ok(in_frame(st, activation, &site))
@@ -244,8 +254,7 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
         None => Value::NIL,
     });
     let input = |k: usize| inputs[k];
-    let behind = site.pc + if out.op == MicroOp::INTERPRET { 0 } else { 1 };
-    activation.materialise(st, out.exit, behind);
+    activation.materialise(st, out.exit, site.pc + out.behind());
     let depth = st.depth();
     let disturbances = st.tier2.disturbances;
     let field = |k: usize| {
