@@ -5,13 +5,15 @@
 //! now, in a fresh block. Whole spans are charged when they are taken, and their unused rest counts as unused when
 //! someone asks.
 
+#[cfg(any(feature = "internals", all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use super::block::{Block, BlockState, CLASS_SIZE, CLASSES, SMALL_MAX, class_of};
 use super::large::{LargeCells, is_large};
-#[cfg(feature = "internals")]
-use super::Bump;
 use super::{Heap, OutOfMemory};
+#[cfg(any(feature = "internals", all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
+use super::{Bump, Spans};
 
 /// What free memory is filled with in debug builds.
 const POISON: u8 = 0xdb;
@@ -29,16 +31,21 @@ impl Heap {
         }
     }
 
-    /// Where machine code allocates cells of at most [`SMALL_MAX`] bytes: the offset of the class's cursor in the heap
-    /// (its limit lies 8 bytes behind it), and the class's cell size.
-    #[cfg(feature = "internals")]
-    pub const fn bump_offset(size: usize) -> (usize, usize) {
+    /// Where machine code allocates cells of `size` bytes, at most [`SMALL_MAX`].
+    #[cfg(any(feature = "internals", all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
+    pub const fn spans_of(size: usize) -> Spans {
         let mut class = 0;
         while (CLASS_SIZE[class] as usize) < size {
             class += 1;
         }
-        let cursor = std::mem::offset_of!(Heap, bump) + class * size_of::<Bump>() + std::mem::offset_of!(Bump, cursor);
-        (cursor, CLASS_SIZE[class] as usize)
+        let bump = offset_of!(Heap, bump) + class * size_of::<Bump>();
+        Spans {
+            cursor: bump + offset_of!(Bump, cursor),
+            limit: bump + offset_of!(Bump, limit),
+            free_list: bump + offset_of!(Bump, free_list),
+            free_count: bump + offset_of!(Bump, free_count),
+            cell: CLASS_SIZE[class] as usize,
+        }
     }
 
     /// A cell of a size class.

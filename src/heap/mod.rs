@@ -38,6 +38,8 @@ use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+pub use block::SMALL_MAX;
 use block::{Block, CLASSES, Regions};
 use finalize::Finalizers;
 use large::LargeCells;
@@ -66,7 +68,7 @@ impl From<TryReserveError> for OutOfMemory {
     }
 }
 
-/// Where a size class allocates next. Machine code does what [`Heap::alloc_class`] does.
+/// Where a size class allocates next. Machine code does what `Heap::alloc_class` does.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Bump {
@@ -78,7 +80,16 @@ struct Bump {
     free_count: usize,
 }
 
-const _: () = assert!(offset_of!(Bump, cursor) + 8 == offset_of!(Bump, limit));
+/// Where in a [`Heap`] machine code finds the fields of a size class's [`Bump`], and the size of its cells.
+#[cfg(any(feature = "internals", all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spans {
+    pub cursor: usize,
+    pub limit: usize,
+    pub free_list: usize,
+    pub free_count: usize,
+    pub cell: usize,
+}
 
 /// The blocks of a size class. Those without free cells are in no list.
 #[derive(Clone, Copy)]

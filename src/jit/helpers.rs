@@ -3,11 +3,12 @@
 //! A helper takes the frame, with inputs and operands in it, and leaves its output there. It returns 0, or 1 if control is to leave
 //! for the node's exit. None of them runs the collector or other code: what may do that is a call-out.
 
+use std::ptr::NonNull;
+
 use perilune_uops::MicroOp;
 
 use super::frame::Frame;
 use crate::bytecode::proto::Proto;
-use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::number;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::ShapeId;
@@ -101,37 +102,9 @@ helpers! {
         frame.put_word((x.as_bytes() <= y.as_bytes()) as u64);
         DONE
     };
-    load_byte |st, frame| {
-        match frame.object::<Str>(0).as_bytes().get(frame.args[2].wrapping_sub(1) as usize) {
-            Some(&byte) => { frame.put_word(byte as u64); DONE }
-            None => LEAVE,
-        }
-    };
     part |st, frame| {
         let s = substring(st, frame.object(0), frame.args[2] as i64, frame.args[4] as i64);
         made(st, frame, s, Gc::addr)
-    };
-    byte_string |st, frame| match u8::try_from(frame.args[0] as i64) {
-        Ok(byte) => {
-            let s = st.rt.new_string(&[byte]);
-            made(st, frame, s, Gc::addr)
-        }
-        Err(_) => LEAVE,
-    };
-    set_cell |st, frame| { st.store_cell(frame.object::<UpCell>(0), frame.arg(1)); DONE };
-    new_cell |st, frame| {
-        let cell = st.new_cell(frame.arg(0), CellState::Constant);
-        made(st, frame, cell, Gc::addr)
-    };
-    new_empty_cell |st, frame| {
-        let cell = st.new_cell(Value::NIL, CellState::Uninitialised);
-        made(st, frame, cell, Gc::addr)
-    };
-    allocate_closure |st, frame| {
-        let proto = Gc::<Proto>::from_addr(frame.operand(0));
-        // SAFETY: superblocks set all captured variables before anything else can happen.
-        let closure = unsafe { st.rt.allocate_closure(proto) };
-        made(st, frame, closure, Gc::<Closure>::addr)
     };
     new_table |st, frame| {
         let proto = Gc::<Proto>::from_addr(frame.operand(1));
@@ -162,13 +135,6 @@ helpers! {
         Ok(position) => { frame.put_word(position); DONE }
         Err(_) => LEAVE,
     };
-    next_position |st, frame| {
-        let position = st.rt.next_position(frame.object(0), frame.args[2]);
-        frame.put_word(position);
-        DONE
-    };
-    load_key |st, frame| { let v = st.rt.key_before(frame.object(0), frame.args[2]); frame.put(v); DONE };
-    load_value |st, frame| { let v = st.rt.value_before(frame.object(0), frame.args[2]); frame.put(v); DONE };
     guard_valid |st, frame| {
         st.settle_assumptions();
         // SAFETY: the code that calls is that of an executor, which stays allocated while it runs.
@@ -190,6 +156,55 @@ pub unsafe extern "C" fn barrier(frame: *mut Frame, object: u64) {
     };
 }
 
+/// A value, in the two registers that functions return.
+#[repr(C)]
+pub struct Pair {
+    payload: u64,
+    tag: u64,
+}
+
+impl From<Value> for Pair {
+    fn from(v: Value) -> Pair {
+        Pair { payload: v.payload(), tag: v.tag().byte() as u64 }
+    }
+}
+
+macro_rules! direct {
+    ($( $(#[$doc:meta])* $name:ident |$st:ident $(, $arg:ident)*| -> $result:ty $body:block )*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The frame is that of the running activation, the arguments are of the types that the micro-op declares, and objects
+        /// among them alive.
+        pub unsafe extern "C" fn $name(frame: *mut Frame $(, $arg: u64)*) -> $result {
+            // SAFETY: the caller's promise; nothing else refers to the state while machine code runs.
+            let $st = unsafe { &mut *(*frame).state };
+            $body
+        }
+    )*};
+}
+
+// Helpers with their arguments in registers.
+direct! {
+    /// What a cell that is not mutable becomes when it is stored to.
+    first_stores |st, cell| -> () { st.first_stores(Gc::from_addr(cell)) }
+    get_string |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::string(Gc::from_addr(key))).into() }
+    get_int |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::int(key as i64)).into() }
+    next_position |st, table, position| -> u64 { st.rt.next_position(Gc::from_addr(table), position) }
+    load_key |st, table, position| -> Pair { st.rt.key_before(Gc::from_addr(table), position).into() }
+    load_value |st, table, position| -> Pair { st.rt.value_before(Gc::from_addr(table), position).into() }
+}
+
+/// A cell of at most [`SMALL_MAX`](crate::heap::SMALL_MAX) bytes, or null if there is no memory.
+///
+/// # Safety
+/// The frame is that of the running activation.
+pub unsafe extern "C" fn allocate_cell(frame: *mut Frame, size: usize) -> *mut u8 {
+    // SAFETY: the caller's promise.
+    let cell = unsafe { (*(*frame).state).rt.heap.alloc(size) };
+    cell.map_or(std::ptr::null_mut(), NonNull::as_ptr)
+}
+
 /// The helper of a micro-op that has one.
 pub fn helper(op: MicroOp) -> Option<Helper> {
     use MicroOp::*;
@@ -204,13 +219,7 @@ pub fn helper(op: MicroOp) -> Option<Helper> {
         GUARD_RAW_EQ => guard_raw_eq,
         LT_S => less_string,
         LE_S => less_equal_string,
-        LOAD_BYTE => load_byte,
         SUBSTRING => part,
-        BYTE_STRING => byte_string,
-        SET_CELL => set_cell,
-        NEW_CELL => new_cell,
-        NEW_EMPTY_CELL => new_empty_cell,
-        ALLOCATE_CLOSURE => allocate_closure,
         NEW_TABLE => new_table,
         ALLOCATE_TABLE => allocate_table,
         LENGTH_T => length,
@@ -218,9 +227,6 @@ pub fn helper(op: MicroOp) -> Option<Helper> {
         RAW_SET => raw_set,
         FIND_NEXT => find_next,
         KEY_POSITION => key_position,
-        NEXT_POSITION => next_position,
-        LOAD_KEY => load_key,
-        LOAD_VALUE => load_value,
         GUARD_VALID => guard_valid,
         _ => return None,
     })

@@ -111,9 +111,15 @@ pub struct Assumptions {
     watched: HashMap<Assumption, u32, BuildWordHasher>,
     /// Has room for all that are watched, so that breaking one never allocates.
     broken: Vec<Assumption>,
+    /// Whether any has been broken. Machine code asks for this byte.
+    reported: bool,
 }
 
 impl Assumptions {
+    /// The offset of the byte that says what [`Assumptions::any_broken`] does.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    pub const REPORTED: usize = std::mem::offset_of!(Assumptions, reported);
+
     /// From now on `a` is reported when it breaks, once.
     pub fn watch(&mut self, a: Assumption) -> Result<(), OutOfMemory> {
         debug_assert!(!self.broken.contains(&a), "what was broken is carried out first");
@@ -146,17 +152,19 @@ impl Assumptions {
     pub fn broken(&mut self, a: Assumption) {
         if !self.watched.is_empty() && self.watched.remove(&a).is_some() {
             self.broken.push(a);
+            self.reported = true;
         }
     }
 
     /// Whether there is anything to take.
     #[inline]
     pub fn any_broken(&self) -> bool {
-        !self.broken.is_empty()
+        self.reported
     }
 
     /// Takes out what has been broken. The list is to be given back once that has been carried out.
     pub fn take_broken(&mut self) -> Vec<Assumption> {
+        self.reported = false;
         std::mem::take(&mut self.broken)
     }
 
@@ -177,5 +185,6 @@ impl Assumptions {
             }
             keep
         });
+        self.reported = !self.broken.is_empty();
     }
 }

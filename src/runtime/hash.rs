@@ -94,6 +94,28 @@ const _: () = assert!(size_of::<HashPart>() <= HEAD);
 /// Nodes begin at this distance from the head.
 const HEAD: usize = 16;
 
+/// What [`HashPart::position_of_word`] multiplies with.
+const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Where machine code finds things in a part, and in its nodes.
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+pub mod layout {
+    use std::mem::offset_of;
+
+    use super::{HashPart, Node};
+
+    pub const MASK: i32 = offset_of!(HashPart, mask) as i32;
+    pub const SHIFT: i32 = offset_of!(HashPart, shift) as i32;
+    pub const NODES: i32 = super::HEAD as i32;
+    pub const NODE: i32 = size_of::<Node>() as i32;
+    pub const PAYLOAD: i32 = offset_of!(Node, payload) as i32;
+    pub const TAG: i32 = offset_of!(Node, tag) as i32;
+    pub const KEY: i32 = offset_of!(Node, key_payload) as i32;
+    pub const KEY_TAG: i32 = offset_of!(Node, key_tag) as i32;
+    pub const NEXT: i32 = offset_of!(Node, next) as i32;
+    pub const MULTIPLIER: u64 = super::MULTIPLIER;
+}
+
 impl HashPart {
     /// The number of nodes for `count` keys.
     pub fn nodes_for(count: usize) -> usize {
@@ -157,7 +179,7 @@ impl HashPart {
     /// Multiplicative hashing (Fibonacci): strides spread well.
     #[inline(always)]
     fn position_of_word(&self, word: u64) -> usize {
-        (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+        (word.wrapping_mul(MULTIPLIER) >> self.shift) as usize
     }
 
     fn main_position(&self, strings: &StringTable, tag: Tag, payload: u64) -> usize {

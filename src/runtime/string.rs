@@ -139,8 +139,8 @@ pub struct StringTable {
     used: usize,
     /// The sweep in progress has still to examine the entries from here on; [`SWEPT`] if there is none.
     unswept: usize,
-    /// The strings of one byte; empty before [`StringTable::new`] returns.
-    bytes: Vec<Gc<Str>>,
+    /// The strings of one byte.
+    bytes: Box<[Gc<Str>; 256]>,
     /// Strings that the VM itself needs, and the empty string first.
     statics: Vec<Gc<Str>>,
 }
@@ -169,24 +169,26 @@ fn zeroed(n: usize) -> Result<Vec<u64>, OutOfMemory> {
 }
 
 impl StringTable {
+    /// The offset of the pointer to the strings of one byte.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    pub const BYTES: usize = offset_of!(StringTable, bytes);
+
     pub fn new(heap: &mut Heap) -> Result<StringTable, OutOfMemory> {
         heap.charge(INITIAL_ENTRIES * size_of::<u64>())?;
+        let seed = RandomState::new().hash_one(0u64);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(256).map_err(|_| OutOfMemory)?;
+        for b in 0..=255u8 {
+            bytes.push(new_short(heap, &[b], hash_bytes(seed, &[b]))?);
+        }
         let mut table = StringTable {
-            seed: RandomState::new().hash_one(0u64),
+            seed,
             entries: zeroed(INITIAL_ENTRIES)?,
             used: 0,
             unswept: SWEPT,
-            bytes: Vec::new(),
+            bytes: bytes.into_boxed_slice().try_into().expect("there are 256 bytes"),
             statics: Vec::new(),
         };
-        table
-            .bytes
-            .try_reserve_exact(256)
-            .map_err(|_| OutOfMemory)?;
-        for b in 0..=255u8 {
-            let s = new_short(heap, &[b], hash_bytes(table.seed, &[b]))?;
-            table.bytes.push(s);
-        }
         table.intern_static(heap, b"")?;
         Ok(table)
     }

@@ -1050,7 +1050,7 @@ impl Runtime {
 
 /// Positions of a traversal: elements from 0, slots from here, nodes from there.
 const SLOTS: u64 = 1 << 32;
-const NODES: u64 = 1 << 33;
+pub const NODES: u64 = 1 << 33;
 /// The position behind all entries.
 pub const END: u64 = u64::MAX;
 

@@ -315,8 +315,9 @@ impl State {
         self.rt.heap.write_barrier(cell);
     }
 
+    /// What a cell that is not mutable becomes when it is stored to.
     #[cold]
-    fn first_stores(&mut self, cell: Gc<UpCell>) {
+    pub fn first_stores(&mut self, cell: Gc<UpCell>) {
         if cell.state.get() == CellState::Uninitialised {
             cell.state.set(CellState::Constant);
         } else {

@@ -423,9 +423,8 @@ pub fn table_word(shape: ShapeId) -> i64 {
 
 /// Where machine code finds cursor and limit of the class for cells of `size` bytes, and the cell size.
 pub fn bump(size: usize) -> (i32, i32, i32) {
-    let (cursor, cell) = Heap::bump_offset(size);
-    let cursor = HEAP + cursor as i32;
-    (cursor, cursor + 8, cell as i32)
+    let spans = Heap::spans_of(size);
+    (HEAP + spans.cursor as i32, HEAP + spans.limit as i32, spans.cell as i32)
 }
 
 /// The slow path of allocation. Null if there is no memory. When the collector is due, the heap says so in the

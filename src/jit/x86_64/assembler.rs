@@ -703,6 +703,11 @@ impl Assembler {
         );
         self.byte(mode | 8);
     }
+
+    /// Stores all sixteen bytes of a register.
+    pub fn store_wide(&mut self, to: Mem, from: Xmm) {
+        self.encode(None, false, false, &[0x0F, 0x11], from.0, to.into(), 0);
+    }
 }
 
 #[cfg(test)]

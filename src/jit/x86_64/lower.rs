@@ -35,20 +35,20 @@ use crate::tier2::superblock::{Node, ObjectId, Ref, SnapshotId, slot_offsets};
 use crate::tier2::uop::Request;
 
 // What is read and written in objects.
-const BARRIER: i32 = offset_of!(Header, barrier) as i32;
+pub const BARRIER: i32 = offset_of!(Header, barrier) as i32;
 const SHAPE: i32 = offset_of!(Table, shape) as i32;
 const METATABLE: i32 = offset_of!(Table, metatable) as i32;
-const ARRAY: i32 = offset_of!(Table, array) as i32;
-const ARRAY_LEN: i32 = offset_of!(Table, array_len) as i32;
-const ARRAY_CAP: i32 = offset_of!(Table, array_cap) as i32;
-const ARRAY_KIND: i32 = offset_of!(Table, array_kind) as i32;
+pub const ARRAY: i32 = offset_of!(Table, array) as i32;
+pub const ARRAY_LEN: i32 = offset_of!(Table, array_len) as i32;
+pub const ARRAY_CAP: i32 = offset_of!(Table, array_cap) as i32;
+pub const ARRAY_KIND: i32 = offset_of!(Table, array_kind) as i32;
 const OVERFLOW: i32 = offset_of!(Table, overflow) as i32;
-const HASH: i32 = offset_of!(Table, hash) as i32;
-const CELL_PAYLOAD: i32 = offset_of!(UpCell, payload) as i32;
-const CELL_TAG: i32 = offset_of!(UpCell, tag) as i32;
-const CELL_STATE: i32 = offset_of!(UpCell, state) as i32;
+pub const HASH: i32 = offset_of!(Table, hash) as i32;
+pub const CELL_PAYLOAD: i32 = offset_of!(UpCell, payload) as i32;
+pub const CELL_TAG: i32 = offset_of!(UpCell, tag) as i32;
+pub const CELL_STATE: i32 = offset_of!(UpCell, state) as i32;
 
-const NIL: i32 = Tag::NIL.byte() as i32;
+pub const NIL: i32 = Tag::NIL.byte() as i32;
 const FALSE: i32 = Tag::FALSE.byte() as i32;
 const TRUE: i32 = Tag::TRUE.byte() as i32;
 
@@ -160,20 +160,20 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// The same, for code that comes back to where it is now when everything has been emitted: the label to be bound is given to it.
-    fn detour(&mut self, emit: impl FnOnce(&mut Lowering<'a, 'p>, Label) + 'p) -> (Label, Label) {
+    pub fn detour(&mut self, emit: impl FnOnce(&mut Lowering<'a, 'p>, Label) + 'p) -> (Label, Label) {
         let back = self.e.asm.label();
         (self.cold(move |l| emit(l, back)), back)
     }
 
-    fn input(&self, node: &Node, k: usize) -> Place {
+    pub fn input(&self, node: &Node, k: usize) -> Place {
         self.e.input(node, k)
     }
 
-    fn type_of(&self, node: &Node, k: usize) -> Type {
+    pub fn type_of(&self, node: &Node, k: usize) -> Type {
         self.e.type_of(node.inputs[k])
     }
 
-    fn object(&self, operand: u64) -> u64 {
+    pub fn object(&self, operand: u64) -> u64 {
         self.e.plan.sb.object(ObjectId(operand as u32)).addr
     }
 
@@ -589,7 +589,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 }
             }
             EQ_S => self.equal_strings(i, &node, out)?,
-            LT_S | LE_S | LOAD_BYTE | SUBSTRING | BYTE_STRING => self.helper(i, &node, &[])?,
+            LT_S | LE_S => self.helper(i, &node, &[])?,
+            LOAD_BYTE => self.load_byte(&node, out),
+            SUBSTRING => self.substring(i, &node, out)?,
+            BYTE_STRING => self.byte_string(&node, out),
             LENGTH_S => self.load_field(&node, out, offset_of!(Str, len) as i32),
 
             // Captured variables.
@@ -619,11 +622,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     RCX,
                 );
             }
-            SET_CELL | NEW_CELL | NEW_EMPTY_CELL => self.helper(i, &node, &[])?,
-            ALLOCATE_CLOSURE => {
-                let proto = self.object(operand);
-                self.helper(i, &node, &[proto])?
-            }
+            SET_CELL => self.set_cell(i, &node),
+            NEW_CELL | NEW_EMPTY_CELL => self.new_cell(i, &node),
+            ALLOCATE_CLOSURE => self.allocate_closure(i, &node),
             GUARD_PROTO => {
                 let closure = self.e.gpr(self.input(&node, 0), RAX);
                 self.e.asm.mov_imm(RCX, self.object(operand));
@@ -670,7 +671,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let proto = plan.sb.object(plan.sb.frame(frame).proto).addr;
                 self.helper(i, &node, &[operand, proto])?
             }
-            ALLOCATE_TABLE => self.helper(i, &node, &[operand, node.operands[1]])?,
+            ALLOCATE_TABLE => self.allocate_table(i, &node)?,
 
             // Tables: the object part.
             LOAD_INLINE | LOAD_OVERFLOW | LOAD_HOLDER => {
@@ -761,8 +762,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             LENGTH_T => self.length(i, &node, out)?,
 
             // Tables: any key.
-            RAW_GET | RAW_SET | FIND_NEXT | KEY_POSITION | NEXT_POSITION | LOAD_KEY
-            | LOAD_VALUE => self.helper(i, &node, &[])?,
+            RAW_GET => self.raw_get(i, &node)?,
+            RAW_SET | FIND_NEXT | KEY_POSITION => self.helper(i, &node, &[])?,
+            NEXT_POSITION => self.next_position(i, &node, out),
+            LOAD_KEY | LOAD_VALUE => self.load_entry(i, &node),
 
             // Control.
             POLL => {
@@ -820,17 +823,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 }
                 self.leave_if(Cond::NotEqual, exit);
             }
-            GUARD_VALID => {
-                let info = self.info as u64;
-                self.helper(i, &node, &[info])?
-            }
+            GUARD_VALID => self.guard_valid(i, &node)?,
 
             PUSH_FRAME => self.push_frame(&node),
             REPLACE_FRAME => self.replace_frame(&node),
             POP_FRAME => self.pop_frame(i, &node),
 
+            SET_LIST => self.set_list(i, &node),
+
             // Call-outs.
-            GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | SET_LIST | ARITH | COMPARE | LENGTH
+            GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | ARITH | COMPARE | LENGTH
             | CONCAT | GET_INDEX | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE
             | FOR_PREPARE | CALL | CALL_NATIVE | TAIL_CALL | LEAVE | VARARG
             | MARK_TO_CLOSE | CLOSE | INTERPRET => self.call_out(i, &node),
@@ -861,7 +863,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
-    fn put_condition(&mut self, cond: Cond, out: Place) {
+    pub fn put_condition(&mut self, cond: Cond, out: Place) {
         let to = self.e.target(out, RAX);
         self.e.asm.set(cond, to);
         self.e.put(out, to);
@@ -871,7 +873,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     /// Loads the value of node `i`, or of the load that has been sunk into it, which makes sure of its type. A tag is a word
     /// (`wide`) or a byte.
-    fn load_value(&mut self, i: usize, payload: Mem, tag: Mem, wide: bool) {
+    pub fn load_value(&mut self, i: usize, payload: Mem, tag: Mem, wide: bool) {
         let r = Ref(i as u32);
         let (to, to_tag) = (self.e.place(r, 0), self.e.place(r, 1));
         match self.e.type_of(r) {
@@ -1536,7 +1538,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
     fn raw_equal(&mut self, i: usize, node: &Node, out: Place) -> Result<(), CompileError> {
         let (x, y) = (self.type_of(node, 0), self.type_of(node, 1));
         match (x, y) {
-            (Type::Tagged, _) | (_, Type::Tagged) => self.helper(i, node, &[]),
+            (Type::Tagged, _) | (_, Type::Tagged) => self.raw_equal_tagged(i, node, out),
             (Type::Float | Type::Int, Type::Float | Type::Int) if x != y || x == Type::Float => {
                 self.helper(i, node, &[])
             }
@@ -1723,13 +1725,13 @@ impl<'a, 'p> Lowering<'a, 'p> {
     // Calls.
 
     /// A micro-op as a call of its helper, with these operands.
-    fn helper(&mut self, i: usize, node: &Node, operands: &[u64]) -> Result<(), CompileError> {
+    pub fn helper(&mut self, i: usize, node: &Node, operands: &[u64]) -> Result<(), CompileError> {
         let call = self.helper_call(i, node, operands)?;
         self.call_helper(&call);
         Ok(())
     }
 
-    fn helper_call(
+    pub fn helper_call(
         &self,
         i: usize,
         node: &Node,
@@ -1745,7 +1747,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         })
     }
 
-    fn call_helper(&mut self, call: &HelperCall) {
+    pub fn call_helper(&mut self, call: &HelperCall) {
         let HelperCall {
             node,
             name,
@@ -1830,7 +1832,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
 }
 
 /// A call of a helper, to be emitted.
-struct HelperCall {
+pub struct HelperCall {
     node: Node,
     name: Ref,
     function: usize,

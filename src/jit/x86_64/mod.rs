@@ -1,5 +1,7 @@
 //! x86-64: the assembler, the registers and their roles, the stubs, and the lowering of superblocks.
 
+mod access;
+mod allocate;
 mod assembler;
 mod exits;
 mod frames;

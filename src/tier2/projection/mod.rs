@@ -528,8 +528,8 @@ impl<'a> Projector<'a> {
             node.exit = self.here();
         }
         let r = self.sb.push(node);
-        if node.is_call_out() {
-            // What the snapshot mentions has been stored.
+        if node.is_call_out() && op != MicroOp::SET_LIST {
+            // What the snapshot mentions has been stored. Machine code has short forms of constructors, which store nothing.
             for i in 0..self.sb.slots_of(node.exit).len() {
                 let slot = self.sb.slots_of(node.exit)[i].0;
                 self.slots[slot as usize].dirty = false;
