@@ -219,7 +219,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let given = sb.slots_of(node.exit);
         let mut moves = Vec::new();
         let at_head = root.code.machine().info.exits.at(&root.superblock, looping.label);
-        for ((slot, to), &(_, phi)) in at_head.zip(root.superblock.slots_of(looping.label)) {
+        for (to, &(slot, phi)) in at_head.zip(root.superblock.slots_of(looping.label)) {
             if phi < looping.head || to.places[0] == Place::None {
                 continue;
             }

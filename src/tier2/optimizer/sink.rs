@@ -4,7 +4,7 @@
 //! the nodes: stores to them disappear, loads are what has been stored, and guards that they keep are gone. Snapshots
 //! that mention them describe them, so that they are made when control leaves there.
 //!
-//! What the runtime, or another executor, finds in memory has to be there: objects in the snapshots of call-outs and of `LINK`
+//! What the runtime or another executor is to find has to be there: objects in the snapshots of call-outs, of `LINK` and of `JOIN`
 //! are made, and so is whatever is used in a way that is not followed. The loop carries no virtual objects, and changes none that
 //! were made before it. The objects that have to be made are found by following all of them, and then the rest again, until it stays
 //! the same, because what is stored in an object that has to be made has to be made as well.
@@ -92,9 +92,9 @@ fn can_be_virtual(op: MicroOp) -> bool {
     matches!(op, ALLOCATE_TABLE | ALLOCATE_CLOSURE | NEW_CELL | NEW_EMPTY_CELL)
 }
 
-/// Whether the slots of a node's snapshot are stored when it runs.
+/// Whether somebody finds the slots of a node's snapshot when it runs.
 fn stores_slots(node: &Node) -> bool {
-    node.is_call_out() || node.op == MicroOp::LINK
+    node.is_call_out() || matches!(node.op, MicroOp::LINK | MicroOp::JOIN)
 }
 
 impl<'a> Sinking<'a> {
@@ -367,8 +367,9 @@ impl<'a> Sinking<'a> {
                 for &(_, v) in object.parts.iter().filter(|p| matches!(p.0, Part::Element(_))) {
                     match self.type_of(v) {
                         ty if ty == wanted => {}
-                        // A `PHI` keeps its name.
+                        // `PHI`s, and what is known of the loop from outside, keep their names.
                         Type::Tagged if self.sb.node(v).op == PHI => return None,
+                        Type::Tagged if head.is_some_and(|head| v < head && head < r) => return None,
                         Type::Tagged if !unknown.contains(&v) => unknown.push(v),
                         Type::Tagged => {}
                         _ => return None,

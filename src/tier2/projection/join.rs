@@ -70,7 +70,7 @@ impl<'a> Join<'a> {
         for node in &root.nodes[head + 1 + looping.back.len()..] {
             node.inputs().iter().for_each(|&r| uses(r));
             if !node.exit.is_none() {
-                root.slots_of(node.exit).iter().for_each(|s| uses(s.1));
+                root.values_of(node.exit).iter().for_each(|s| uses(s.1));
             }
         }
         looping.back.iter().for_each(|&r| uses(r));
