@@ -310,6 +310,17 @@ pub struct Loop {
     /// The state at the head in each pass, for those that come back to it from outside: `PHI`s, and what is made before the
     /// loop. It keeps nothing but loads of slots alive, and is not part of the text form. `NONE` if nobody can come back.
     pub label: SnapshotId,
+    /// What checks before the loop rely on; not part of the text form. Whoever comes back has to have counted on.
+    pub counters: Vec<Counter>,
+}
+
+/// `PHI`s of a numeric loop: each pass adds the step, which is made before the loop, to the index and takes one off the
+/// count; with a count of 0 it is the last pass.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Counter {
+    pub index: Ref,
+    pub step: Ref,
+    pub count: Ref,
 }
 
 /// In labels and in what `JOIN` gives them, from here on slots are the positions of traversals, by their control variables.
@@ -330,6 +341,8 @@ pub struct Superblock {
     pub looping: Option<Loop>,
     /// Shapes that parameters are known to have when the superblock is entered.
     pub param_shapes: Vec<(u32, u32)>,
+    /// Whether checks of bounds stay in the loop: it begins where those before another one have failed.
+    pub keeps_bounds: bool,
 }
 
 impl Superblock {
@@ -522,6 +535,8 @@ pub struct Rewriter<'a> {
     copied: Vec<SnapshotId>,
     /// For each old `PHI`, and then for each one that was added, the old node that the pass leaves for the next one.
     pub back: Vec<Ref>,
+    /// What the new loop will have, with old names.
+    pub counters: Vec<Counter>,
     /// For each entry of the old slots whether snapshots keep it; all of them if it is empty.
     kept: Vec<bool>,
 }
@@ -540,10 +555,12 @@ impl<'a> Rewriter<'a> {
                 parts: Vec::with_capacity(old.parts.len()),
                 looping: None,
                 param_shapes: old.param_shapes.clone(),
+                keeps_bounds: old.keeps_bounds,
             },
             names: vec![Ref::NONE; old.nodes.len()],
             copied: vec![SnapshotId::NONE; old.snapshots.len()],
             back: old.looping.as_ref().map_or(Vec::new(), |l| l.back.clone()),
+            counters: old.looping.as_ref().map_or(Vec::new(), |l| l.counters.clone()),
             kept: Vec::new(),
         }
     }
@@ -657,8 +674,13 @@ impl<'a> Rewriter<'a> {
                     back.push(self.names[r.index()]);
                 }
             }
-            let label = self.label(old.label);
-            self.new.looping = Some(Loop { head, back, entry, label });
+            let name = |r: Ref| self.names[r.index()];
+            let named = |c: &Counter| Counter { index: name(c.index), step: name(c.step), count: name(c.count) };
+            let counters: Vec<Counter> = self.counters.iter().map(named).collect();
+            let counts = |c: &Counter| ![c.index, c.step, c.count].contains(&Ref::NONE);
+            // Nobody can come back to a loop that relies on what is not known any more.
+            let label = if counters.iter().all(counts) { self.label(old.label) } else { SnapshotId::NONE };
+            self.new.looping = Some(Loop { head, back, entry, label, counters });
         }
         self.new
     }

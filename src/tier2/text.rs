@@ -294,6 +294,9 @@ impl Display for Superblock {
         for (param, shape) in &self.param_shapes {
             writeln!(f, "param {param} shape {shape}")?;
         }
+        if self.keeps_bounds {
+            writeln!(f, "keep bounds")?;
+        }
         let mut numbers = Numbers(vec![None; self.snapshots.len()]);
         let mut next = 0;
         for (r, node) in self.iter() {

@@ -8,13 +8,14 @@
 //! fold     constants, identities, types            cse      what has been computed, loaded or guarded before
 //! memory   stores to loads, stores nobody sees      phis     invariant and typed PHIs
 //! hoist    invariant nodes before the loop          carried  memory carried around the loop in PHIs
-//! sink     objects that nobody gets hold of         dce      what nobody uses
-//! tag      tags of what the loop carries
+//! sink     objects that nobody gets hold of         bounds   checks of indices that count
+//! dce      what nobody uses                         tag      tags of what the loop carries
 //!
 //! [`alias`] says which accesses to memory can meet. The passes know nothing of projection, executors or the
 //! interpreter, and read no heap.
 
 mod alias;
+mod bounds;
 mod carried;
 mod cse;
 mod dce;
@@ -48,6 +49,8 @@ const PIPELINE: &[Pass] = &[
     ("phis", phis::phis),
     ("fold", fold::fold),
     ("hoist", hoist::hoist),
+    ("bounds", bounds::bounds),
+    ("fold", fold::fold),
     ("memory", memory::memory),
     ("cse", cse::cse),
     ("dce", dce::dce),

@@ -179,7 +179,35 @@ impl Projector<'_> {
         }
         let ints = self.step().tags[0] == Tag::INT.byte();
         let steps = if ints { Op::FORLOOP_INT } else { Op::FORLOOP }.expansion();
-        self.expand(instr, steps)
+        let slot = self.register(instr.a() + 2) as usize;
+        let Some(step) = self.constant_step(instr).filter(|_| ints && !self.cautious) else {
+            return self.expand(instr, steps);
+        };
+        // Memory, or whatever the slot has, goes on having it.
+        let x = self.read(slot as Slot);
+        let x = self.guard_type(x, Type::Int);
+        let known = self.slots[slot];
+        let constant = self.sb.push(Node::int(step));
+        if self.sb.node(x).op != MicroOp::CONST_INT {
+            let same = self.emit(MicroOp::EQ_I, &[x, constant], &[]);
+            self.emit(MicroOp::GUARD_TRUE, &[same], &[]);
+        }
+        self.slots[slot].value = constant;
+        let flow = self.expand(instr, steps);
+        self.slots[slot] = known;
+        flow
+    }
+
+    /// The step of a numeric loop, if its code says that it is a constant.
+    fn constant_step(&self, instr: Instr) -> Option<i64> {
+        let body = super::target(self.pc(), instr) as usize;
+        let code = &self.proto().info.code;
+        let [before, prepare] = code.get(body.checked_sub(2)?..body)? else {
+            return None;
+        };
+        let loads = before.op() == Op::LOADI && before.a() == instr.a() + 2;
+        let prepares = prepare.op().general() == Op::FORPREP && prepare.a() == instr.a();
+        (loads && prepares).then(|| before.sd() as i64)
     }
 
     fn iterator_prepare(&mut self, instr: Instr) -> Flow {

@@ -265,6 +265,7 @@ impl<'a> Projector<'a> {
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         p.is_side = true;
         p.join = join::Join::new(parent, exit);
+        p.sb.keeps_bounds = from.keeps_bounds || from.looping.as_ref().is_some_and(|l| l.entry == exit);
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
         Some(p)
@@ -777,7 +778,7 @@ impl<'a> Projector<'a> {
             at_head.push((POSITIONS + t.control, t.position));
         }
         let label = self.sb.snapshot(self.frame, self.pc(), None, at_head);
-        self.sb.looping = Some(Loop { head, back: Vec::new(), entry, label });
+        self.sb.looping = Some(Loop { head, back: Vec::new(), entry, label, counters: Vec::new() });
         self.loop_slots = slots;
         self.before_loop = self.done;
     }

@@ -72,7 +72,9 @@ impl Superblock {
 type Parsed<T> = Result<T, String>;
 
 /// Words of the form itself, which name no value and no snapshot.
-const WORDS: [&str; 8] = ["object", "frame", "param", "pc", "exit", "entry", "back", "with"];
+const WORDS: [&str; 9] = [
+    "object", "frame", "param", "keep", "pc", "exit", "entry", "back", "with",
+];
 
 /// A line, read from left to right.
 struct Cursor<'a> {
@@ -264,6 +266,11 @@ impl<'a> Parser<'a> {
             "object" => self.read_object(c)?,
             "frame" => self.read_frame(c)?,
             "param" => self.read_param_shape(c)?,
+            "keep" => {
+                c.next();
+                c.expect("bounds")?;
+                self.block.keeps_bounds = true;
+            }
             word if word.starts_with(|c: char| c.is_ascii_uppercase()) => {
                 self.read_node(c, None)?
             }
@@ -462,6 +469,7 @@ impl<'a> Parser<'a> {
                 back: Vec::new(),
                 entry,
                 label: SnapshotId::NONE,
+            counters: Vec::new(),
             });
         } else if op == MicroOp::PHI && c.accept("back") {
             let back = self.read_value(c)?;

@@ -517,7 +517,7 @@ fn virtual_objects_are_described_by_snapshots_only() {
         &format!("node v1: v0 {mentioned}"),
     );
     broken(
-        "t = VIRTUAL_TABLE 1\nLINK exit pc 0 [1=t] with t 20 []",
+        "t = VIRTUAL_TABLE 1\nLINK 0 exit pc 0 [1=t] with t 20 []",
         &format!("node v1: v0 {mentioned}"),
     );
     broken(
