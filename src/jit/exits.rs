@@ -1,11 +1,12 @@
 //! Where the values of snapshots are.
 //!
-//! A table of bytes: for each slot of a snapshot, in order, the places of its value's parts. Slots and types are the superblock's.
+//! A table of bytes: for each value of a snapshot, in order, the places of its parts. What the values are of, and their types, the
+//! superblock says.
 
 use super::CompileError;
 use super::allocation::{Allocation, Place};
 use super::plan::{Located, Plan};
-use crate::tier2::superblock::{Slot, SnapshotId, Superblock};
+use crate::tier2::superblock::{SnapshotId, Superblock};
 use perilune_uops::Type;
 
 // Numbers below these are registers.
@@ -39,7 +40,7 @@ impl ExitTable {
         let mut starts = Vec::with_capacity(sb.snapshots.len());
         for id in 0..sb.snapshots.len() as u32 {
             starts.push(bytes.len() as u32);
-            for &(_, r) in sb.slots_of(SnapshotId(id)) {
+            for &(_, r) in sb.values_of(SnapshotId(id)) {
                 let parts = plan.parts[r.index()];
                 let parts = if sb.type_of(r) == Type::Tagged {
                     &parts[..]
@@ -58,14 +59,14 @@ impl ExitTable {
         })
     }
 
-    /// The slots of a snapshot, and where their values are.
+    /// Where the values of a snapshot are.
     pub fn at<'a>(
         &'a self,
         sb: &'a Superblock,
         id: SnapshotId,
-    ) -> impl Iterator<Item = (Slot, Located)> + 'a {
+    ) -> impl Iterator<Item = Located> + 'a {
         let mut rest = &self.bytes[self.starts[id.0 as usize] as usize..];
-        sb.slots_of(id).iter().map(move |&(slot, r)| {
+        sb.values_of(id).iter().map(move |&(_, r)| {
             let ty = sb.type_of(r);
             let mut places = [Place::None; 2];
             for place in places
@@ -74,7 +75,7 @@ impl ExitTable {
             {
                 *place = self.take(&mut rest);
             }
-            (slot, Located { ty, places })
+            Located { ty, places }
         })
     }
 
@@ -123,7 +124,7 @@ fn put(bytes: &mut Vec<u8>, constants: &mut Vec<u64>, place: Place) -> Result<()
                     .to_le_bytes(),
             );
         }
-        // Of values that no code makes: no node uses the snapshot.
+        // Of values that no code makes: of virtual objects, or no node uses the snapshot.
         Place::None => bytes.push(NONE),
     }
     Ok(())

@@ -180,7 +180,6 @@ pub fn compile(
             .info
             .exits
             .at(&p.executor.superblock, p.exit)
-            .map(|(_, located)| located)
             .collect(),
     };
     let plan = plan::Plan::new(sb, &params);

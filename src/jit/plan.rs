@@ -154,12 +154,12 @@ impl<'a> Plan<'a> {
         self.sb.looping.as_ref().map_or(&[], |l| &l.back)
     }
 
-    /// What a node uses: its inputs, and the slots of its snapshot.
+    /// What a node uses: its inputs, and the values of its snapshot.
     pub fn used_by(&self, node: &'a Node) -> impl Iterator<Item = Ref> + use<'a> {
         let slots = if node.exit.is_none() {
             &[]
         } else {
-            self.sb.slots_of(node.exit)
+            self.sb.values_of(node.exit)
         };
         node.inputs()
             .iter()
@@ -236,6 +236,8 @@ impl<'a> Plan<'a> {
         let input_type = |k: usize| self.sb.type_of(node.inputs[k]);
         let input = |k: usize| self.parts[node.inputs[k].index()];
         match node.op {
+            // Made when control leaves.
+            VIRTUAL_TABLE | VIRTUAL_CLOSURE | VIRTUAL_CELL => [Part::None; 2],
             CONST_NIL => [Part::Const(0), Part::Const(Tag::NIL.byte() as u64)],
             CONST_INT | CONST_FLOAT | CONST_BOOL => [Part::Const(node.operands[0]), Part::None],
             CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL

@@ -15,8 +15,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::frame::Frame;
+use super::plan::Located;
 use super::{CallOut, Engine, Info, Machine, Parent, compile};
+use crate::heap::OutOfMemory;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value;
@@ -175,8 +179,9 @@ impl Activation {
             self.switch_to(st, executor_left);
             self.locate(st);
             match self.exit(st, exit) {
-                Some(next) => executor = next,
-                None => return Left::Done(Ok(Outcome::Continue)),
+                Ok(Some(next)) => executor = next,
+                Ok(None) => return Left::Done(Ok(Outcome::Continue)),
+                Err(raised) => return Left::Done(Err(raised)),
             }
         }
     }
@@ -220,7 +225,11 @@ impl Activation {
     }
 
     /// Leaves through an exit: to the executor that is returned, which begins in memory, or to tier 1.
-    fn exit(&mut self, st: &mut State, id: SnapshotId) -> Option<*const Executor> {
+    fn exit(
+        &mut self,
+        st: &mut State,
+        id: SnapshotId,
+    ) -> Result<Option<*const Executor>, Raised> {
         // SAFETY: the running executor.
         let e = unsafe { &*self.executor };
         // SAFETY: the running executor.
@@ -229,18 +238,20 @@ impl Activation {
             activation: self,
             out: None,
         };
-        running.store(st, id);
+        let stored = running.store(st, id);
         running.materialise(st, id, pc);
+        st.check_memory(stored)?;
         // SAFETY: a patched edge keeps its target alive.
-        match unsafe { e.exit(id).target.get().as_ref() } {
-            Some(target) if matches!(target.anchor, Anchor::Site(_)) => Some(target),
+        let next = match unsafe { e.exit(id).target.get().as_ref() } {
+            Some(target) if matches!(target.anchor, Anchor::Site(_)) => Some(&raw const *target),
             // Machine code comes here only if there was no room.
             Some(_) => None,
             None => {
                 st.exit_taken(e, id);
                 None
             }
-        }
+        };
+        Ok(next)
     }
 }
 
@@ -284,20 +295,18 @@ impl Calling for CallingOut<'_> {
         unsafe { deopt::materialise(st, &(*self.executor()).superblock, self.origin(), id, pc) };
     }
 
-    fn store(&self, st: &mut State, id: SnapshotId) {
+    fn store(&self, st: &mut State, id: SnapshotId) -> Result<(), OutOfMemory> {
         if self.out.is_some() {
             // Machine code has done that.
-            return;
+            return Ok(());
         }
         // SAFETY: the running executor; room was made for its slots. The frame is as above.
         unsafe {
             let (e, frame) = (&*self.activation.executor, &*self.activation.frame);
-            let slots = e.code.machine().info.exits.at(&e.superblock, id);
-            deopt::store_slots(
-                st,
-                self.activation.origin,
-                slots.map(|(slot, located)| (slot, frame.value(&located))),
-            );
+            let located = e.code.machine().info.exits.at(&e.superblock, id);
+            let located: SmallVec<[Located; 32]> = located.collect();
+            let value = |k: usize| frame.value(&located[k]);
+            deopt::store_snapshot(st, &e.superblock, self.activation.origin, id, value)
         }
     }
 }

@@ -162,6 +162,11 @@ impl Gc<Table> {
         self.array_len.set(len.max(i));
     }
 
+    /// Puts a value (not nil) behind the last element, within the capacity and without barrier.
+    pub fn push_element(self, v: Value) {
+        self.extend_to(self.array_len.get() + 1, v);
+    }
+
     /// Assigns nil to an element in use.
     pub(super) fn clear_element(self, i: u32) {
         if i == self.array_len.get() {

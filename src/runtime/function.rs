@@ -140,6 +140,24 @@ impl Gc<Native> {
 }
 
 impl Runtime {
+    /// A cell for a captured variable.
+    #[inline]
+    pub fn new_cell(&mut self, v: Value, state: CellState) -> Result<Gc<UpCell>, OutOfMemory> {
+        let p = self.heap.alloc(size_of::<UpCell>())?.cast::<UpCell>();
+        // SAFETY: the allocation is large enough and fresh.
+        unsafe {
+            p.write(UpCell {
+                barrier: Default::default(),
+                kind: Kind::Cell,
+                state: state.into(),
+                tag: v.tag().byte().into(),
+                spare: 0,
+                payload: v.payload().into(),
+            });
+            Ok(Gc::from_ptr(p))
+        }
+    }
+
     /// A closure over a prototype, with as many cells as that has captured variables.
     pub fn new_closure(&mut self, proto: Gc<Proto>, cells: &[Gc<UpCell>]) -> Result<Gc<Closure>, OutOfMemory> {
         assert_eq!(cells.len(), proto.info.captured.len());

@@ -20,8 +20,7 @@ use super::object::{Gc, Kind, Object};
 use super::shape::{self, Location, ShapeId};
 use super::string::Str;
 use super::value::{Tag, Value};
-use crate::bytecode::cache::TableSite;
-use crate::bytecode::cache::SlotOffsets;
+use crate::bytecode::cache::{SlotOffsets, TableSite};
 use crate::heap::OutOfMemory;
 
 /// The header of a table. The inline slots follow it: first the payloads (8 bytes each), then the tags (one
@@ -176,6 +175,19 @@ impl Gc<Table> {
                 *payload = v.payload();
                 *tag = v.tag().byte();
             }
+        }
+    }
+
+    /// Writes a slot in the table itself, without barrier.
+    ///
+    /// # Safety
+    /// The offsets are those of a slot in tables with as much room for slots as this one.
+    pub unsafe fn put_inline(self, slot: SlotOffsets, v: Value) {
+        let base = self.as_ptr() as *mut u8;
+        // SAFETY: the caller's promise.
+        unsafe {
+            *(base.add(slot.payload as usize) as *mut u64) = v.payload();
+            *base.add(slot.tag as usize) = v.tag().byte();
         }
     }
 

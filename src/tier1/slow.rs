@@ -18,7 +18,7 @@ use crate::runtime::assumption::Assumption;
 use crate::runtime::metatable::Event;
 use crate::runtime::number;
 use crate::runtime::string::Str;
-use crate::runtime::object::{Gc, Kind};
+use crate::runtime::object::Gc;
 use crate::runtime::table::{Table, TableError};
 use crate::runtime::value::{Tag, Value};
 
@@ -289,20 +289,8 @@ impl State {
     /// A new heap cell.
     #[inline]
     pub fn new_cell(&mut self, v: Value, state: CellState) -> Result<Gc<UpCell>, Raised> {
-        let cell = self.rt.heap.alloc(size_of::<UpCell>());
-        let p = self.check_memory(cell)?.cast::<UpCell>();
-        // SAFETY: the allocation is large enough and fresh.
-        unsafe {
-            p.write(UpCell {
-                barrier: Default::default(),
-                kind: Kind::Cell,
-                state: state.into(),
-                tag: v.tag().byte().into(),
-                spare: 0,
-                payload: v.payload().into(),
-            });
-            Ok(Gc::from_ptr(p))
-        }
+        let cell = self.rt.new_cell(v, state);
+        self.check_memory(cell)
     }
 
     /// Stores to a captured variable: the first store makes it constant, the second mutable.

@@ -4,16 +4,25 @@
 //! slots of a snapshot are stored ([`store_slots`]) and the records of inlined frames are pushed ([`materialise`]). Both
 //! backends do that here; they differ in where they find the values.
 //!
+//! Virtual objects of the snapshot are made as well ([`store_snapshot`]).
+//!
 //! Invariant: while an executor runs, the current record is the one of its first frame, and there is room on both
 //! stacks for all of its frames ([`make_room`]).
 
+use perilune_uops::MicroOp;
 use smallvec::SmallVec;
 
 use super::executor::Room;
-use super::superblock::{FrameId, NO_CALL_SITE, ObjectKind, Slot, SnapshotId, Superblock};
+use super::superblock::{
+    FrameId, NO_CALL_SITE, ObjectId, ObjectKind, Part, Ref, Slot, SnapshotId, Superblock, is_virtual, slot_offsets,
+};
 use crate::bytecode::proto::Proto;
+use crate::heap::OutOfMemory;
+use crate::runtime::Runtime;
 use crate::runtime::coroutine::CallRecord;
+use crate::runtime::function::CellState;
 use crate::runtime::object::Gc;
+use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value;
 use crate::tier1::State;
 use crate::tier1::state::{STACK_MAX, STACK_SLACK};
@@ -57,6 +66,108 @@ pub unsafe fn store_slots(st: &mut State, origin: u32, slots: impl IntoIterator<
         // SAFETY: the caller's promise.
         unsafe { Value::store(first.add(slot as usize), v) };
     }
+}
+
+/// Stores the slots of a snapshot for which control leaves, with the objects that are virtual, which are made. `value` says what
+/// the values are by their position among [`Superblock::values_of`]. If there is no memory for the objects, nil is stored in
+/// their place, and the error is to be raised in tier 1.
+///
+/// # Safety
+/// There is room for the slots. The values are alive, and of the types that they have in the superblock, which is one that an
+/// executor has.
+pub unsafe fn store_snapshot(
+    st: &mut State,
+    sb: &Superblock,
+    origin: u32,
+    id: SnapshotId,
+    value: impl Fn(usize) -> Value,
+) -> Result<(), OutOfMemory> {
+    if !sb.has_virtual_objects(id) {
+        let slots = sb.slots_of(id).iter().enumerate().map(|(k, &(slot, _))| (slot, value(k)));
+        // SAFETY: the caller's promise.
+        unsafe { store_slots(st, origin, slots) };
+        return Ok(());
+    }
+    let mut objects = Objects::new();
+    // SAFETY: the caller's promise.
+    let made = unsafe { rebuild(&mut st.rt, sb, id, &value, &mut objects) };
+    if made.is_err() {
+        objects.clear();
+    }
+    let found = |r: Ref| objects.iter().find(|o| o.0 == r).map_or(Value::NIL, |o| o.1);
+    let slots = sb.slots_of(id).iter().enumerate().map(|(k, &(slot, r))| {
+        let v = if is_virtual(sb.node(r).op) { found(r) } else { value(k) };
+        (slot, v)
+    });
+    // SAFETY: the caller's promise.
+    unsafe { store_slots(st, origin, slots) };
+    made
+}
+
+/// Objects by their nodes.
+type Objects = SmallVec<[(Ref, Value); 8]>;
+
+/// Makes the virtual objects of a snapshot: first all of them, since they may refer to each other, then their parts. The
+/// collector does not run in between, so nothing that is made has to be reachable, and nothing needs a barrier.
+///
+/// # Safety
+/// As for [`store_snapshot`].
+unsafe fn rebuild(
+    rt: &mut Runtime,
+    sb: &Superblock,
+    id: SnapshotId,
+    value: &impl Fn(usize) -> Value,
+    objects: &mut Objects,
+) -> Result<(), OutOfMemory> {
+    for described in sb.virtual_objects(id) {
+        let node = sb.node(described.object);
+        let made = match node.op {
+            MicroOp::VIRTUAL_TABLE => {
+                Value::table(rt.allocate_table(ShapeId(described.header), node.operands[0] as u32)?)
+            }
+            MicroOp::VIRTUAL_CLOSURE => {
+                let proto = Gc::from_addr(sb.object(ObjectId(node.operands[0] as u32)).addr);
+                // SAFETY: all its captured variables are set below, before anybody can look at it; if not all objects can be made,
+                // nobody ever does.
+                Value::closure(unsafe { rt.allocate_closure(proto)? })
+            }
+            _ => {
+                let state = [CellState::Uninitialised, CellState::Constant, CellState::Mutable];
+                Value::cell(rt.new_cell(Value::NIL, state[described.header as usize])?)
+            }
+        };
+        objects.push((described.object, made));
+    }
+    let mut at = sb.slots_of(id).len();
+    for (described, &(_, object)) in sb.virtual_objects(id).zip(objects.iter()) {
+        for (&part, &(_, r)) in described.parts.iter().zip(described.values) {
+            let v = if is_virtual(sb.node(r).op) {
+                objects.iter().find(|o| o.0 == r).map_or(Value::NIL, |o| o.1)
+            } else {
+                value(at)
+            };
+            at += 1;
+            let described_so = "verified descriptions fit the object";
+            match part {
+                Part::Slot(slot) => {
+                    let table = object.as_table().expect(described_so);
+                    // SAFETY: a slot of the table's shape, in the table itself.
+                    unsafe { table.put_inline(slot_offsets(slot as u64), v) };
+                }
+                Part::Element(_) => object.as_table().expect(described_so).push_element(v),
+                Part::Metatable => {
+                    let table = object.as_table().expect(described_so);
+                    table.metatable.set(Some(v.as_table().expect(described_so)));
+                }
+                Part::Captured(i) => {
+                    let closure = object.as_closure().expect(described_so);
+                    closure.set_cell(i as usize, v.as_cell().expect(described_so));
+                }
+                Part::Content => object.as_cell().expect(described_so).put(v),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The prototype of a frame.

@@ -372,6 +372,7 @@ impl<'w> Generator<'w> {
             back: Vec::new(),
             entry,
             label: SnapshotId::NONE,
+            counters: Vec::new(),
         });
         self.actions(n);
         self.frame = self.floor;

@@ -10,6 +10,9 @@
 //! given is in the [`Snapshot`] of each node at which control can leave. A slot that a snapshot does not mention holds
 //! what it held when the superblock was entered, or what the last call-out has left there.
 //!
+//! An object that nobody but snapshots mentions is *virtual*: its node makes nothing, and each snapshot that mentions it has the
+//! state in which it would be, from which it is rebuilt if control leaves there.
+//!
 //! Invariants: a superblock is `Send` and nobody reads the heap through it; heap objects are named by their index
 //! in [`Superblock::objects`]. Every node with an exit has a snapshot. The text form is in [`text`](super::text), the
 //! rules are checked by [`verify`](super::verify).
@@ -251,7 +254,49 @@ pub struct Snapshot {
     /// Where its slots begin in [`Superblock::slots`], and how many there are.
     first: u32,
     len: u32,
+    /// Where the states of virtual objects begin in [`Superblock::states`], and how many there are.
+    first_state: u32,
+    states: u32,
+    /// The values of these states, which follow the slots.
+    contents: u32,
 }
+
+/// The state of a virtual object if control leaves, as one snapshot has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Virtual {
+    /// The node.
+    pub object: Ref,
+    /// A table's shape, a cell's [`CellState`](crate::runtime::function::CellState), nothing of closures.
+    pub header: u32,
+    /// Where its parts begin in [`Superblock::parts`], and how many there are. Their values follow those of the states before.
+    first: u32,
+    len: u32,
+}
+
+/// A part of a virtual object that has a value.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Part {
+    Metatable,
+    /// A slot in the table itself, as an operand.
+    Slot(u32),
+    /// An element, from 1. Those of a table are in order, without gaps.
+    Element(u32),
+    /// A captured variable of a closure. All of them have values.
+    Captured(u8),
+    /// What a cell holds.
+    Content,
+}
+
+/// A virtual object, its state and its parts with their values, as a snapshot has them.
+pub struct Described<'a> {
+    pub object: Ref,
+    pub header: u32,
+    pub parts: &'a [Part],
+    pub values: &'a [(Slot, Ref)],
+}
+
+/// What stands for the slot where [`Superblock::slots`] has the value of a part.
+const NO_SLOT: Slot = Slot::MAX;
 
 /// The loop of a superblock.
 #[derive(Clone, PartialEq, Debug)]
@@ -265,6 +310,17 @@ pub struct Loop {
     /// The state at the head in each pass, for those that come back to it from outside: `PHI`s, and what is made before the
     /// loop. It keeps nothing but loads of slots alive, and is not part of the text form. `NONE` if nobody can come back.
     pub label: SnapshotId,
+    /// What checks before the loop rely on; not part of the text form. Whoever comes back has to have counted on.
+    pub counters: Vec<Counter>,
+}
+
+/// `PHI`s of a numeric loop: each pass adds the step, which is made before the loop, to the index and takes one off the
+/// count; with a count of 0 it is the last pass.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Counter {
+    pub index: Ref,
+    pub step: Ref,
+    pub count: Ref,
 }
 
 /// In labels and in what `JOIN` gives them, from here on slots are the positions of traversals, by their control variables.
@@ -279,9 +335,14 @@ pub struct Superblock {
     pub snapshots: Vec<Snapshot>,
     /// The slots of all snapshots with their values; see [`Superblock::slots_of`].
     pub slots: Vec<(Slot, Ref)>,
+    /// The states of virtual objects of all snapshots, and their parts; see [`Superblock::virtual_objects`].
+    pub states: Vec<Virtual>,
+    pub parts: Vec<Part>,
     pub looping: Option<Loop>,
     /// Shapes that parameters are known to have when the superblock is entered.
     pub param_shapes: Vec<(u32, u32)>,
+    /// Whether checks of bounds stay in the loop: it begins where those before another one have failed.
+    pub keeps_bounds: bool,
 }
 
 impl Superblock {
@@ -297,7 +358,10 @@ impl Superblock {
 
     /// Bytes of its snapshots.
     pub fn snapshot_bytes(&self) -> usize {
-        self.snapshots.capacity() * size_of::<Snapshot>() + self.slots.capacity() * size_of::<(Slot, Ref)>()
+        self.snapshots.capacity() * size_of::<Snapshot>()
+            + self.slots.capacity() * size_of::<(Slot, Ref)>()
+            + self.states.capacity() * size_of::<Virtual>()
+            + self.parts.capacity() * size_of::<Part>()
     }
 
     /// Appends a node.
@@ -352,8 +416,24 @@ impl Superblock {
         self.slots.extend(slots);
         debug_assert!(self.slots[first as usize..].is_sorted_by_key(|s| s.0));
         let len = self.slots.len() as u32 - first;
-        self.snapshots.push(Snapshot { frame, pc, top, first, len });
+        let first_state = self.states.len() as u32;
+        self.snapshots.push(Snapshot { frame, pc, top, first, len, first_state, states: 0, contents: 0 });
         SnapshotId(self.snapshots.len() as u32 - 1)
+    }
+
+    /// Adds the state of a virtual object to the snapshot that has been added last, to which nothing but states has been added.
+    pub fn describe(&mut self, object: Ref, header: u32, parts: impl IntoIterator<Item = (Part, Ref)>) {
+        let first = self.parts.len() as u32;
+        for (part, value) in parts {
+            self.parts.push(part);
+            self.slots.push((NO_SLOT, value));
+        }
+        let len = self.parts.len() as u32 - first;
+        self.states.push(Virtual { object, header, first, len });
+        let snapshot = self.snapshots.last_mut().expect("there is a snapshot");
+        snapshot.states += 1;
+        snapshot.contents += len;
+        debug_assert_eq!((snapshot.first + snapshot.len + snapshot.contents) as usize, self.slots.len());
     }
 
     pub fn snapshot_at(&self, id: SnapshotId) -> &Snapshot {
@@ -364,6 +444,29 @@ impl Superblock {
     pub fn slots_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
         let Snapshot { first, len, .. } = *self.snapshot_at(id);
         &self.slots[first as usize..][..len as usize]
+    }
+
+    /// All values of a snapshot: those of its slots, then those of the parts of virtual objects, whose slots mean nothing.
+    pub fn values_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
+        let Snapshot { first, len, contents, .. } = *self.snapshot_at(id);
+        &self.slots[first as usize..][..(len + contents) as usize]
+    }
+
+    /// The virtual objects that a snapshot mentions.
+    pub fn virtual_objects(&self, id: SnapshotId) -> impl Iterator<Item = Described<'_>> + '_ {
+        let Snapshot { first, len, first_state, states, .. } = *self.snapshot_at(id);
+        let mut at = (first + len) as usize;
+        self.states[first_state as usize..][..states as usize].iter().map(move |state| {
+            let values = &self.slots[at..][..state.len as usize];
+            at += state.len as usize;
+            let parts = &self.parts[state.first as usize..][..state.len as usize];
+            Described { object: state.object, header: state.header, parts, values }
+        })
+    }
+
+    /// Whether a snapshot mentions virtual objects.
+    pub fn has_virtual_objects(&self, id: SnapshotId) -> bool {
+        self.snapshot_at(id).states > 0
     }
 
     /// The end of the highest frame or open list: slots that an activation of the superblock may use.
@@ -389,6 +492,11 @@ impl Superblock {
         let n = self.looping.as_ref().map_or(0, |l| l.back.len() as u32);
         (first..first + n).map(Ref)
     }
+}
+
+/// Whether a node stands for an object that only snapshots mention.
+pub fn is_virtual(op: MicroOp) -> bool {
+    matches!(op, MicroOp::VIRTUAL_TABLE | MicroOp::VIRTUAL_CLOSURE | MicroOp::VIRTUAL_CELL)
 }
 
 /// The type that a guard of types makes sure of.
@@ -427,6 +535,8 @@ pub struct Rewriter<'a> {
     copied: Vec<SnapshotId>,
     /// For each old `PHI`, and then for each one that was added, the old node that the pass leaves for the next one.
     pub back: Vec<Ref>,
+    /// What the new loop will have, with old names.
+    pub counters: Vec<Counter>,
     /// For each entry of the old slots whether snapshots keep it; all of them if it is empty.
     kept: Vec<bool>,
 }
@@ -441,12 +551,16 @@ impl<'a> Rewriter<'a> {
                 objects: old.objects.clone(),
                 snapshots: Vec::with_capacity(old.snapshots.len()),
                 slots: Vec::with_capacity(old.slots.len()),
+                states: Vec::with_capacity(old.states.len()),
+                parts: Vec::with_capacity(old.parts.len()),
                 looping: None,
                 param_shapes: old.param_shapes.clone(),
+                keeps_bounds: old.keeps_bounds,
             },
             names: vec![Ref::NONE; old.nodes.len()],
             copied: vec![SnapshotId::NONE; old.snapshots.len()],
             back: old.looping.as_ref().map_or(Vec::new(), |l| l.back.clone()),
+            counters: old.looping.as_ref().map_or(Vec::new(), |l| l.counters.clone()),
             kept: Vec::new(),
         }
     }
@@ -489,6 +603,11 @@ impl<'a> Rewriter<'a> {
             (slot, names[r.index()])
         });
         let new = self.new.snapshot(source.frame, source.pc, source.top, slots);
+        for described in self.old.virtual_objects(old) {
+            let values = described.values.iter().map(|&(_, r)| names[r.index()]);
+            let parts = described.parts.iter().copied().zip(values);
+            self.new.describe(names[described.object.index()], described.header, parts);
+        }
         self.copied[old.0 as usize] = new;
         new
     }
@@ -501,6 +620,11 @@ impl<'a> Rewriter<'a> {
         let source = *self.old.snapshot_at(old);
         let slots = self.old.slots_of(old).iter().map(|&(slot, r)| (slot, self.names[r.index()]));
         self.new.snapshot(source.frame, source.pc, source.top, slots.filter(|s| !s.1.is_none()))
+    }
+
+    /// Lets `new` stand for the old snapshot.
+    pub fn replace_exit(&mut self, old: SnapshotId, new: SnapshotId) {
+        self.copied[old.0 as usize] = new;
     }
 
     /// Emits `node`, whose inputs are new and whose exit is old, in the place of `old`.
@@ -550,8 +674,13 @@ impl<'a> Rewriter<'a> {
                     back.push(self.names[r.index()]);
                 }
             }
-            let label = self.label(old.label);
-            self.new.looping = Some(Loop { head, back, entry, label });
+            let name = |r: Ref| self.names[r.index()];
+            let named = |c: &Counter| Counter { index: name(c.index), step: name(c.step), count: name(c.count) };
+            let counters: Vec<Counter> = self.counters.iter().map(named).collect();
+            let counts = |c: &Counter| ![c.index, c.step, c.count].contains(&Ref::NONE);
+            // Nobody can come back to a loop that relies on what is not known any more.
+            let label = if counters.iter().all(counts) { self.label(old.label) } else { SnapshotId::NONE };
+            self.new.looping = Some(Loop { head, back, entry, label, counters });
         }
         self.new
     }

@@ -125,6 +125,21 @@ impl Display for Frame {
     }
 }
 
+impl Display for Part {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        match self {
+            Part::Metatable => f.write_str("metatable"),
+            Part::Slot(slot) => {
+                let slot = slot_offsets(*slot as u64);
+                write!(f, "{}:{}", slot.payload, slot.tag)
+            }
+            Part::Element(i) => write!(f, "element {i}"),
+            Part::Captured(i) => write!(f, "captured {i}"),
+            Part::Content => f.write_str("content"),
+        }
+    }
+}
+
 /// The new numbers of snapshots: in the order of their first use.
 struct Numbers(Vec<Option<u32>>);
 
@@ -173,7 +188,17 @@ impl Superblock {
             let separator = if i > 0 { " " } else { "" };
             write!(f, "{separator}{slot}={value}")?;
         }
-        f.write_str("]")
+        f.write_str("]")?;
+        for (i, object) in self.virtual_objects(id).enumerate() {
+            let word = if i == 0 { " with" } else { "" };
+            write!(f, "{word} {} {} [", object.object, object.header)?;
+            for (i, (part, (_, value))) in object.parts.iter().zip(object.values).enumerate() {
+                let separator = if i > 0 { " " } else { "" };
+                write!(f, "{separator}{part}={value}")?;
+            }
+            f.write_str("]")?;
+        }
+        Ok(())
     }
 
     /// What `r`, if it is a `PHI` of the loop, becomes.
@@ -268,6 +293,9 @@ impl Display for Superblock {
         }
         for (param, shape) in &self.param_shapes {
             writeln!(f, "param {param} shape {shape}")?;
+        }
+        if self.keeps_bounds {
+            writeln!(f, "keep bounds")?;
         }
         let mut numbers = Numbers(vec![None; self.snapshots.len()]);
         let mut next = 0;

@@ -9,6 +9,8 @@
 //! - **Micro-ops** that only expansions have do not occur: stores to slots, constants by index, jumps.
 //! - **Exits**: a node has a snapshot exactly if control can leave at it. Its slots ascend and lie within its frames,
 //!   and its values are made before the node.
+//! - **Virtual objects** are mentioned by snapshots only, which describe each of them once, with the parts that objects of its
+//!   kind have. Snapshots of call-outs, of `LINK` and of `JOIN`, whose values others find, mention none.
 //! - **Frames**: the first is the one in which the superblock begins; each other one has a caller before it in the list
 //!   and begins above it.
 //! - **Order**: `START` is the first node, then come the `PARAM`s, each once. The last node, and no other, is one with
@@ -22,6 +24,7 @@ use std::fmt::{self, Display, Formatter};
 use perilune_uops::{Exit, Immediate, MicroOp, Operation, Type};
 
 use super::superblock::*;
+use crate::runtime::function::CellState;
 
 #[cfg(test)]
 mod tests;
@@ -79,6 +82,10 @@ pub enum Broken {
     Unavailable(Slot, Ref),
     /// The snapshot's node makes no value.
     Empty(Slot, Ref),
+    /// The virtual object is mentioned by something that is not a snapshot, or by one that must not.
+    Mentioned(Ref),
+    /// The snapshot describes an object that is not virtual, not at all, twice, or with parts that it cannot have.
+    Described(Ref),
     /// The first frame is not one in which a superblock can begin.
     FirstFrame,
     /// The frame does not stand above a caller that comes before it.
@@ -159,6 +166,10 @@ impl Display for Broken {
             }
             Broken::Empty(slot, r) => {
                 write!(f, "{r}, for slot {slot} in the snapshot, makes no value")
+            }
+            Broken::Mentioned(r) => write!(f, "{r} is virtual and must not be mentioned"),
+            Broken::Described(r) => {
+                write!(f, "{r} is not described once, as what is virtual has to be")
             }
             Broken::FirstFrame => {
                 f.write_str("the first frame has a caller, another base than 1, or is missing")
@@ -302,6 +313,8 @@ impl Verifier<'_> {
             let Some(found) = self.block.node(input).ty else {
                 return ensure_at(at, false, Broken::NoValue(input));
             };
+            let virtual_input = is_virtual(self.block.node(input).op);
+            ensure_at(at, !virtual_input, Broken::Mentioned(input))?;
             let accepted = expected.accepts(found);
             ensure_at(
                 at,
@@ -320,10 +333,72 @@ impl Verifier<'_> {
         let leaves = node.exit_kind() != Exit::None && node.op != MicroOp::BACK;
         ensure_at(at, !leaves || !node.exit.is_none(), Broken::NoSnapshot)?;
         ensure_at(at, leaves || node.exit.is_none(), Broken::Snapshot)?;
-        if leaves {
-            self.snapshot(at, node.exit)
-        } else {
-            Ok(())
+        if !leaves {
+            return Ok(());
+        }
+        self.snapshot(at, node.exit)?;
+        let stored = node.is_call_out() || matches!(node.op, MicroOp::LINK | MicroOp::JOIN);
+        match self.block.virtual_objects(node.exit).next() {
+            Some(object) if stored => ensure_at(at, false, Broken::Mentioned(object.object)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The virtual objects of a snapshot for which control leaves at `at`.
+    fn virtual_objects(&self, at: Ref, id: SnapshotId) -> Checked {
+        let is_virtual = |r: Ref| is_virtual(self.block.node(r).op);
+        for &(slot, value) in self.block.values_of(id) {
+            ensure_at(at, value < at, Broken::Unavailable(slot, value))?;
+            ensure_at(
+                at,
+                self.block.node(value).ty.is_some(),
+                Broken::Empty(slot, value),
+            )?;
+            let mut objects = self.block.virtual_objects(id);
+            let described = !is_virtual(value) || objects.any(|object| object.object == value);
+            ensure_at(at, described, Broken::Described(value))?;
+        }
+        for (i, object) in self.block.virtual_objects(id).enumerate() {
+            let described = Broken::Described(object.object);
+            let known = object.object < at && is_virtual(object.object);
+            let mut others = self.block.virtual_objects(id).skip(i + 1);
+            let once = others.all(|other| other.object != object.object);
+            ensure_at(at, known && once, described)?;
+            ensure_at(at, self.has_parts(&object), described)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a virtual object is described as what it is.
+    fn has_parts(&self, object: &Described) -> bool {
+        let node = self.block.node(object.object);
+        let mut seen = HashSet::new();
+        let types = object.values.iter().map(|v| self.block.node(v.1).ty);
+        let mut parts = object.parts.iter().zip(types);
+        match node.op {
+            MicroOp::VIRTUAL_TABLE => {
+                let mut elements = 0;
+                object.header != 0
+                    && parts.all(|(part, ty)| {
+                        let possible = match part {
+                            Part::Metatable => ty == Some(Type::Table),
+                            Part::Element(i) => {
+                                elements += 1;
+                                *i == elements && *i as u64 <= node.operands[0]
+                            }
+                            Part::Slot(_) => true,
+                            Part::Captured(_) | Part::Content => false,
+                        };
+                        possible && seen.insert(part)
+                    })
+            }
+            MicroOp::VIRTUAL_CLOSURE => parts.enumerate().all(|(i, (part, ty))| {
+                *part == Part::Captured(i as u8) && ty == Some(Type::Cell)
+            }),
+            _ => {
+                let state = object.header <= CellState::Mutable as u32;
+                state && object.parts.len() <= 1 && parts.all(|(part, _)| *part == Part::Content)
+            }
         }
     }
 
@@ -345,19 +420,14 @@ impl Verifier<'_> {
         }
         let end = self.end_of(id);
         let mut next = 0;
-        for &(slot, value) in self.block.slots_of(id) {
+        for &(slot, _) in self.block.slots_of(id) {
             check(slot as u64 >= next, Broken::Order(slot))?;
             next = slot as u64 + 1;
             // What `JOIN` gives the loop goes beyond slots.
             let given = self.block.node(at).op == MicroOp::JOIN && slot >= POSITIONS;
             check(next <= end || given, Broken::Outside(slot))?;
-            check(value < at, Broken::Unavailable(slot, value))?;
-            check(
-                self.block.node(value).ty.is_some(),
-                Broken::Empty(slot, value),
-            )?;
         }
-        Ok(())
+        self.virtual_objects(at, id)
     }
 
     /// The end of the slots that the frames of a snapshot use.
@@ -498,6 +568,9 @@ impl Verifier<'_> {
         let node = self.block.node(at);
         let ty = node.ty.unwrap_or(Type::Tagged);
         let takes = |value| ty == Type::Tagged || ty == value;
+        let carried = self.block.nodes.get(back.index());
+        let carries_virtual = carried.is_some_and(|node| is_virtual(node.op));
+        ensure_at(at, !carries_virtual, Broken::Mentioned(back))?;
         let first = node.inputs[0];
         ensure_at(at, first < head, Broken::Undefined(first))?;
         let found = self.block.type_of(first);

@@ -592,6 +592,9 @@ microops! {
     STORE_ELEMENT(Table, Int, Any) {reads Header, writes Element Header};
     /// element y = w, the third input; y is in use; a barrier follows
     REPLACE_ELEMENT(Table, Int, Any) {reads Header, writes Element};
+    /// the next element of x, y, = w, the third input; x is new and has capacity for it, and w is not nil; the array holds
+    /// what it held and that
+    INIT_ELEMENT(Table, Int, Any) {reads Header, writes Element Header};
     /// z = the border of x, which has no `__len`
     LENGTH_T(Table) -> Int {reads Header Element Hash};
     /// elements i+1, ... of x = R[r+1], ..., R[r+n]; if n is 0 up to top
@@ -705,6 +708,12 @@ microops! {
     PHI(Any) -> Tagged;
     /// z = x, tagged
     TAG(Any) -> Tagged;
+    /// z = a new table with an array of capacity n, which snapshots describe and nobody else mentions
+    VIRTUAL_TABLE[Int]() -> Table;
+    /// z = a new closure over prototype p, as above
+    VIRTUAL_CLOSURE[Proto]() -> Closure;
+    /// z = a new cell, as above
+    VIRTUAL_CELL() -> Cell;
     /// goes back to the head of the loop
     BACK() exit Transfer;
     /// leaves

@@ -76,7 +76,8 @@ impl Lowering<'_, '_> {
     pub fn exit_for_good(&mut self, node: &Node) {
         let sb = self.e.plan.sb;
         let snapshot = sb.snapshot_at(node.exit);
-        if sb.frame(snapshot.frame).caller.is_some() || snapshot.top.is_some() {
+        let inlined = sb.frame(snapshot.frame).caller.is_some();
+        if inlined || snapshot.top.is_some() || sb.has_virtual_objects(node.exit) {
             return self.leave(node.exit);
         }
         self.store_slots(node.exit);

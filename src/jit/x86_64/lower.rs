@@ -219,7 +219,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let given = sb.slots_of(node.exit);
         let mut moves = Vec::new();
         let at_head = root.code.machine().info.exits.at(&root.superblock, looping.label);
-        for ((slot, to), &(_, phi)) in at_head.zip(root.superblock.slots_of(looping.label)) {
+        for (to, &(slot, phi)) in at_head.zip(root.superblock.slots_of(looping.label)) {
             if phi < looping.head || to.places[0] == Place::None {
                 continue;
             }
@@ -272,6 +272,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
             | CONST_CLOSURE | CONST_NATIVE | CONST_CELL | CONST_USERDATA | CONST_COROUTINE => {}
             // Parameters and first values are moved by others.
             PARAM | PHI => {}
+            // Made when control leaves.
+            VIRTUAL_TABLE | VIRTUAL_CLOSURE | VIRTUAL_CELL => {}
             // Transfers leave nothing to be counted down; there is room for all frames, and heat is not counted here.
             START | LOOP_HEAD | ENTRY | GUARD_ROOM => {}
             LOOP => self.loop_head(),
@@ -758,6 +760,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 if node.op == STORE_ELEMENT {
                     self.extend_array(&node);
                 }
+            }
+            INIT_ELEMENT => {
+                let (payload, tag) = self.element(&node);
+                self.e.store_packed(payload, tag, node.inputs[2], RAX);
+                self.join_element(&node);
             }
             LENGTH_T => self.length(i, &node, out)?,
 
@@ -1699,6 +1706,32 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.jump_if(Cond::BelowEqual, within);
         self.e.asm.store32(at(t, ARRAY_LEN), index);
         self.e.asm.bind(within);
+    }
+
+    /// Counts an element that has been added to an array, whose kind it becomes part of.
+    fn join_element(&mut self, node: &Node) {
+        let t = self.e.gpr(self.input(node, 0), RAX);
+        let index = self.e.gpr(self.input(node, 1), RCX);
+        self.e.asm.store32(at(t, ARRAY_LEN), index);
+        let (first, done) = (self.e.asm.label(), self.e.asm.label());
+        let tag = self.e.tag_in(node.inputs[2], RDX);
+        self.e.asm.load8(RCX, at(t, ARRAY_KIND));
+        self.e
+            .asm
+            .alu32_imm(Alu::Cmp, RCX, ArrayKind::EMPTY.0 as i32);
+        self.e.asm.jump_if(Cond::Equal, first);
+        self.e.asm.alu32(Alu::Cmp, RCX, tag);
+        self.e.asm.jump_if(Cond::Equal, done);
+        // An array that may hold nil goes on doing so.
+        self.e
+            .asm
+            .alu32_imm(Alu::Cmp, RCX, ArrayKind::ANY.0 as i32);
+        self.e.asm.jump_if(Cond::Equal, done);
+        self.e.asm.store8_imm(at(t, ARRAY_KIND), ArrayKind::PACKED.0);
+        self.e.asm.jump(done);
+        self.e.asm.bind(first);
+        self.e.asm.store8(at(t, ARRAY_KIND), tag);
+        self.e.asm.bind(done);
     }
 
     fn length(&mut self, i: usize, node: &Node, out: Place) -> Result<(), CompileError> {

@@ -118,7 +118,7 @@ fn place(op: MicroOp) -> Option<Place> {
         LOAD_OVERFLOW | STORE_OVERFLOW => Place::Overflow,
         LOAD_HOLDER => Place::Holder,
         LOAD_ELEMENT | LOAD_ELEMENT_I | LOAD_ELEMENT_F | TEST_ELEMENT | STORE_ELEMENT
-        | REPLACE_ELEMENT => Place::Element,
+        | REPLACE_ELEMENT | INIT_ELEMENT => Place::Element,
         LOAD_CELL | SET_CELL | STORE_CELL | NEW_CELL => Place::Cell,
         LOAD_CAPTURED | INIT_CAPTURED => Place::Captured,
         _ => return None,
@@ -137,7 +137,7 @@ pub fn stored(node: &Node) -> Option<Ref> {
         STORE_INLINE | STORE_OVERFLOW | SET_CELL | STORE_CELL | INIT_CAPTURED => {
             Some(node.inputs[1])
         }
-        STORE_ELEMENT | REPLACE_ELEMENT => Some(node.inputs[2]),
+        STORE_ELEMENT | REPLACE_ELEMENT | INIT_ELEMENT => Some(node.inputs[2]),
         NEW_CELL => Some(node.inputs[0]),
         _ => None,
     }
@@ -219,9 +219,10 @@ impl<'a> Aliases<'a> {
             use MicroOp::*;
             // An object gets known by being stored, and by a second name that is not traced.
             let first = match node.op {
-                STORE_INLINE | STORE_OVERFLOW | SET_CELL | STORE_CELL | INIT_CAPTURED => 1,
-                STORE_ELEMENT | REPLACE_ELEMENT => 2,
-                NEW_CELL | RAW_SET | SET_METATABLE | PHI | RAISE => 0,
+                STORE_INLINE | STORE_OVERFLOW | SET_CELL | STORE_CELL | INIT_CAPTURED
+                | SET_METATABLE => 1,
+                STORE_ELEMENT | REPLACE_ELEMENT | INIT_ELEMENT => 2,
+                NEW_CELL | RAW_SET | PHI | RAISE => 0,
                 _ if node.is_call_out() => {
                     for &(_, value) in self.sb.slots_of(node.exit) {
                         escapes(&self.origin, value, r.0);
@@ -571,6 +572,7 @@ fn header_writes(node: &Node) -> u8 {
         MicroOp::SET_SHAPE => header::SHAPE,
         MicroOp::SET_METATABLE => header::SHAPE | header::METATABLE,
         MicroOp::STORE_ELEMENT => header::GROWS,
+        MicroOp::INIT_ELEMENT => header::GROWS | header::ARRAY,
         _ if node.effects().writes.contains(Memory::Header) => u8::MAX,
         _ => 0,
     }

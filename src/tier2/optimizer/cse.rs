@@ -10,7 +10,7 @@ use perilune_uops::{Exit, MicroOp};
 
 use super::alias::Aliases;
 use crate::runtime::hasher::WordHasher;
-use crate::tier2::superblock::{Node, Ref, Rewriter, Superblock};
+use crate::tier2::superblock::{Node, Ref, Rewriter, Superblock, is_virtual};
 
 /// Whether two nodes do the same, given the same memory.
 fn equal(a: &Node, b: &Node) -> bool {
@@ -30,6 +30,7 @@ fn is_repeatable(node: &Node) -> bool {
     node.effects().is_none()
         && matches!(node.exit_kind(), Exit::None | Exit::Restart)
         && !matches!(node.op, MicroOp::LOOP | MicroOp::PHI | MicroOp::PARAM)
+        && !is_virtual(node.op)
 }
 
 /// A node that reads memory.

@@ -66,6 +66,10 @@ impl Liveness<'_> {
                 self.mark(value);
             }
         }
+        for object in self.sb.virtual_objects(id) {
+            self.mark(object.object);
+            object.values.iter().for_each(|&(_, value)| self.mark(value));
+        }
     }
 
     fn run(&mut self) {

@@ -8,12 +8,14 @@
 //! fold     constants, identities, types            cse      what has been computed, loaded or guarded before
 //! memory   stores to loads, stores nobody sees      phis     invariant and typed PHIs
 //! hoist    invariant nodes before the loop          carried  memory carried around the loop in PHIs
+//! sink     objects that nobody gets hold of         bounds   checks of indices that count
 //! dce      what nobody uses                         tag      tags of what the loop carries
 //!
 //! [`alias`] says which accesses to memory can meet. The passes know nothing of projection, executors or the
 //! interpreter, and read no heap.
 
 mod alias;
+mod bounds;
 mod carried;
 mod cse;
 mod dce;
@@ -21,6 +23,7 @@ mod fold;
 mod hoist;
 mod memory;
 mod phis;
+mod sink;
 pub mod tag;
 #[cfg(test)]
 mod tests;
@@ -31,13 +34,14 @@ use super::verify::verify;
 /// A pass by its name.
 type Pass = (&'static str, fn(&Superblock) -> Superblock);
 
-/// The passes in the order in which they run. Types of `PHI`s decide guards, which lets more be moved before the
+/// The passes in the order in which they run. What is virtual is known as soon as loads are what has been stored. Types of `PHI`s decide guards, which lets more be moved before the
 /// loop; what is moved there leaves accesses whose places do not change; those become `PHI`s, which have types again.
 const PIPELINE: &[Pass] = &[
     ("fold", fold::fold),
     ("cse", cse::cse),
     ("memory", memory::memory),
     ("phis", phis::phis),
+    ("sink", sink::sink),
     ("hoist", hoist::hoist),
     ("fold", fold::fold),
     ("cse", cse::cse),
@@ -45,6 +49,8 @@ const PIPELINE: &[Pass] = &[
     ("phis", phis::phis),
     ("fold", fold::fold),
     ("hoist", hoist::hoist),
+    ("bounds", bounds::bounds),
+    ("fold", fold::fold),
     ("memory", memory::memory),
     ("cse", cse::cse),
     ("dce", dce::dce),

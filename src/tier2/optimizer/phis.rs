@@ -1,5 +1,8 @@
 //! The `PHI`s: those that do not change in the loop disappear, and those that always have one type get it.
 //!
+//! Two that get the same from each pass, as the index of a numeric loop and its variable do, are one if they begin with the same, which
+//! is made sure of before the loop.
+//!
 //! That a tagged `PHI` has a type is first assumed, of all that the body guards, and then retracted where what comes
 //! back, or what the loop begins with, does not agree, until nothing changes. What the loop begins with is guarded
 //! before the loop if its type is not known there; the guard leaves for the head of the loop.
@@ -14,6 +17,8 @@ struct Phis<'a> {
     looping: &'a Loop,
     /// For each `PHI` the node that it is, itself or another one.
     same: Vec<Ref>,
+    /// Numbers before the loop that are made sure to be the same.
+    equated: Vec<(Ref, Ref)>,
     /// For each `PHI` the type that it is to have.
     ty: Vec<Type>,
     /// For each node the first one that guards its type.
@@ -32,6 +37,7 @@ pub fn phis(old: &Superblock) -> Superblock {
         sb: old,
         looping,
         same: old.phis().collect(),
+        equated: Vec::new(),
         ty: old.phis().map(|r| old.type_of(r)).collect(),
         guarded: vec![Ref::NONE; old.nodes.len()],
     };
@@ -96,6 +102,30 @@ impl Phis<'_> {
                     changed = true;
                 }
             }
+        }
+        if !self.sb.keeps_bounds {
+            (0..self.same.len()).for_each(|i| self.equate(i));
+        }
+    }
+
+    /// Finds the `PHI` that counts and gets what this one gets.
+    fn equate(&mut self, i: usize) {
+        let phi = self.phi(i);
+        let back = self.origin(self.looping.back[i]);
+        let next = self.sb.node(back);
+        if self.same[i] != phi || next.op != MicroOp::ADD_I {
+            return;
+        }
+        let counted = self.origin(next.inputs[0]);
+        let Some(j) = self.index(counted).filter(|&j| j < i) else { return };
+        let is_number = |i: usize| {
+            let phi = self.sb.node(self.phi(i));
+            [phi.ty, self.sb.node(phi.inputs[0]).ty].iter().all(|ty| matches!(ty, Some(Type::Int | Type::Tagged)))
+        };
+        if self.origin(self.looping.back[j]) == back && is_number(i) && is_number(j) {
+            let init = |phi: Ref| self.sb.node(phi).inputs[0];
+            self.equated.push((init(phi), init(counted)));
+            self.same[i] = counted;
         }
     }
 
@@ -177,6 +207,11 @@ impl Phis<'_> {
         let mut inits = Vec::with_capacity(self.ty.len());
         for (r, node) in self.sb.iter() {
             if r == self.looping.head {
+                for &(x, y) in &self.equated {
+                    let [x, y] = [x, y].map(|r| self.number(&mut rw, r));
+                    let same = rw.add(Node::new(MicroOp::EQ_I, &[x, y], &[]));
+                    rw.add(Node::new(MicroOp::GUARD_TRUE, &[same], &[]).with_exit(self.looping.entry));
+                }
                 for i in 0..self.ty.len() {
                     inits.push(self.init(&mut rw, i));
                 }
@@ -208,6 +243,15 @@ impl Phis<'_> {
             rw.copy(r);
         }
         rw.finish()
+    }
+
+    /// What the loop begins with as an integer.
+    fn number(&self, rw: &mut Rewriter, r: Ref) -> Ref {
+        let value = rw.name(r);
+        if rw.new.node(value).ty == Some(Type::Int) {
+            return value;
+        }
+        rw.add(Node::new(MicroOp::GUARD_INT, &[value], &[]).with_exit(self.looping.entry))
     }
 
     /// What a `PHI` begins with, as a new node of its type.

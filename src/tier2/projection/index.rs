@@ -61,12 +61,55 @@ impl Projector<'_> {
         }
     }
 
+    /// A store over an element of an array without nil, which goes on holding what it holds.
+    fn replace_element(&mut self, table: Ref, key: Ref, v: Ref) -> Option<()> {
+        let step = *self.step();
+        let kind = ArrayKind(step.array_kind);
+        // What the value is, it must be known to be before anything has happened.
+        let nil = self.sb.node(v).op == MicroOp::CONST_NIL;
+        let known = Some(self.sb.type_of(v)).filter(|ty| *ty != Type::Tagged);
+        let wanted = match kind {
+            ArrayKind::PACKED if !nil => None,
+            ArrayKind::INT => Some(Type::Int),
+            ArrayKind::FLOAT => Some(Type::Float),
+            _ => return None,
+        };
+        let fits = match (known, wanted) {
+            (Some(known), Some(wanted)) => known == wanted,
+            // An array of numbers rarely gets another one than it holds.
+            (None, Some(_)) => !nil,
+            (_, None) => true,
+        };
+        if !fits {
+            return None;
+        }
+        let t = self.guard_type(table, Type::Table);
+        let i = self.guard_type(key, Type::Int);
+        self.emit(MicroOp::GUARD_ARRAY_KIND, &[t], &[step.array_kind as u64]);
+        self.emit(MicroOp::GUARD_IN_ARRAY, &[t, i], &[]);
+        let v = match wanted {
+            Some(ty) => self.guard_type(v, ty),
+            None => {
+                if known.is_none() {
+                    self.emit(MicroOp::GUARD_NOT_NIL, &[v], &[]);
+                }
+                v
+            }
+        };
+        self.emit(MicroOp::REPLACE_ELEMENT, &[t, i, v], &[]);
+        self.emit(MicroOp::BARRIER, &[t], &[]);
+        Some(())
+    }
+
     /// `R[a][key] = v`.
     pub(super) fn set_index(&mut self, instr: Instr, key: Ref, v: Ref) -> Flow {
         let table = self.read(self.register(instr.a()));
         let step = *self.step();
         if step.tags[0] != Tag::TABLE.byte() || !self.stays() {
             return self.general(instr);
+        }
+        if step.facts & facts::IN_ARRAY != 0 && !self.cautious && self.replace_element(table, key, v).is_some() {
+            return self.goes_on();
         }
         if step.facts & (facts::IN_ARRAY | facts::APPENDS) != 0 && !self.cautious {
             let t = self.guard_type(table, Type::Table);

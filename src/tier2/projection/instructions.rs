@@ -13,6 +13,9 @@ use crate::runtime::value::{Tag, Value};
 use crate::tier1::{Builtin, is_next};
 use crate::tier1::recording::facts;
 
+/// Elements that a constructor gives a table one by one; more are copied from memory.
+const ELEMENTS_MAX: u64 = 32;
+
 impl Projector<'_> {
     pub(super) fn project_instruction(&mut self, instr: Instr) -> Flow {
         let op = instr.op();
@@ -176,7 +179,35 @@ impl Projector<'_> {
         }
         let ints = self.step().tags[0] == Tag::INT.byte();
         let steps = if ints { Op::FORLOOP_INT } else { Op::FORLOOP }.expansion();
-        self.expand(instr, steps)
+        let slot = self.register(instr.a() + 2) as usize;
+        let Some(step) = self.constant_step(instr).filter(|_| ints && !self.cautious) else {
+            return self.expand(instr, steps);
+        };
+        // Memory, or whatever the slot has, goes on having it.
+        let x = self.read(slot as Slot);
+        let x = self.guard_type(x, Type::Int);
+        let known = self.slots[slot];
+        let constant = self.sb.push(Node::int(step));
+        if self.sb.node(x).op != MicroOp::CONST_INT {
+            let same = self.emit(MicroOp::EQ_I, &[x, constant], &[]);
+            self.emit(MicroOp::GUARD_TRUE, &[same], &[]);
+        }
+        self.slots[slot].value = constant;
+        let flow = self.expand(instr, steps);
+        self.slots[slot] = known;
+        flow
+    }
+
+    /// The step of a numeric loop, if its code says that it is a constant.
+    fn constant_step(&self, instr: Instr) -> Option<i64> {
+        let body = super::target(self.pc(), instr) as usize;
+        let code = &self.proto().info.code;
+        let [before, prepare] = code.get(body.checked_sub(2)?..body)? else {
+            return None;
+        };
+        let loads = before.op() == Op::LOADI && before.a() == instr.a() + 2;
+        let prepares = prepare.op().general() == Op::FORPREP && prepare.a() == instr.a();
+        (loads && prepares).then(|| before.sd() as i64)
     }
 
     fn iterator_prepare(&mut self, instr: Instr) -> Flow {
@@ -282,6 +313,9 @@ impl Projector<'_> {
     fn captured(&mut self, i: usize) -> (Ref, Option<CellState>) {
         let f = self.callee();
         let f = self.guard_type(f, Type::Closure);
+        if let Some(cell) = self.captured_by_new(f, i) {
+            return (cell, None);
+        }
         if let Some(object) = self.constant_object(f) {
             let cell = Gc::<crate::runtime::function::Closure>::from_addr(object.addr).cell(i);
             let constant = self.constant(Value::cell(cell)).expect("cells have constants");
@@ -298,6 +332,16 @@ impl Projector<'_> {
             return (constant, Some(CellState::Constant));
         }
         (loaded, Some(cell.state.get()))
+    }
+
+    /// Captured variable `i` of a closure that the superblock makes.
+    fn captured_by_new(&self, f: Ref, i: usize) -> Option<Ref> {
+        if self.sb.node(f).op != MicroOp::ALLOCATE_CLOSURE {
+            return None;
+        }
+        let inits = self.sb.nodes[f.index() + 1..].iter();
+        let mut inits = inits.take_while(|node| node.op == MicroOp::INIT_CAPTURED && node.inputs[0] == f);
+        inits.find(|node| node.operands[0] == i as u64).map(|node| node.inputs[1])
     }
 
     /// The value of a cell: a constant if the cell is.
@@ -322,6 +366,18 @@ impl Projector<'_> {
 
     fn set_cell(&mut self, cell: Ref, state: Option<CellState>, from: usize) -> Flow {
         let v = self.read(self.register(from));
+        if matches!(self.sb.node(cell).op, MicroOp::NEW_CELL | MicroOp::NEW_EMPTY_CELL) {
+            // Nothing relies on what a cell holds that the superblock makes. One that was constant and has been set is mutable.
+            let set = |node: &Node| node.op == MicroOp::SET_CELL && node.inputs[0] == cell;
+            let constant = self.sb.node(cell).op == MicroOp::NEW_CELL;
+            if constant && self.sb.nodes[cell.index()..].iter().any(set) {
+                self.emit(MicroOp::STORE_CELL, &[cell, v], &[]);
+                self.emit(MicroOp::BARRIER, &[cell], &[]);
+            } else {
+                self.emit(MicroOp::SET_CELL, &[cell, v], &[]);
+            }
+            return self.goes_on();
+        }
         if state == Some(CellState::Mutable) && !self.cautious {
             // A cell that is mutable stays so.
             if self.constant_object(cell).is_none() {
@@ -444,9 +500,57 @@ impl Projector<'_> {
         if count == 0 && instr.b() == 0 && self.top != super::Top::Memory {
             return self.goes_on();
         }
+        if self.elements_of_new(t, instr, count).is_some() {
+            self.top = super::Top::None;
+            return self.goes_on();
+        }
         self.emit(MicroOp::SET_LIST, &[t], &[self.register(instr.a()) as u64, count, instr.sd() as u64]);
         self.top = super::Top::None;
         self.goes_on()
+    }
+
+    /// `SETLIST` as single elements, of a table that the superblock makes and that has got nothing but fields and elements so far.
+    fn elements_of_new(&mut self, t: Ref, instr: Instr, count: u64) -> Option<()> {
+        let table = *self.sb.node(t);
+        let start = instr.sd() as u64;
+        if table.op != MicroOp::ALLOCATE_TABLE
+            || self.cautious
+            || self.top == super::Top::Memory
+            || count > ELEMENTS_MAX
+            || start + count > table.operands[1]
+        {
+            return None;
+        }
+        let mut elements = 0;
+        for node in &self.sb.nodes[t.index() + 1..] {
+            if node.effects().calls || node.op == MicroOp::RAW_SET {
+                return None;
+            }
+            let Some(k) = node.inputs().iter().position(|&r| r == t) else { continue };
+            match node.op {
+                MicroOp::INIT_ELEMENT if k == 0 => elements += 1,
+                MicroOp::STORE_INLINE | MicroOp::SET_SHAPE if k == 0 => {}
+                MicroOp::BARRIER | MicroOp::GUARD_SHAPE => {}
+                _ => return None,
+            }
+        }
+        if elements != start {
+            return None;
+        }
+        let first = self.register(instr.a()) + 1;
+        for k in 0..count as Slot {
+            let v = self.read(first + k);
+            if self.sb.type_of(v) == Type::Tagged {
+                self.emit(MicroOp::GUARD_NOT_NIL, &[v], &[]);
+            }
+        }
+        for k in 0..count {
+            let v = self.read(first + k as Slot);
+            let i = self.sb.push(Node::int((start + k + 1) as i64));
+            self.emit(MicroOp::INIT_ELEMENT, &[t, i, v], &[]);
+        }
+        self.emit(MicroOp::BARRIER, &[t], &[]);
+        Some(())
     }
 
     fn length(&mut self, instr: Instr) -> Flow {

@@ -70,7 +70,7 @@ impl<'a> Join<'a> {
         for node in &root.nodes[head + 1 + looping.back.len()..] {
             node.inputs().iter().for_each(|&r| uses(r));
             if !node.exit.is_none() {
-                root.slots_of(node.exit).iter().for_each(|s| uses(s.1));
+                root.values_of(node.exit).iter().for_each(|s| uses(s.1));
             }
         }
         looping.back.iter().for_each(|&r| uses(r));
@@ -177,7 +177,8 @@ fn origins_in_loop(sb: &Superblock, exit: SnapshotId) -> Vec<(Slot, Ref)> {
     let Some(looping) = &sb.looping else {
         return Vec::new();
     };
-    let before = |r: Ref| Some(canonical(sb, r)).filter(|r| *r < looping.head);
+    let before =
+        |r: Ref| Some(canonical(sb, r)).filter(|r| *r < looping.head || sb.node(*r).op == MicroOp::PHI);
     let mentioned = sb.slots_of(exit);
     let mut found: Vec<(Slot, Ref)> =
         mentioned.iter().filter_map(|&(slot, r)| Some((slot, before(r)?))).collect();
@@ -243,6 +244,60 @@ impl<'a> Projector<'a> {
             && root.phis().all(|phi| label.iter().any(|s| s.1 == phi))
             && join.memory_holds(&self.sb)
             && label.iter().all(fits)
+            && self.gives_phis_one_value(join)
+            && looping.counters.iter().all(|counter| self.counts_on(join, counter))
+    }
+
+    /// Whether slots that are one `PHI` have one value.
+    fn gives_phis_one_value(&self, join: &Join) -> bool {
+        let root = &join.root.superblock;
+        let given = |slot: Slot| {
+            let value = self.slots[slot as usize].value;
+            if value.is_none() { value } else { canonical(&self.sb, value) }
+        };
+        let label = root.slots_of(join.label).iter().filter(|s| s.0 < POSITIONS);
+        let phis = label.filter(|s| root.node(s.1).op == MicroOp::PHI);
+        phis.clone().enumerate().all(|(i, &(slot, phi))| {
+            phis.clone().skip(i + 1).filter(|s| s.1 == phi).all(|s| {
+                !given(slot).is_none() && given(slot) == given(s.0)
+            })
+        })
+    }
+
+    /// Whether the loop's numbers are what they would be after the rest of the pass.
+    fn counts_on(&self, join: &Join, counter: &Counter) -> bool {
+        let root = &join.root.superblock;
+        let given = |phi: Ref| {
+            let slot = root.slots_of(join.label).iter().find(|s| s.1 == phi)?.0;
+            let value = self.slots.get(slot as usize)?.value;
+            (!value.is_none()).then(|| canonical(&self.sb, value))
+        };
+        let (Some(index), Some(count)) = (given(counter.index), given(counter.count)) else {
+            return false;
+        };
+        let is_phi = |r: Ref, phi: Ref| origin_of(&self.sb, r, join.params, &join.origins) == Some(phi);
+        let constant = |r: Ref| {
+            let node = self.sb.node(r);
+            (node.op == MicroOp::CONST_INT).then_some(node.operands[0])
+        };
+        let (next, left) = (self.sb.node(index), self.sb.node(count));
+        let step = canonical(root, counter.step);
+        let steps = next.op == MicroOp::ADD_I && is_phi(next.inputs[0], counter.index) && {
+            let by = canonical(&self.sb, next.inputs[1]);
+            origin_of(&self.sb, by, join.params, &join.origins) == Some(step)
+                || is_same_constant(root, step, &self.sb, by)
+        };
+        let goes_on = |guard: &Node| {
+            let test = self.sb.node(guard.inputs[0]);
+            test.op == MicroOp::EQ_I
+                && is_phi(test.inputs[0], counter.count)
+                && constant(test.inputs[1]) == Some(0)
+        };
+        steps
+            && left.op == MicroOp::SUB_I
+            && is_phi(left.inputs[0], counter.count)
+            && constant(left.inputs[1]) == Some(1)
+            && self.sb.nodes.iter().filter(|node| node.op == MicroOp::GUARD_FALSE).any(goes_on)
     }
 
     /// Whether control is at the loop's head, on the same path of calls.

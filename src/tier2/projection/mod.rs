@@ -256,9 +256,8 @@ impl<'a> Projector<'a> {
         let end = from.slots_of(exit).last().map_or(0, |s| s.0).max(snapshot.top.unwrap_or(0)) as usize + 1;
         p.make_slots(end);
         p.sb.push(Node::new(MicroOp::START, &[], &[]));
-        for (i, &(slot, r)) in from.slots_of(exit).iter().enumerate() {
-            let node = Node::new(MicroOp::PARAM, &[], &[i as u64]).with_type(from.type_of(r));
-            let value = p.sb.push(node);
+        let values = p.parameters(from, exit);
+        for (&(slot, _), value) in from.slots_of(exit).iter().zip(values) {
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
         p.in_memory = types_in_memory(from, exit);
@@ -266,9 +265,123 @@ impl<'a> Projector<'a> {
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         p.is_side = true;
         p.join = join::Join::new(parent, exit);
+        p.sb.keeps_bounds = from.keeps_bounds || from.looping.as_ref().is_some_and(|l| l.entry == exit);
         // A superblock stands on what its parent took for granted.
         p.assumptions.extend_from_slice(&parent.assumptions);
         Some(p)
+    }
+
+    /// The values of an exit of another executor. Virtual objects are made here; the optimizer may leave that out again.
+    fn parameters(&mut self, from: &Superblock, exit: SnapshotId) -> Vec<Ref> {
+        let mut values: Vec<Ref> = Vec::with_capacity(from.values_of(exit).len());
+        for (i, &(_, r)) in from.values_of(exit).iter().enumerate() {
+            let param = Node::new(MicroOp::PARAM, &[], &[i as u64]);
+            values.push(match is_virtual(from.node(r).op) {
+                true => Ref::NONE,
+                false => self.sb.push(param.with_type(from.type_of(r))),
+            });
+        }
+        if from.has_virtual_objects(exit) {
+            let made = self.make_objects(from, exit, &values);
+            for (value, &(_, r)) in values.iter_mut().zip(from.values_of(exit)) {
+                *value = made.iter().find(|o| o.0 == r).map_or(*value, |o| o.1);
+            }
+        }
+        values
+    }
+
+    /// Makes the virtual objects of an exit, whose other values are given: each with its node in that superblock. While that is
+    /// not done they are virtual here, too.
+    fn make_objects(&mut self, from: &Superblock, exit: SnapshotId, values: &[Ref]) -> SmallVec<[(Ref, Ref); 8]> {
+        type Names = SmallVec<[(Ref, Ref); 8]>;
+        let name = |names: &Names, r: Ref, value: Ref| names.iter().find(|o| o.0 == r).map_or(value, |o| o.1);
+        let mut described = Names::new();
+        for object in from.virtual_objects(exit) {
+            let mut node = *from.node(object.object);
+            if node.op == MicroOp::VIRTUAL_CLOSURE {
+                let proto = from.object(ObjectId(node.operands[0] as u32)).addr;
+                node.operands[0] = self.object(ObjectKind::Proto, proto).0 as u64;
+            }
+            described.push((object.object, self.sb.push(node)));
+        }
+        let given = from.values_of(exit).iter().zip(values).map(|(&(slot, r), &v)| (slot, name(&described, r, v)));
+        let given: SmallVec<[(Slot, Ref); 32]> = given.collect();
+        let slots = from.slots_of(exit).len();
+        let snapshot = *from.snapshot_at(exit);
+        let here = self.sb.snapshot(self.frame, snapshot.pc, snapshot.top, given[..slots].iter().copied());
+        let mut at = slots;
+        for (object, &(_, node)) in from.virtual_objects(exit).zip(&described) {
+            let contents = given[at..][..object.values.len()].iter().map(|v| v.1);
+            self.sb.describe(node, object.header, object.parts.iter().copied().zip(contents));
+            at += object.values.len();
+        }
+        // Closures come last, since they must not be without their captured variables for long.
+        let mut made = Names::new();
+        let mut closures = Names::new();
+        for (object, &(r, node)) in from.virtual_objects(exit).zip(&described) {
+            let operand = self.sb.node(node).operands[0];
+            let new = match self.sb.node(node).op {
+                MicroOp::VIRTUAL_CLOSURE => {
+                    closures.push((r, node));
+                    continue;
+                }
+                MicroOp::VIRTUAL_TABLE => Node::new(MicroOp::ALLOCATE_TABLE, &[], &[object.header as u64, operand]),
+                _ => Node::new(MicroOp::NEW_EMPTY_CELL, &[], &[]),
+            };
+            made.push((r, self.sb.push(new.with_exit(here))));
+        }
+        let contents = |r: Ref| {
+            let mut at = slots;
+            for object in from.virtual_objects(exit) {
+                if object.object == r {
+                    break;
+                }
+                at += object.values.len();
+            }
+            at
+        };
+        let value = |made: &Names, at: usize| name(made, from.values_of(exit)[at].1, values[at]);
+        for (r, node) in closures {
+            let proto = self.sb.node(node).operands[0];
+            let closure = Node::new(MicroOp::ALLOCATE_CLOSURE, &[], &[proto]).with_exit(here);
+            let closure = self.sb.push(closure);
+            let object = from.virtual_objects(exit).find(|object| object.object == r);
+            for i in 0..object.map_or(0, |object| object.parts.len()) {
+                let cell = value(&made, contents(r) + i);
+                self.sb.push(Node::new(MicroOp::INIT_CAPTURED, &[closure, cell], &[i as u64]));
+            }
+            made.push((r, closure));
+        }
+        for object in from.virtual_objects(exit) {
+            let this = name(&made, object.object, Ref::NONE);
+            for (i, &part) in object.parts.iter().enumerate() {
+                let v = value(&made, contents(object.object) + i);
+                match part {
+                    Part::Slot(slot) => {
+                        self.sb.push(Node::new(MicroOp::STORE_INLINE, &[this, v], &[slot as u64]));
+                    }
+                    Part::Element(i) => {
+                        let i = self.sb.push(Node::int(i as i64));
+                        self.sb.push(Node::new(MicroOp::INIT_ELEMENT, &[this, i, v], &[]));
+                    }
+                    Part::Metatable => {
+                        let shape = object.header as u64;
+                        self.sb.push(Node::new(MicroOp::SET_METATABLE, &[this, v], &[shape]));
+                    }
+                    Part::Content => {
+                        // The first store makes a cell constant, the second mutable.
+                        for _ in 0..object.header {
+                            self.sb.push(Node::new(MicroOp::SET_CELL, &[this, v], &[]).with_exit(here));
+                        }
+                    }
+                    Part::Captured(_) => {}
+                }
+            }
+            if self.sb.node(this).op == MicroOp::ALLOCATE_TABLE {
+                self.set_shape(this, object.header);
+            }
+        }
+        made
     }
 
     fn grow_slots(&mut self) {
@@ -665,7 +778,7 @@ impl<'a> Projector<'a> {
             at_head.push((POSITIONS + t.control, t.position));
         }
         let label = self.sb.snapshot(self.frame, self.pc(), None, at_head);
-        self.sb.looping = Some(Loop { head, back: Vec::new(), entry, label });
+        self.sb.looping = Some(Loop { head, back: Vec::new(), entry, label, counters: Vec::new() });
         self.loop_slots = slots;
         self.before_loop = self.done;
     }

@@ -113,7 +113,7 @@ fn kind_of(ty: Type) -> ArrayKind {
 
 impl Generator<'_> {
     pub(super) fn action(&mut self) {
-        match self.random.below(40) {
+        match self.random.below(42) {
             0..6 => self.any_of(&INTS),
             6..10 => self.any_of(&FLOATS),
             10..14 => self.any_of(&CONDITIONS),
@@ -131,7 +131,7 @@ impl Generator<'_> {
             36 => self.object(),
             37 if self.options.inlining => self.call_or_return(),
             38 if self.options.calls => self.call_out(),
-            39 if self.options.allocations => self.allocate(),
+            39.. if self.options.allocations => self.allocate(),
             _ => self.constant_number(),
         }
     }
@@ -637,19 +637,34 @@ impl Generator<'_> {
         }
     }
 
-    /// A table with its slots filled.
+    /// A table with its slots filled, and some elements.
     fn new_table(&mut self) {
         let layout = self.random.below(self.world.layouts.len());
         let Layout { shape, places, .. } = &self.world.layouts[layout];
         if places.iter().any(|place| place.in_overflow) {
             return;
         }
-        let operands = [*shape as u64, self.random.below(5) as u64];
-        let content = Content::table(layout, None);
+        let elements = [Type::Int, Type::Float, Type::Any][self.random.below(3)];
+        let capacity = self.random.below(5);
+        let operands = [*shape as u64, capacity as u64];
+        let likely = if elements == Type::Any { Type::Tagged } else { elements };
+        let content = Content::table(layout, (capacity > 0).then_some((capacity as u32, likely)));
         let table = self.make_or_leave(MicroOp::ALLOCATE_TABLE, &[], &operands, content);
         self.facts.layouts.push((table, layout));
         for &place in places {
             self.store(table, place);
         }
+        for i in 1..=self.random.below(capacity + 1) {
+            let Some(v) = self.value(elements) else {
+                break;
+            };
+            if v.content.ty == Type::Tagged {
+                self.guard(MicroOp::GUARD_NOT_NIL, &[v.r], &[]);
+            }
+            let index = self.make(Node::int(i as i64), Content::of(Type::Int));
+            self.sb
+                .push(Node::new(MicroOp::INIT_ELEMENT, &[table, index, v.r], &[]));
+        }
+        self.barrier(table);
     }
 }

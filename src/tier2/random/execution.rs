@@ -170,6 +170,9 @@ impl Machine {
             // SAFETY: as above.
             let v = unsafe { LuaValue::load(self.st.slot(slot)) };
             left.push_str(&format!(" {}", self.name(v)));
+            if v.tag() == Tag::TABLE {
+                left.push_str(&format!(" {{{}}}", self.contents_of(v)));
+            }
         }
         for i in 6..9 {
             left.push('\n');

@@ -66,6 +66,7 @@ fn damage(block: &mut Superblock, random: &mut Random) {
                 back: vec![some_ref],
                 entry: SnapshotId(strange as u32),
                 label: SnapshotId::NONE,
+            counters: Vec::new(),
             })
         }
         11 => block.looping = None,

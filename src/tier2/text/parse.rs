@@ -72,7 +72,9 @@ impl Superblock {
 type Parsed<T> = Result<T, String>;
 
 /// Words of the form itself, which name no value and no snapshot.
-const WORDS: [&str; 7] = ["object", "frame", "param", "pc", "exit", "entry", "back"];
+const WORDS: [&str; 9] = [
+    "object", "frame", "param", "keep", "pc", "exit", "entry", "back", "with",
+];
 
 /// A line, read from left to right.
 struct Cursor<'a> {
@@ -264,6 +266,11 @@ impl<'a> Parser<'a> {
             "object" => self.read_object(c)?,
             "frame" => self.read_frame(c)?,
             "param" => self.read_param_shape(c)?,
+            "keep" => {
+                c.next();
+                c.expect("bounds")?;
+                self.block.keeps_bounds = true;
+            }
             word if word.starts_with(|c: char| c.is_ascii_uppercase()) => {
                 self.read_node(c, None)?
             }
@@ -355,7 +362,40 @@ impl<'a> Parser<'a> {
             }
             slots.push((slot, self.read_value(c)?));
         }
-        Ok(self.block.snapshot(frame, pc, top, slots))
+        let id = self.block.snapshot(frame, pc, top, slots);
+        if c.accept("with") {
+            self.read_virtual_object(c)?;
+            while !c.at_end() {
+                self.read_virtual_object(c)?;
+            }
+        }
+        Ok(id)
+    }
+
+    /// The state of a virtual object, which belongs to the last snapshot.
+    fn read_virtual_object(&mut self, c: &mut Cursor<'a>) -> Parsed<()> {
+        let object = self.read_value(c)?;
+        let header = c.number("a shape or state")?;
+        c.expect("[")?;
+        let mut parts: Vec<(Part, Ref)> = Vec::new();
+        while !c.accept("]") {
+            let part = match c.peek() {
+                "metatable" | "content" | "element" | "captured" => match c.next() {
+                    "metatable" => Part::Metatable,
+                    "content" => Part::Content,
+                    "element" => Part::Element(c.number("an index")?),
+                    _ => Part::Captured(c.number("an index")?),
+                },
+                _ => match u32::try_from(read_slot(c)?) {
+                    Ok(slot) => Part::Slot(slot),
+                    Err(_) => return Err("the slot's offsets are too large".into()),
+                },
+            };
+            c.expect("=")?;
+            parts.push((part, self.read_value(c)?));
+        }
+        self.block.describe(object, header, parts);
+        Ok(())
     }
 
     /// A snapshot by its name or in place.
@@ -429,6 +469,7 @@ impl<'a> Parser<'a> {
                 back: Vec::new(),
                 entry,
                 label: SnapshotId::NONE,
+            counters: Vec::new(),
             });
         } else if op == MicroOp::PHI && c.accept("back") {
             let back = self.read_value(c)?;
@@ -508,7 +549,8 @@ impl<'a> Parser<'a> {
         let back = block.looping.iter_mut().flat_map(|l| &mut l.back);
         let inputs = block.nodes.iter_mut().flat_map(Node::inputs_mut);
         let slots = block.slots.iter_mut().map(|slot| &mut slot.1);
-        for r in back.chain(inputs).chain(slots) {
+        let objects = block.states.iter_mut().map(|state| &mut state.object);
+        for r in back.chain(inputs).chain(slots).chain(objects) {
             *r = position(*r);
         }
         Ok(self.block)

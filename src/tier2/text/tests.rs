@@ -168,6 +168,7 @@ fn what_cannot_be_read_back_is_written_all_the_same() {
         back: vec![Ref(1)],
         entry: SnapshotId(5),
         label: SnapshotId::NONE,
+            counters: Vec::new(),
     });
     assert_eq!(block.to_string(), "v0 = NEG_I v7 exit ?\nv1 = NEG_I ?: ?\n");
 }

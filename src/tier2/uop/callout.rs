@@ -11,6 +11,7 @@ use perilune_uops::{MicroOp, Operation};
 
 use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
+use crate::heap::OutOfMemory;
 use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
@@ -71,8 +72,8 @@ pub trait Calling {
     /// Sets the payload of the output.
     fn set_output(&mut self, word: u64);
 
-    /// Stores the slots of a snapshot.
-    fn store(&self, st: &mut State, id: SnapshotId);
+    /// Stores the slots of a snapshot, as [`deopt::store_snapshot`] does.
+    fn store(&self, st: &mut State, id: SnapshotId) -> Result<(), OutOfMemory>;
 
     /// Pushes the records of a snapshot's frames, the innermost one stopped at `pc`.
     fn materialise(&self, st: &mut State, id: SnapshotId, pc: u32) {
@@ -170,7 +171,9 @@ pub fn call_out(st: &mut State, activation: &mut impl Calling, out: &Request) ->
     let origin = activation.origin();
     let base = origin + executor.superblock.frame(out.frame).base as u32;
     let site = Site { out, proto: Gc::from_addr(out.proto), pc: snapshot.pc, origin, base };
-    activation.store(st, out.exit);
+    // Verified superblocks describe no virtual objects here, so there is nothing that could fail.
+    let stored = activation.store(st, out.exit);
+    debug_assert!(stored.is_ok());
     if let Some(top) = snapshot.top {
         st.top = st.slot(origin + top as u32);
     }

@@ -14,7 +14,7 @@ use perilune_uops::Type;
 use super::callout::Request;
 
 use crate::runtime::value::{Tag, Value};
-use crate::tier2::superblock::{Slot, SnapshotId};
+use crate::tier2::superblock::SnapshotId;
 
 /// How a value is held in registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -286,6 +286,7 @@ pub enum Opcode {
     TestElement,
     StoreElement,
     ReplaceElement,
+    InitElement,
     LengthT,
 
     RawGet,
@@ -310,10 +311,9 @@ pub enum Opcode {
     CallOut,
 }
 
-/// Where a snapshot's slot comes from.
+/// Where a value of a snapshot is.
 #[derive(Clone, Copy, Debug)]
 pub struct Location {
-    pub slot: Slot,
     pub register: u16,
     pub form: Form,
 }
@@ -321,7 +321,7 @@ pub struct Location {
 /// A parameter that is used. The first one has register 0, the others follow.
 #[derive(Clone, Copy, Debug)]
 pub struct Param {
-    /// Which of the slots of the parent's snapshot it is.
+    /// Which of the values of the parent's snapshot it is.
     pub index: u32,
     pub form: Form,
 }
@@ -353,7 +353,7 @@ pub struct Code {
 }
 
 impl Code {
-    /// Where the slots of a snapshot are.
+    /// Where the values of a snapshot are. For virtual objects, which are nowhere, this means nothing.
     pub fn locations(&self, id: SnapshotId) -> &[Location] {
         let at = id.0 as usize;
         let first = if at == 0 { 0 } else { self.ends[at - 1] as usize };
@@ -404,7 +404,7 @@ impl fmt::Display for Code {
         for id in 0..self.ends.len() as u32 {
             write!(f, "   s{id}:")?;
             let locations = self.locations(SnapshotId(id)).iter();
-            locations.clone().try_for_each(|l| write!(f, " {}=r{}", l.slot, l.register))?;
+            locations.clone().try_for_each(|l| write!(f, " r{}", l.register))?;
             writeln!(f)?;
         }
         Ok(())

@@ -118,9 +118,9 @@ impl<'a> Lowering<'a> {
         self.sb.looping.as_ref().map(|l| l.head.index())
     }
 
-    /// What a node uses: its inputs, and the slots of its snapshot.
+    /// What a node uses: its inputs, and the values of its snapshot.
     fn used_by(&self, node: &'a Node) -> impl Iterator<Item = Ref> + 'a {
-        let slots = if node.exit.is_none() { &[] } else { self.sb.slots_of(node.exit) };
+        let slots = if node.exit.is_none() { &[] } else { self.sb.values_of(node.exit) };
         node.inputs().iter().copied().chain(slots.iter().map(|s| s.1))
     }
 
@@ -871,6 +871,7 @@ impl<'a> Lowering<'a> {
             MicroOp::TEST_ELEMENT => binary!(TestElement),
             MicroOp::STORE_ELEMENT => ternary!(StoreElement),
             MicroOp::REPLACE_ELEMENT => ternary!(ReplaceElement),
+            MicroOp::INIT_ELEMENT => ternary!(InitElement),
             MicroOp::LENGTH_T => unary!(LengthT),
 
             // Tables: any key.
@@ -951,6 +952,9 @@ impl<'a> Lowering<'a> {
                 self.emit(O::Tag, a, b, 0, immediate(0, 0, f, none))
             }
 
+            // Made when control leaves.
+            MicroOp::VIRTUAL_TABLE | MicroOp::VIRTUAL_CLOSURE | MicroOp::VIRTUAL_CELL => return nothing(),
+
             // Handled before.
             MicroOp::PARAM | MicroOp::LOOP | MicroOp::PHI => return nothing(),
 
@@ -979,12 +983,12 @@ impl<'a> Lowering<'a> {
         let mut locations = Vec::with_capacity(self.sb.slots.len());
         let mut ends = Vec::with_capacity(self.sb.snapshots.len());
         for id in 0..self.sb.snapshots.len() {
-            for &(slot, r) in self.sb.slots_of(SnapshotId(id as u32)) {
-                // Snapshots that no node uses may name values without registers.
-                let register = self.register[r.index()];
-                if register != NO_REGISTER {
-                    locations.push(Location { slot, register, form: Form::of(self.sb.type_of(r)) });
-                }
+            for &(_, r) in self.sb.values_of(SnapshotId(id as u32)) {
+                locations.push(match self.register[r.index()] {
+                    // Of a virtual object, or of a snapshot that no node uses.
+                    NO_REGISTER => Location { register: 0, form: Form::INT },
+                    register => Location { register, form: Form::of(self.sb.type_of(r)) },
+                });
             }
             ends.push(locations.len() as u32);
         }

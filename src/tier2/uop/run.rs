@@ -21,6 +21,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::bytecode::proto::Proto;
+use crate::heap::OutOfMemory;
 use crate::stdlib::substring;
 use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State, slow};
@@ -88,12 +89,14 @@ impl Calling for CallingOut<'_> {
         self.activation.registers[output] = word;
     }
 
-    fn store(&self, st: &mut State, id: SnapshotId) {
+    fn store(&self, st: &mut State, id: SnapshotId) -> Result<(), OutOfMemory> {
         let activation = &*self.activation;
         // SAFETY: the running executor; room was made for its slots.
         unsafe {
-            let locations = (*activation.executor).code.uops().locations(id);
-            deopt::store_slots(st, activation.origin, locations.iter().map(|l| (l.slot, activation.value(l))));
+            let executor = &*activation.executor;
+            let locations = executor.code.uops().locations(id);
+            let value = |k: usize| activation.value(&locations[k]);
+            deopt::store_snapshot(st, &executor.superblock, activation.origin, id, value)
         }
     }
 }
@@ -178,7 +181,7 @@ impl Activation {
                 },
                 Left::Done(outcome) => return Ok(outcome),
                 Left::Exit(id) => {
-                    if !self.exit(st, id) {
+                    if !self.exit(st, id)? {
                         return Ok(Outcome::Continue);
                     }
                 }
@@ -187,27 +190,27 @@ impl Activation {
     }
 
     /// Leaves through an exit: to its target (true) or to tier 1.
-    fn exit(&mut self, st: &mut State, id: SnapshotId) -> bool {
+    fn exit(&mut self, st: &mut State, id: SnapshotId) -> Result<bool, Raised> {
         // SAFETY: the running executor.
         let e = unsafe { &*self.executor };
         // SAFETY: a patched edge keeps its target alive.
         let Some(target) = (unsafe { e.exit(id).target.get().as_ref() }) else {
-            self.deoptimise(st, id);
+            self.deoptimise(st, id)?;
             st.exit_taken(e, id);
-            return false;
+            return Ok(false);
         };
         match target.anchor {
             Anchor::Site(_) => {
-                self.deoptimise(st, id);
-                self.enter_in_memory(st, target)
+                self.deoptimise(st, id)?;
+                Ok(self.enter_in_memory(st, target))
             }
             Anchor::Exit(..) => {
                 if deopt::make_room(st, target.room) && self.pass_parameters(e, target, id) {
                     self.switch_to(st, target);
-                    return true;
+                    return Ok(true);
                 }
-                self.deoptimise(st, id);
-                false
+                self.deoptimise(st, id)?;
+                Ok(false)
             }
         }
     }
@@ -239,13 +242,14 @@ impl Activation {
         true
     }
 
-    /// Hands over to tier 1 in the state of a snapshot.
-    fn deoptimise(&mut self, st: &mut State, id: SnapshotId) {
+    /// Hands over to tier 1 in the state of a snapshot. If objects could not be made for lack of memory, that is raised there.
+    fn deoptimise(&mut self, st: &mut State, id: SnapshotId) -> Result<(), Raised> {
         // SAFETY: the running executor.
         let pc = unsafe { (*self.executor).superblock.snapshot_at(id).pc };
         let running = CallingOut { activation: self, out: None };
-        running.store(st, id);
+        let stored = running.store(st, id);
         running.materialise(st, id, pc);
+        st.check_memory(stored)
     }
 
     /// Runs the executor from its beginning.
@@ -673,6 +677,7 @@ impl Activation {
                         *payload = v.payload();
                         *tag = v.tag().byte();
                     }
+                    Opcode::InitElement => object!(i.b, Table).push_element(any!(i.third(), i.form())),
                     Opcode::LengthT => put!(i.a, object!(i.b, Table).length() as u64),
 
                     Opcode::RawGet => put_value!(i.a, st.rt.get(object!(i.b, Table), any!(i.c, i.form()))),

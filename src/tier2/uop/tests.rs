@@ -128,7 +128,7 @@ impl Builder {
     fn begin_loop(&mut self, values: &[Ref]) -> Vec<Ref> {
         let entry = self.sb.snapshot(ENTRY, 0, None, []);
         let head = self.node(MicroOp::LOOP, &[], &[]);
-        self.sb.looping = Some(Loop { head, back: Vec::new(), entry, label: SnapshotId::NONE });
+        self.sb.looping = Some(Loop { head, back: Vec::new(), entry, label: SnapshotId::NONE, counters: Vec::new() });
         let phi = |&v: &Ref| {
             let ty = self.sb.type_of(v);
             self.sb.push(Node::new(MicroOp::PHI, &[v], &[]).with_type(ty))

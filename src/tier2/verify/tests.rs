@@ -483,3 +483,45 @@ fn phis_get_values_of_their_types() {
         );
     }
 }
+
+#[test]
+fn virtual_objects_are_described_by_snapshots_only() {
+    let valid = "v = VIRTUAL_TABLE 1\ni = CONST_INT 1\nm = CONST_TABLE t\n\
+        c = VIRTUAL_CELL\nf = VIRTUAL_CLOSURE p\n\
+        POLL exit pc 0 [1=v 2=f] with v 20 [48:72=f metatable=m element 1=i] f 0 [captured 0=c] c 2 [content=v]\n\
+        EXIT exit pc 0 []";
+    assert_eq!(verify(&parsed(valid)), Ok(()));
+    let described = |snapshot: &str, name: &str| {
+        let nodes = "t = VIRTUAL_TABLE 1\ni = CONST_INT 1\nc = VIRTUAL_CELL\nf = VIRTUAL_CLOSURE p";
+        broken(
+            &format!("{nodes}\nEXIT exit {snapshot}"),
+            &format!("node v4: {name} is not described once, as what is virtual has to be"),
+        );
+    };
+    described("pc 0 [1=t]", "v0");
+    described("pc 0 [1=t] with t 20 [48:72=c]", "v2");
+    described("pc 0 [1=t] with t 20 [] t 20 []", "v0");
+    described("pc 0 [] with i 20 []", "v1");
+    described("pc 0 [] with t 0 []", "v0");
+    described("pc 0 [] with t 20 [element 2=i]", "v0");
+    described("pc 0 [] with t 20 [element 1=i element 2=i]", "v0");
+    described("pc 0 [] with t 20 [metatable=i]", "v0");
+    described("pc 0 [] with t 20 [48:72=i 48:72=i]", "v0");
+    described("pc 0 [] with t 20 [content=i]", "v0");
+    described("pc 0 [] with c 3 []", "v2");
+    described("pc 0 [] with c 1 [48:72=i]", "v2");
+    described("pc 0 [] with f 0 [captured 0=i]", "v3");
+    let mentioned = "is virtual and must not be mentioned";
+    broken(
+        "t = VIRTUAL_TABLE 1\nBARRIER t\nEXIT exit pc 0 []",
+        &format!("node v1: v0 {mentioned}"),
+    );
+    broken(
+        "t = VIRTUAL_TABLE 1\nLINK 0 exit pc 0 [1=t] with t 20 []",
+        &format!("node v1: v0 {mentioned}"),
+    );
+    broken(
+        "c = VIRTUAL_CELL\ni = CONST_INT 1\nLOOP entry pc 0 []\nx = PHI i back c\nPOLL exit pc 0 []\nBACK",
+        &format!("node v3: v0 {mentioned}"),
+    );
+}

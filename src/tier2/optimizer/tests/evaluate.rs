@@ -4,12 +4,13 @@
 //! What it finds is made up when it is looked at, by an [`Oracle`] that two superblocks share: the second one finds
 //! what the first one found. Values that nobody has looked at are compared by where they come from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use perilune_uops::{Immediate, MicroOp, Type};
 
 use crate::runtime::array::ArrayKind;
 use crate::runtime::number;
+use crate::runtime::value::Tag;
 use crate::tier2::superblock::*;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -57,6 +58,8 @@ enum Place {
     Overflow(u64),
     Element(i64),
     Cell,
+    Metatable,
+    Captured(u64),
 }
 
 /// Whatever is found rather than made.
@@ -247,6 +250,8 @@ struct Run<'a> {
     dirty: BTreeSet<u64>,
     /// What there would have been if it had left at the head of its loop.
     entry: Option<Vec<Outcome>>,
+    /// Fresh objects that somebody has seen, in this order.
+    seen: Vec<u64>,
 }
 
 /// What a superblock does: its call-outs and then its exit; and the same if it left at the head of its loop.
@@ -265,6 +270,7 @@ pub fn run(sb: &Superblock, oracle: &mut Oracle) -> (Vec<Outcome>, Option<Vec<Ou
         heard: BTreeSet::new(),
         dirty: BTreeSet::new(),
         entry: None,
+        seen: Vec::new(),
     };
     let exit = run.run();
     let outcome = run.observe(String::new(), exit, Vec::new());
@@ -296,7 +302,9 @@ impl Run<'_> {
             match node.op {
                 MicroOp::LOOP if self.entry.is_none() => {
                     let entry = self.sb.looping.as_ref().expect("there is a loop").entry;
+                    let seen = self.seen.clone();
                     let outcome = self.observe(String::new(), entry, Vec::new());
+                    self.seen = seen;
                     let mut trace = self.trace.clone();
                     trace.push(outcome);
                     self.entry = Some(trace);
@@ -359,20 +367,138 @@ impl Run<'_> {
         for &(slot, r) in self.sb.slots_of(exit) {
             slots.insert(slot, self.value(r));
         }
+        self.describe(exit);
+        self.see(&inputs, &slots);
+        let named = |v: Value| self.named_value(v);
+        let inputs = inputs.into_iter().map(named).collect();
+        let slots: Vec<_> = slots.into_iter().map(|(s, v)| (s, named(v))).collect();
         let slots = slots
             .into_iter()
             .map(|(slot, v)| (slot, Change(self.oracle.unknown(Key::Slot(slot)), v)));
+        let slots = slots.collect();
+        let places = self.changes();
         Outcome {
             what,
             frame: snapshot.frame,
             pc: snapshot.pc,
             top: snapshot.top,
             inputs,
-            slots: slots.collect(),
-            places: self.changes(),
-            facts: self.heap.facts.clone(),
-            generations: self.generations.clone(),
+            slots,
+            places: places
+                .into_iter()
+                .filter_map(|((object, place), Change(first, v))| {
+                    let object = self.name(object)?;
+                    Some(((object, place), Change(first, self.named_value(v))))
+                })
+                .collect(),
+            facts: (self.heap.facts.iter())
+                .filter_map(|(&(object, fact), &v)| Some(((self.name(object)?, fact), v)))
+                .collect(),
+            generations: (self.generations.iter())
+                .filter_map(|(&object, &n)| Some((self.name(object)?, n)))
+                .collect(),
         }
+    }
+
+    /// Makes the virtual objects of a snapshot what they are if control leaves there.
+    fn describe(&mut self, exit: SnapshotId) {
+        for object in self.sb.virtual_objects(exit) {
+            let Value::Object(kind, addr) = self.value(object.object) else {
+                panic!("{} is no object:\n{}", object.object, self.sb);
+            };
+            let header = object.header as u64;
+            match kind {
+                Kind::Table => self.set_fact(addr, Fact::Shape, header),
+                Kind::Cell => self.set_fact(addr, Fact::Mutable, (header == 2) as u64),
+                _ => {}
+            }
+            let mut array = ArrayKind::EMPTY;
+            for (part, &(_, r)) in object.parts.iter().zip(object.values) {
+                let v = self.value(r);
+                let place = match part {
+                    Part::Slot(slot) => Place::Inline(*slot as u64),
+                    Part::Element(i) => {
+                        array = self.joined(array, v);
+                        self.set_fact(addr, Fact::Length, *i as u64);
+                        self.set_fact(addr, Fact::ArrayKind, array.0 as u64);
+                        Place::Element(*i as i64)
+                    }
+                    Part::Metatable => {
+                        self.set_fact(addr, Fact::Metatable, 1);
+                        Place::Metatable
+                    }
+                    Part::Captured(i) => Place::Captured(*i as u64),
+                    Part::Content => Place::Cell,
+                };
+                self.heap.places.insert((addr, place), v);
+            }
+        }
+    }
+
+    fn set_fact(&mut self, object: u64, fact: Fact, to: u64) {
+        self.heap.facts.insert((object, fact as u8), to);
+    }
+
+    /// The kind of an array with another element.
+    fn joined(&mut self, kind: ArrayKind, v: Value) -> ArrayKind {
+        kind.join(match self.oracle.look(v, Type::Int) {
+            Value::Int(_) => Tag::INT,
+            Value::Float(_) => Tag::FLOAT,
+            Value::Nil => Tag::NIL,
+            Value::Bool(b) => [Tag::FALSE, Tag::TRUE][b as usize],
+            Value::Object(Kind::Table, _) => Tag::TABLE,
+            Value::Object(Kind::String, _) => Tag::STRING,
+            Value::Object(Kind::Closure, _) => Tag::CLOSURE,
+            Value::Object(Kind::Native, _) => Tag::NATIVE,
+            Value::Object(Kind::Cell, _) => Tag::CELL,
+            Value::Object(Kind::Userdata, _) => Tag::USERDATA,
+            Value::Object(Kind::Coroutine, _) => Tag::COROUTINE,
+            Value::Unknown(_) => unreachable!("it has been looked at"),
+        })
+    }
+
+    /// Fresh objects that can be found from these values have been seen from now on.
+    fn see(&mut self, inputs: &[Value], slots: &BTreeMap<Slot, Value>) {
+        let places = self.heap.places.clone();
+        let outside = places.iter().filter(|(k, _)| k.0 < FRESH).map(|k| *k.1);
+        let all = inputs.iter().chain(slots.values()).copied();
+        let mut pending: VecDeque<Value> = all.chain(outside).collect();
+        let mut visited = BTreeSet::new();
+        for &object in &self.seen {
+            // What it holds may be new.
+            visited.insert(object);
+            pending.extend(places.iter().filter(|(k, _)| k.0 == object).map(|k| *k.1));
+        }
+        while let Some(v) = pending.pop_front() {
+            if let Value::Object(_, object) = self.oracle.resolve(v)
+                && object >= FRESH
+                && visited.insert(object)
+            {
+                self.seen.push(object);
+                pending.extend(places.iter().filter(|(k, _)| k.0 == object).map(|k| *k.1));
+            }
+        }
+    }
+
+    /// What is known of an object outside: the address, or the order in which it has been seen. None if it has not.
+    fn name(&self, object: u64) -> Option<u64> {
+        if object < FRESH {
+            return Some(object);
+        }
+        let at = self.seen.iter().position(|&o| o == object)?;
+        Some(FRESH + at as u64)
+    }
+
+    fn named_value(&self, v: Value) -> Value {
+        match self.oracle.resolve(v) {
+            Value::Object(kind, object) => Value::Object(kind, self.identity(object)),
+            v => v,
+        }
+    }
+
+    /// The same; all objects that nobody has seen are one: what is made up must not depend on how many others there are.
+    fn identity(&self, object: u64) -> u64 {
+        self.name(object).unwrap_or(FRESH - 1)
     }
 
     fn changes(&mut self) -> BTreeMap<(u64, Place), Change> {
@@ -392,7 +518,7 @@ impl Run<'_> {
                 self.oracle.look(v, Type::Int),
             );
             if object == table && first != v {
-                let text = format!("{place:?} {v:?}");
+                let text = format!("{place:?} {:?}", self.named_value(v));
                 let add = |h: u64, b: u8| (h ^ b as u64).wrapping_mul(0x100_0000_01B3);
                 digest = text.bytes().fold(digest, add);
             }
@@ -410,7 +536,8 @@ impl Run<'_> {
         if object >= FRESH && generation == 0 {
             return Value::Nil;
         }
-        let v = self.oracle.unknown(Key::Place(object, generation, place));
+        let known = self.identity(object);
+        let v = self.oracle.unknown(Key::Place(known, generation, place));
         if !matches!(place, Place::Element(_)) {
             return v;
         }
@@ -448,7 +575,7 @@ impl Run<'_> {
         } else {
             self.generation(object)
         };
-        let key = Key::Fact(fact, object, generation);
+        let key = Key::Fact(fact, self.identity(object), generation);
         match fact {
             Fact::Shape => 20 + self.oracle.fact(key, likely.wrapping_sub(20), 4),
             Fact::ArrayKind => {
@@ -842,6 +969,39 @@ impl Run<'_> {
                 self.put(self.object(x), place, v);
                 Nil
             }
+            SET_METATABLE => {
+                let (table, v) = (self.object(x), self.value(y));
+                self.set_fact(table, Fact::Shape, operand);
+                self.set_fact(table, Fact::Metatable, 1);
+                self.put(table, Place::Metatable, v);
+                Nil
+            }
+            ALLOCATE_CLOSURE => Object(Kind::Closure, self.allocate(Kind::Closure)),
+            INIT_CAPTURED => {
+                let v = self.value(y);
+                self.heap.places.insert((self.object(x), Place::Captured(operand)), v);
+                Nil
+            }
+            LOAD_CAPTURED => {
+                let v = self.get(self.object(x), Place::Captured(operand));
+                self.oracle.typed(v, Type::Cell)
+            }
+            GUARD_PROTO => {
+                let closure = self.object(x);
+                return holds(closure >= FRESH);
+            }
+            VIRTUAL_TABLE => Object(Kind::Table, self.allocate(Kind::Table)),
+            VIRTUAL_CLOSURE => Object(Kind::Closure, self.allocate(Kind::Closure)),
+            VIRTUAL_CELL => Object(Kind::Cell, self.allocate(Kind::Cell)),
+            INIT_ELEMENT => {
+                let (table, i, v) = (self.object(x), self.int(y), self.value(w));
+                let kind = self.fact(table, Fact::ArrayKind, 0);
+                let kind = self.joined(ArrayKind(kind as u8), v);
+                self.set_fact(table, Fact::Length, i as u64);
+                self.set_fact(table, Fact::ArrayKind, kind.0 as u64);
+                self.put(table, Place::Element(i), v);
+                Nil
+            }
             GUARD_IN_ARRAY => return holds(self.in_array(self.object(x), self.int(y))),
             GUARD_ARRAY_KIND => {
                 return holds(self.fact(self.object(x), Fact::ArrayKind, operand) == operand);
@@ -908,7 +1068,8 @@ impl Run<'_> {
                     Int(i) if self.in_array(table, i) => self.get(table, Place::Element(i)),
                     _ => {
                         let digest = self.digest(table);
-                        self.oracle.unknown(Key::Raw(table, digest, key))
+                        let (known, key) = (self.identity(table), self.named_value(key));
+                        self.oracle.unknown(Key::Raw(known, digest, key))
                     }
                 }
             }
@@ -938,9 +1099,10 @@ impl Run<'_> {
                 let (table, at) = (self.object(x), self.value(y));
                 let at = self.oracle.look(at, Type::Int);
                 let digest = self.digest(table);
+                let (known, at) = (self.identity(table), self.named_value(at));
                 let found = self
                     .oracle
-                    .unknown(Key::Traversal(node.op, table, digest, at));
+                    .unknown(Key::Traversal(node.op, known, digest, at));
                 if matches!(node.op, FIND_NEXT | KEY_POSITION)
                     && self.oracle.look(found, Type::Int) == Nil
                 {

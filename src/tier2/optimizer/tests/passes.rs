@@ -504,3 +504,190 @@ fn what_is_not_used_disappears() {
     BACK
     ");
 }
+
+#[test]
+fn what_nobody_gets_hold_of_is_not_made() {
+    let sunk = line(
+        sink::sink,
+        "x = LOAD [1]
+         t = ALLOCATE_TABLE 20 2 exit at
+         STORE_INLINE 48:72 t x
+         SET_SHAPE 21 t
+         BARRIER t
+         one = CONST_INT 1
+         INIT_ELEMENT t one x
+         u = ALLOCATE_TABLE 20 0 exit pc 8 [2=t]
+         STORE_INLINE 48:72 u t
+         STORE_INLINE 56:73 t u
+         a = LOAD_INLINE 48:72 u
+         b = GUARD_TABLE a exit at
+         GUARD_SHAPE 21 b exit at
+         GUARD_IN_ARRAY b one exit at
+         c = LOAD_ELEMENT b one
+         GUARD_FOUND_IN b c exit at
+         n = LENGTH_T t
+         same = SAME t u
+         POLL exit pc 9 [2=u 3=c 4=n 5=same]
+         EXIT exit pc 10 [2=x]",
+    );
+    insta::assert_snapshot!(sunk, @r"
+    v1 = LOAD [1]
+    v2 = VIRTUAL_TABLE 2
+    v3 = CONST_INT 1
+    v4 = VIRTUAL_TABLE 0
+    v5 = CONST_INT 1
+    v6 = CONST_BOOL false
+    s0: pc 9 [2=v4 3=v1 4=v5 5=v6] with v4 20 [48:72=v2] v2 21 [48:72=v1 element 1=v1 56:73=v4]
+    POLL exit s0
+    s1: pc 10 [2=v1]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn a_kind_of_array_is_that_of_its_elements() {
+    let sunk = line(
+        sink::sink,
+        "x = LOAD [1]
+         f = LOAD [2]: Float
+         t = ALLOCATE_TABLE 20 3 exit at
+         one = CONST_INT 1
+         two = CONST_INT 2
+         three = CONST_INT 3
+         INIT_ELEMENT t one x
+         INIT_ELEMENT t two f
+         GUARD_ARRAY_KIND float t exit at
+         a = LOAD_ELEMENT_F t one
+         b = LOAD_ELEMENT_F t two
+         c = ADD_F a b
+         GUARD_STORABLE t three c exit at
+         STORE_ELEMENT t three c
+         POLL exit pc 9 [2=t]
+         EXIT exit pc 10 []",
+    );
+    insta::assert_snapshot!(sunk, @r"
+    v1 = LOAD [1]
+    v2 = LOAD [2]: Float
+    v3 = VIRTUAL_TABLE 3
+    v4 = CONST_INT 1
+    v5 = CONST_INT 2
+    v6 = CONST_INT 3
+    s0: pc 7 []
+    v7 = GUARD_FLOAT v1 exit s0
+    v8 = ADD_F v7 v2
+    s1: pc 9 [2=v3] with v3 20 [element 1=v7 element 2=v2 element 3=v8]
+    POLL exit s1
+    s2: pc 10 []
+    EXIT exit s2
+    ");
+}
+
+#[test]
+fn closures_and_their_variables_are_not_made() {
+    let sunk = shortened(&apply(
+        sink::sink,
+        "object o0: Proto 0x1000
+         frame f0: o0 base 1 registers 6
+         START
+         at: pc 7 []
+         x = LOAD [1]
+         i = CONST_INT 3
+         k = NEW_CELL x exit at
+         m = NEW_EMPTY_CELL exit at
+         f = ALLOCATE_CLOSURE o0 exit at
+         INIT_CAPTURED 0 f k
+         INIT_CAPTURED 1 f m
+         SET_CELL m f exit at
+         SET_CELL k i exit at
+         GUARD_PROTO o0 f exit at
+         c = LOAD_CAPTURED 0 f
+         GUARD_MUTABLE c exit at
+         STORE_CELL c x
+         v = LOAD_CELL k
+         POLL exit pc 8 [1=v 2=f]
+         EXIT exit pc 9 [1=v]",
+    ));
+    insta::assert_snapshot!(sunk, @r"
+    v1 = LOAD [1]
+    v2 = CONST_INT 3
+    v3 = VIRTUAL_CELL
+    v4 = VIRTUAL_CELL
+    v5 = VIRTUAL_CLOSURE o0
+    s0: pc 8 [1=v1 2=v5] with v5 0 [captured 0=v3 captured 1=v4] v3 2 [content=v1] v4 1 [content=v5]
+    POLL exit s0
+    s1: pc 9 [1=v1]
+    EXIT exit s1
+    ");
+}
+
+#[test]
+fn what_somebody_gets_hold_of_is_made() {
+    // By a store, through another object; by a call-out; by the next pass; and what the loop changes.
+    let sunk = line(
+        sink::sink,
+        "o = LOAD [1]: Table
+         a = ALLOCATE_TABLE 20 0 exit at
+         b = ALLOCATE_TABLE 20 0 exit at
+         STORE_INLINE 48:72 a b
+         STORE_INLINE 48:72 o a
+         c = ALLOCATE_TABLE 20 0 exit at
+         d = ALLOCATE_TABLE 20 0 exit at
+         CALL [2] 1 1 0 exit pc 8 [2=c]
+         k = NEW_CELL o exit at
+         start: pc 3 [4=k]
+         LOOP entry start
+         p = PHI d back e
+         e = ALLOCATE_TABLE 20 0 exit pc 4 []
+         SET_CELL k o exit pc 4 []
+         POLL exit pc 4 [3=e 4=k]
+         BACK",
+    );
+    insta::assert_snapshot!(sunk, @r"
+    v1 = LOAD [1]: Table
+    s0: pc 7 []
+    v2 = ALLOCATE_TABLE 20 0 exit s0
+    v3 = ALLOCATE_TABLE 20 0 exit s0
+    STORE_INLINE 48:72 v2 v3
+    STORE_INLINE 48:72 v1 v2
+    v6 = ALLOCATE_TABLE 20 0 exit s0
+    v7 = ALLOCATE_TABLE 20 0 exit s0
+    s1: pc 8 [2=v6]
+    CALL [2] 1 1 0 exit s1
+    v9 = NEW_CELL v1 exit s0
+    s2: pc 3 [4=v9]
+    LOOP entry s2
+    v11 = PHI v7 back v12
+    s3: pc 4 []
+    v12 = ALLOCATE_TABLE 20 0 exit s3
+    s4: pc 4 []
+    SET_CELL v9 v1 exit s4
+    s5: pc 4 [3=v12 4=v9]
+    POLL exit s5
+    BACK
+    ");
+}
+
+#[test]
+fn an_object_made_before_the_loop_may_be_virtual_in_it() {
+    let sunk = line(
+        sink::sink,
+        "x = LOAD [1]
+         k = NEW_CELL x exit at
+         start: pc 3 [4=k]
+         LOOP entry start
+         y = PHI x back v
+         v = LOAD_CELL k
+         POLL exit pc 4 [3=v 4=k]
+         BACK",
+    );
+    insta::assert_snapshot!(sunk, @r"
+    v1 = LOAD [1]
+    v2 = VIRTUAL_CELL
+    s0: pc 3 [4=v2] with v2 1 [content=v1]
+    LOOP entry s0
+    v4 = PHI v1 back v1
+    s1: pc 4 [3=v1 4=v2] with v2 1 [content=v1]
+    POLL exit s1
+    BACK
+    ");
+}
