@@ -349,6 +349,13 @@ impl<'w> Generator<'w> {
         let firsts: Vec<Value> = (0..self.random.below(5))
             .filter_map(|_| self.random.pick(&self.values))
             .collect();
+        let int = Content::of(Type::Int);
+        let [first, count, step] = [
+            1 + self.random.below(3) as i64,
+            self.random.below(passes as usize + 1) as i64,
+            [1, 1, 2, -1][self.random.below(4)],
+        ]
+        .map(|i| self.make(Node::int(i), int));
         let entry = self.entry();
         let head = self.sb.push(Node::new(MicroOp::LOOP, &[], &[]));
         self.facts = Facts::default();
@@ -361,6 +368,7 @@ impl<'w> Generator<'w> {
             },
             false,
         );
+        let [index, left] = [first, count].map(|r| self.phi(Value { r, content: int }, false));
         let mut phis = Vec::new();
         for first in firsts {
             let loose = first.content.likely != Type::Cell && self.random.one_in(3);
@@ -377,6 +385,7 @@ impl<'w> Generator<'w> {
         self.actions(n);
         self.frame = self.floor;
         let mut back = vec![self.count(counter, passes)];
+        back.extend(self.count_down(index, step, left));
         back.extend(phis.into_iter().map(|ty| self.carried(ty)));
         if let Some(looping) = &mut self.sb.looping {
             looping.back = back;
@@ -410,6 +419,18 @@ impl<'w> Generator<'w> {
         );
         self.guard(MicroOp::GUARD_TRUE, &[goes_on], &[]);
         next
+    }
+
+    /// Leaves a numeric loop after its last pass; the next values of its index and its count.
+    fn count_down(&mut self, index: Ref, step: Ref, count: Ref) -> [Ref; 2] {
+        let int = Content::of(Type::Int);
+        let (zero, one) = (self.make(Node::int(0), int), self.make(Node::int(1), int));
+        let last = Node::new(MicroOp::EQ_I, &[count, zero], &[]);
+        let last = self.make(last, Content::of(Type::Bool));
+        self.guard(MicroOp::GUARD_FALSE, &[last], &[]);
+        let next = self.make(Node::new(MicroOp::ADD_I, &[index, step], &[]), int);
+        let left = self.make(Node::new(MicroOp::SUB_I, &[count, one], &[]), int);
+        [next, left]
     }
 
     /// A value for the next pass.

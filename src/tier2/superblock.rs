@@ -676,10 +676,15 @@ impl<'a> Rewriter<'a> {
             }
             let name = |r: Ref| self.names[r.index()];
             let named = |c: &Counter| Counter { index: name(c.index), step: name(c.step), count: name(c.count) };
-            let counters: Vec<Counter> = self.counters.iter().map(named).collect();
+            let mut counters: Vec<Counter> = self.counters.iter().map(named).collect();
             let counts = |c: &Counter| ![c.index, c.step, c.count].contains(&Ref::NONE);
-            // Nobody can come back to a loop that relies on what is not known any more.
-            let label = if counters.iter().all(counts) { self.label(old.label) } else { SnapshotId::NONE };
+            let mut label = old.label;
+            if !counters.iter().all(counts) {
+                // Nobody can come back to a loop that relies on what is not known any more.
+                label = SnapshotId::NONE;
+                counters.clear();
+            }
+            let label = self.label(label);
             self.new.looping = Some(Loop { head, back, entry, label, counters });
         }
         self.new

@@ -72,30 +72,31 @@ fn sum() {
     v2 = LOAD [3]
     v3 = LOAD [5]
     s0: pc 10 []
-    v4 = GUARD_FLOAT v0 exit s0
+    v4 = GUARD_INT v3 exit s0
     v5 = GUARD_INT v1 exit s0
-    v6 = GUARD_INT v2 exit s0
-    v7 = GUARD_INT v3 exit s0
-    v8 = CONST_FLOAT 2.0
-    v9 = LOAD [4]
-    v10 = GUARD_INT v9 exit s0
-    v11 = CONST_INT 0
-    v12 = CONST_INT 1
+    v6 = EQ_I v4 v5
+    GUARD_TRUE v6 exit s0
+    v8 = GUARD_FLOAT v0 exit s0
+    v9 = GUARD_INT v2 exit s0
+    v10 = CONST_FLOAT 2.0
+    v11 = LOAD [4]
+    v12 = GUARD_INT v11 exit s0
+    v13 = CONST_INT 0
+    v14 = CONST_INT 1
     LOOP entry s0
-    v14 = PHI v4: Float back v20
-    v15 = PHI v5: Int back v25
-    v16 = PHI v6: Int back v24
-    v17 = PHI v7: Int back v25
-    v18 = INT_TO_FLOAT v17
-    v19 = MUL_F v18 v8
-    v20 = ADD_F v14 v19
-    s1: pc 12 [1=v20 2=v15 3=v16 5=v17 6=v19]
+    v16 = PHI v8: Float back v21
+    v17 = PHI v5: Int back v26
+    v18 = PHI v9: Int back v25
+    v19 = INT_TO_FLOAT v17
+    v20 = MUL_F v19 v10
+    v21 = ADD_F v16 v20
+    s1: pc 12 [1=v21 2=v17 3=v18 5=v17 6=v20]
     POLL exit s1
-    v22 = EQ_I v16 v11
-    s2: pc 13 [1=v20 2=v15 3=v16 5=v17 6=v19]
-    GUARD_FALSE v22 exit s2
-    v24 = SUB_I v16 v12
-    v25 = ADD_I v15 v10
+    v23 = EQ_I v18 v13
+    s2: pc 13 [1=v21 2=v17 3=v18 5=v17 6=v20]
+    GUARD_FALSE v23 exit s2
+    v25 = SUB_I v18 v14
+    v26 = ADD_I v17 v12
     BACK
     ");
 }

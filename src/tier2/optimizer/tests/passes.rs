@@ -691,3 +691,223 @@ fn an_object_made_before_the_loop_may_be_virtual_in_it() {
     BACK
     ");
 }
+
+/// A numeric loop over a table in slot 1 with these nodes in its body.
+fn counting(step: &str, body: &str) -> String {
+    let text = format!(
+        "t = LOAD [1]: Table
+         i0 = LOAD [2]: Int
+         n0 = LOAD [3]: Int
+         step = {step}
+         start: pc 3 []
+         LOOP entry start
+         i = PHI i0: Int back i2
+         n = PHI n0: Int back n2
+         here: pc 4 [2=i 3=n]
+         {body}
+         zero = CONST_INT 0
+         one = CONST_INT 1
+         c = EQ_I n zero
+         GUARD_FALSE c exit pc 5 []
+         n2 = SUB_I n one
+         i2 = ADD_I i step
+         BACK"
+    );
+    line(bounds::bounds, &text)
+}
+
+#[test]
+fn bounds_are_checked_for_the_first_index_and_the_last() {
+    let up = counting(
+        "CONST_INT 2",
+        "two = CONST_INT 2
+         before = SUB_I i two
+         GUARD_IN_ARRAY t before exit here
+         x = LOAD_ELEMENT t before
+         GUARD_IN_ARRAY t i exit here
+         y = LOAD_ELEMENT t i
+         REPLACE_ELEMENT t before y",
+    );
+    insta::assert_snapshot!(up, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Int
+    v3 = LOAD [3]: Int
+    v4 = CONST_INT 2
+    v5 = CONST_INT 4294967296
+    v6 = LT_U v3 v5
+    s0: pc 3 []
+    GUARD_TRUE v6 exit s0
+    v8 = MUL_I v3 v4
+    v9 = ADD_I v2 v8
+    v10 = CONST_INT -2
+    v11 = ADD_I v2 v10
+    GUARD_IN_ARRAY v1 v11 exit s0
+    v13 = CONST_INT 0
+    v14 = ADD_I v9 v13
+    GUARD_IN_ARRAY v1 v14 exit s0
+    LOOP entry s0
+    v17 = PHI v2: Int back v29
+    v18 = PHI v3: Int back v28
+    v19 = CONST_INT 2
+    v20 = SUB_I v17 v19
+    v21 = LOAD_ELEMENT v1 v20
+    v22 = LOAD_ELEMENT v1 v17
+    REPLACE_ELEMENT v1 v20 v22
+    v24 = CONST_INT 0
+    v25 = CONST_INT 1
+    v26 = EQ_I v18 v24
+    s1: pc 5 []
+    GUARD_FALSE v26 exit s1
+    v28 = SUB_I v18 v25
+    v29 = ADD_I v17 v4
+    BACK
+    ");
+    let down = counting(
+        "CONST_INT -1",
+        "GUARD_IN_ARRAY t i exit here
+         x = LOAD_ELEMENT t i",
+    );
+    insta::assert_snapshot!(down, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Int
+    v3 = LOAD [3]: Int
+    v4 = CONST_INT -1
+    v5 = CONST_INT 4294967296
+    v6 = LT_U v3 v5
+    s0: pc 3 []
+    GUARD_TRUE v6 exit s0
+    v8 = MUL_I v3 v4
+    v9 = ADD_I v2 v8
+    v10 = CONST_INT 0
+    v11 = ADD_I v2 v10
+    GUARD_IN_ARRAY v1 v11 exit s0
+    v13 = CONST_INT 0
+    v14 = ADD_I v9 v13
+    GUARD_IN_ARRAY v1 v14 exit s0
+    LOOP entry s0
+    v17 = PHI v2: Int back v25
+    v18 = PHI v3: Int back v24
+    v19 = LOAD_ELEMENT v1 v17
+    v20 = CONST_INT 0
+    v21 = CONST_INT 1
+    v22 = EQ_I v18 v20
+    s1: pc 5 []
+    GUARD_FALSE v22 exit s1
+    v24 = SUB_I v18 v21
+    v25 = ADD_I v17 v4
+    BACK
+    ");
+    let unknown = counting(
+        "LOAD [4]: Int",
+        "GUARD_IN_ARRAY t i exit here
+         x = LOAD_ELEMENT t i",
+    );
+    insta::assert_snapshot!(unknown, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Int
+    v3 = LOAD [3]: Int
+    v4 = LOAD [4]: Int
+    v5 = CONST_INT 4294967296
+    v6 = LT_U v3 v5
+    s0: pc 3 []
+    GUARD_TRUE v6 exit s0
+    v8 = CONST_INT 1
+    v9 = CONST_INT 1073741824
+    v10 = SUB_I v4 v8
+    v11 = LT_U v10 v9
+    GUARD_TRUE v11 exit s0
+    v13 = MUL_I v3 v4
+    v14 = ADD_I v2 v13
+    v15 = CONST_INT 0
+    v16 = ADD_I v2 v15
+    GUARD_IN_ARRAY v1 v16 exit s0
+    v18 = CONST_INT 0
+    v19 = ADD_I v14 v18
+    GUARD_IN_ARRAY v1 v19 exit s0
+    LOOP entry s0
+    v22 = PHI v2: Int back v30
+    v23 = PHI v3: Int back v29
+    v24 = LOAD_ELEMENT v1 v22
+    v25 = CONST_INT 0
+    v26 = CONST_INT 1
+    v27 = EQ_I v23 v25
+    s1: pc 5 []
+    GUARD_FALSE v27 exit s1
+    v29 = SUB_I v23 v26
+    v30 = ADD_I v22 v4
+    BACK
+    ");
+}
+
+#[test]
+fn bounds_are_checked_in_the_loop_if_they_change_there() {
+    let body = "GUARD_IN_ARRAY t i exit here
+         x = LOAD_ELEMENT t i
+         RAW_SET t i x exit here";
+    assert!(!counting("CONST_INT 1", body).contains("LT_U"));
+    // Which element it is does not only depend on the pass; which table it is does.
+    let body = "n3 = MUL_I i n
+         GUARD_IN_ARRAY t n3 exit here
+         o = LOAD [1]: Table
+         GUARD_IN_ARRAY o i exit here";
+    assert!(!counting("CONST_INT 1", body).contains("LT_U"));
+    // The step is too large for the last index to be computed.
+    let body = "GUARD_IN_ARRAY t i exit here";
+    assert!(!counting("CONST_INT 1073741825", body).contains("LT_U"));
+    assert!(counting("CONST_INT 1073741824", body).contains("LT_U"));
+    let kept = format!("keep bounds\n{}", LOOP_OVER_ELEMENTS);
+    assert_eq!(apply(bounds::bounds, &kept), apply(Superblock::clone, &kept));
+    assert!(apply(bounds::bounds, LOOP_OVER_ELEMENTS).contains("LT_U"));
+}
+
+const LOOP_OVER_ELEMENTS: &str = "object o0: Proto 0x1000
+    frame f0: o0 base 1 registers 6
+    t = LOAD [1]: Table
+    i0 = LOAD [2]: Int
+    one = CONST_INT 1
+    zero = CONST_INT 0
+    start: pc 3 []
+    LOOP entry start
+    i = PHI i0: Int back i2
+    n = PHI i0: Int back n2
+    GUARD_IN_ARRAY t i exit pc 4 []
+    c = EQ_I n zero
+    GUARD_FALSE c exit pc 5 []
+    n2 = SUB_I n one
+    i2 = ADD_I i one
+    BACK";
+
+#[test]
+fn phis_that_count_alike_are_one() {
+    let one = line(
+        phis::phis,
+        "a = LOAD [1]
+         b = LOAD [2]
+         one = CONST_INT 1
+         start: pc 3 []
+         LOOP entry start
+         i = PHI a back j
+         k = PHI b back j
+         POLL exit pc 4 [1=i 2=k]
+         n = GUARD_INT i exit pc 5 [1=i 2=k]
+         j = ADD_I n one
+         BACK",
+    );
+    insta::assert_snapshot!(one, @r"
+    v1 = LOAD [1]
+    v2 = LOAD [2]
+    v3 = CONST_INT 1
+    s0: pc 3 []
+    v4 = GUARD_INT v2 exit s0
+    v5 = GUARD_INT v1 exit s0
+    v6 = EQ_I v4 v5
+    GUARD_TRUE v6 exit s0
+    v8 = GUARD_INT v1 exit s0
+    LOOP entry s0
+    v10 = PHI v8: Int back v12
+    s1: pc 4 [1=v10 2=v10]
+    POLL exit s1
+    v12 = ADD_I v10 v3
+    BACK
+    ");
+}
