@@ -16,6 +16,5 @@ pub use code::Code;
 pub use lower::lower;
 #[cfg(test)]
 pub use lower::LowerError;
-#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
 pub use code::pointer_tag;
 pub use run::run;
