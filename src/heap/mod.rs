@@ -34,6 +34,7 @@ mod trace;
 mod weak;
 
 use std::collections::TryReserveError;
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
 use std::mem::offset_of;
 use std::ptr;
 use std::sync::atomic::AtomicU32;

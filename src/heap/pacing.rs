@@ -22,7 +22,7 @@ pub enum Mode {
 /// Bytes looked at per byte allocated, at a `stepmul` of 100.
 const RATE: usize = 4;
 /// A cycle does not begin before this many bytes have been allocated since the last one.
-const CYCLE_MIN: usize = 256 << 10;
+const CYCLE_MIN: usize = 512 << 10;
 
 /// The parameters, as `collectgarbage` takes them.
 #[derive(Clone, Copy, Debug)]

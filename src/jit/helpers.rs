@@ -191,6 +191,7 @@ direct! {
     get_string |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::string(Gc::from_addr(key))).into() }
     get_int |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::int(key as i64)).into() }
     next_position |st, table, position| -> u64 { st.rt.next_position(Gc::from_addr(table), position) }
+    get_table |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::table(Gc::from_addr(key))).into() }
     load_key |st, table, position| -> Pair { st.rt.key_before(Gc::from_addr(table), position).into() }
     load_value |st, table, position| -> Pair { st.rt.value_before(Gc::from_addr(table), position).into() }
 }

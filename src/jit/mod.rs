@@ -34,6 +34,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use perilune_uops::MicroOp;
 
+use crate::runtime::shape::Shapes;
 use crate::tier2::executor::{Anchor, Executor};
 use crate::tier2::superblock::{SnapshotId, Superblock};
 use crate::tier2::uop::Request;
@@ -171,6 +172,7 @@ impl fmt::Debug for Machine {
 pub fn compile(
     engine: &Arc<Engine>,
     sb: &Superblock,
+    shapes: &Shapes,
     parent: Option<Parent>,
 ) -> Result<Machine, CompileError> {
     let params: Vec<Located> = match parent {
@@ -199,7 +201,7 @@ pub fn compile(
         exits,
         call_outs: Box::default(),
     });
-    let mut code = x86_64::lower(&plan, &allocation, &engine.stubs, &raw const *info, parent)?;
+    let mut code = x86_64::lower(&plan, &allocation, &engine.stubs, &raw const *info, shapes, parent)?;
     info.call_outs = code.call_outs.into();
     let mut block = engine.memory.allocate(code.bytes.len())?;
     if let (Some(at), Some(root)) = (code.joins, root) {

@@ -23,6 +23,7 @@ use super::{CallOut, Engine, Info, Machine, Parent, compile};
 use crate::heap::OutOfMemory;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::Gc;
+use crate::runtime::shape::Shapes;
 use crate::runtime::value::Value;
 use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State};
@@ -49,6 +50,7 @@ impl Jit {
     pub fn compile(
         &mut self,
         sb: &Superblock,
+        shapes: &Shapes,
         parent: Option<(&Executor, SnapshotId)>,
     ) -> Option<Machine> {
         if self.engine.is_none() && !self.failed {
@@ -61,7 +63,7 @@ impl Jit {
             code: executor.code.machine(),
             exit,
         });
-        compile(engine, sb, parent).ok()
+        compile(engine, sb, shapes, parent).ok()
     }
 
     /// A frame, if there is memory for one.

@@ -97,6 +97,9 @@ const HEAD: usize = 16;
 /// What [`HashPart::position_of_word`] multiplies with.
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// How many of the lowest bits of an object's address are not looked at, being always the same.
+const OBJECT_SHIFT: u8 = 4;
+
 /// Where machine code finds things in a part, and in its nodes.
 #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
 pub mod layout {
@@ -114,6 +117,7 @@ pub mod layout {
     pub const KEY_TAG: i32 = offset_of!(Node, key_tag) as i32;
     pub const NEXT: i32 = offset_of!(Node, next) as i32;
     pub const MULTIPLIER: u64 = super::MULTIPLIER;
+    pub const OBJECT_SHIFT: u8 = super::OBJECT_SHIFT;
 }
 
 impl HashPart {
@@ -188,7 +192,7 @@ impl HashPart {
             Tag::INT => self.position_of_word(payload),
             Tag::FLOAT => self.position_of_word(payload ^ payload >> 32),
             Tag::FALSE | Tag::TRUE => (tag.byte() as u32 & self.mask) as usize,
-            _ => self.position_of_word(payload >> 4),
+            _ => self.position_of_word(payload >> OBJECT_SHIFT),
         }
     }
 

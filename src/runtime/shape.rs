@@ -33,13 +33,6 @@ impl ShapeId {
     pub const EMPTY: ShapeId = ShapeId(1);
     /// The dictionary shape of tables without metatable.
     pub const DICTIONARY: ShapeId = ShapeId(1 + INLINE_CAPS.len() as u32);
-
-    /// The inline capacity of an empty shape.
-    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
-    pub fn root_inline_cap(self) -> Option<u8> {
-        let bucket = self.0.checked_sub(ShapeId::EMPTY.0)?;
-        INLINE_CAPS.get(bucket as usize).copied()
-    }
 }
 
 /// The inline capacities that shapes may have.

@@ -1,5 +1,7 @@
 //! Exits: their temperature, and what happens when they are hot.
 
+use std::sync::atomic::Ordering;
+
 use super::Engine;
 use super::executor::Executor;
 use super::superblock::SnapshotId;
@@ -20,6 +22,10 @@ impl State {
         let e = unsafe { &*executor };
         let state = e.exit(exit);
         state.taken.set(state.taken.get().saturating_add(1));
+        if self.interrupt.load(Ordering::Relaxed) != 0 {
+            // A poll has left, most likely: there is nothing to be made that goes on instead.
+            return;
+        }
         let temperature = state.temperature.get().saturating_add(1);
         state.temperature.set(temperature);
         let attempts = state.attempts.get();

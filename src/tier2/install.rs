@@ -148,7 +148,7 @@ impl State {
                     // SAFETY: checked to be alive by `is_current`; nothing has run since.
                     Origin::Exit(parent, exit) => Some((unsafe { &*parent }, exit)),
                 };
-                self.tier2.jit.compile(superblock, parent).map(Code::Machine)
+                self.tier2.jit.compile(superblock, &self.rt.shapes, parent).map(Code::Machine)
             }
             #[cfg(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
             Engine::Jit => None,

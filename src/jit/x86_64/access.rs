@@ -45,7 +45,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.save(live, false);
         let registers = [RSI, RDX, RCX];
         // Of these only rsi may be where a value is, so that there are no circles.
-        let moves = registers.iter().zip(arguments).map(|(r, &from)| (Place::Gpr(r.0), from));
+        let moves = registers
+            .iter()
+            .zip(arguments)
+            .map(|(r, &from)| (Place::Gpr(r.0), from));
         self.e.moves(moves.collect());
         self.e.call_with_frame(function);
         self.e.restore(live);
@@ -62,7 +65,13 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// A call of a helper that returns a value, as what is done behind the code where nothing else does. The label of where that is.
-    fn otherwise(&mut self, i: usize, function: unsafe extern "C" fn(*mut Frame, u64, u64) -> Pair, arguments: [Place; 2], done: Label) -> Label {
+    fn otherwise(
+        &mut self,
+        i: usize,
+        function: unsafe extern "C" fn(*mut Frame, u64, u64) -> Pair,
+        arguments: [Place; 2],
+        done: Label,
+    ) -> Label {
         let live = self.live(i);
         let (payload, tag) = self.outputs(i);
         self.cold(move |l| {
@@ -82,9 +91,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let (not_mutable, back) = self.detour(move |l, back| {
             let again = l.e.asm.label();
             let c = l.e.gpr(cell, RAX);
-            l.e.asm.cmp8_imm(at(c, CELL_STATE), CellState::Uninitialised as u8);
+            l.e.asm
+                .cmp8_imm(at(c, CELL_STATE), CellState::Uninitialised as u8);
             l.e.asm.jump_if(Cond::NotEqual, again);
-            l.e.asm.store8_imm(at(c, CELL_STATE), CellState::Constant as u8);
+            l.e.asm
+                .store8_imm(at(c, CELL_STATE), CellState::Constant as u8);
             l.e.asm.jump(back);
             l.e.asm.bind(again);
             l.call_with(&live, helpers::first_stores as *const () as usize, &[cell]);
@@ -97,10 +108,13 @@ impl<'a, 'p> Lowering<'a, 'p> {
             l.e.asm.jump(done);
         });
         let c = self.e.gpr(cell, RAX);
-        self.e.asm.cmp8_imm(at(c, CELL_STATE), CellState::Mutable as u8);
+        self.e
+            .asm
+            .cmp8_imm(at(c, CELL_STATE), CellState::Mutable as u8);
         self.e.asm.jump_if(Cond::NotEqual, not_mutable);
         self.e.asm.bind(back);
-        self.e.store_packed(at(c, CELL_PAYLOAD), at(c, CELL_TAG), node.inputs[1], RCX);
+        self.e
+            .store_packed(at(c, CELL_PAYLOAD), at(c, CELL_TAG), node.inputs[1], RCX);
         self.e.asm.cmp8_imm(at(c, BARRIER), 0);
         self.e.asm.jump_if(Cond::NotEqual, logs);
         self.e.asm.bind(done);
@@ -130,14 +144,20 @@ impl<'a, 'p> Lowering<'a, 'p> {
     // Equality.
 
     /// `RAW_EQ` where not both types are known.
-    pub fn raw_equal_tagged(&mut self, i: usize, node: &Node, out: Place) -> Result<(), CompileError> {
+    pub fn raw_equal_tagged(
+        &mut self,
+        i: usize,
+        node: &Node,
+        out: Place,
+    ) -> Result<(), CompileError> {
         let [x, y, _] = node.inputs;
         let known = [x, y].into_iter().find_map(|r| match self.e.tag(r) {
             TagAt::Known(tag) => Some(tag),
             _ => None,
         });
         let (px, py) = (self.e.payload(x), self.e.payload(y));
-        let [float, string, truth] = [Tag::FLOAT, Tag::STRING, Tag::TRUE].map(|tag| tag.byte() as u64);
+        let [float, string, truth] =
+            [Tag::FLOAT, Tag::STRING, Tag::TRUE].map(|tag| tag.byte() as u64);
         let may_be = move |tag: u64| known.is_none_or(|known| known == tag);
         let call = self.helper_call(i, node, &[])?;
         let done = self.e.asm.label();
@@ -202,7 +222,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.jump_if(Cond::NotEqual, long);
         asm.lea(RAX, at(s, size_of::<Str>() as i32));
         asm.bind(back);
-        let byte = Mem::Indexed { base: RAX, index: RDX, scale: 1, disp: 0 };
+        let byte = Mem::Indexed {
+            base: RAX,
+            index: RDX,
+            scale: 1,
+            disp: 0,
+        };
         asm.load8(RAX, byte);
     }
 
@@ -219,7 +244,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let strings = offset_of!(Runtime, strings) + StringTable::BYTES;
         self.e.asm.load(RCX, at(RBP, field!(state)));
         self.e.asm.load(RCX, at(RCX, runtime(strings)));
-        self.e.load_to(out, Mem::Indexed { base: RCX, index: byte, scale: 8, disp: 0 }, RAX);
+        self.e.load_to(
+            out,
+            Mem::Indexed {
+                base: RCX,
+                index: byte,
+                scale: 8,
+                disp: 0,
+            },
+            RAX,
+        );
     }
 
     /// `BYTE_STRING`
@@ -253,7 +287,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
     pub fn raw_get(&mut self, i: usize, node: &Node) -> Result<(), CompileError> {
         match self.type_of(node, 1) {
             Type::String => self.get_string(i, node),
-            Type::Int => self.get_int(i, node),
+            Type::Int => self.get_word(i, node, Tag::INT),
+            Type::Table => self.get_word(i, node, Tag::TABLE),
             _ => return self.helper(i, node, &[]),
         }
         Ok(())
@@ -284,21 +319,38 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.bind(done);
     }
 
-    /// An integer is looked for in the hash part, in place; if it has no value there it may be in the array.
-    fn get_int(&mut self, i: usize, node: &Node) {
+    /// An integer or a table is looked for in the hash part, in place. An integer that has no value there may be in the array.
+    fn get_word(&mut self, i: usize, node: &Node, key_tag: Tag) {
         let (table, key) = (self.input(node, 0), self.input(node, 1));
+        let integer = key_tag == Tag::INT;
         let done = self.e.asm.label();
-        let otherwise = self.otherwise(i, helpers::get_int, [table, key], done);
+        let helper = if integer {
+            helpers::get_int
+        } else {
+            helpers::get_table
+        };
+        let otherwise = self.otherwise(i, helper, [table, key], done);
+        // Of the addresses of objects the lowest bits are always the same.
+        let shift = if integer { 0 } else { layout::OBJECT_SHIFT };
         let t = self.e.gpr(table, RAX);
         self.e.asm.load(RAX, at(t, HASH));
         self.e.asm.test(RAX, RAX);
         self.e.asm.jump_if(Cond::Equal, otherwise);
         match key {
-            Place::Const(k) => self.e.asm.mov_imm(RDX, k.wrapping_mul(layout::MULTIPLIER)),
-            key => {
+            Place::Const(k) => {
+                let hash = (k >> shift).wrapping_mul(layout::MULTIPLIER);
+                self.e.asm.mov_imm(RDX, hash);
+            }
+            key if integer => {
                 self.e.asm.mov_imm(RDX, layout::MULTIPLIER);
                 let key = self.e.operand(key, RCX);
                 self.e.asm.imul(RDX, key);
+            }
+            key => {
+                self.e.gpr_to(RDX, key);
+                self.e.asm.shift_imm(Shift::Right, RDX, shift);
+                self.e.asm.mov_imm(RCX, layout::MULTIPLIER);
+                self.e.asm.imul(RDX, RCX);
             }
         }
         self.e.asm.load8(RCX, at(RAX, layout::SHIFT));
@@ -307,10 +359,14 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.mov(RAX, RDX);
         self.node_at(RCX, RAX);
         let k = self.e.gpr(key, RCX);
-        self.find_node_or(k, Tag::INT, otherwise);
         let (payload, tag) = (at(RAX, layout::PAYLOAD), at(RAX, layout::TAG));
-        self.e.asm.cmp8_imm(tag, NIL as u8);
-        self.e.asm.jump_if(Cond::Equal, otherwise);
+        if integer {
+            self.find_node_or(k, key_tag, otherwise);
+            self.e.asm.cmp8_imm(tag, NIL as u8);
+            self.e.asm.jump_if(Cond::Equal, otherwise);
+        } else {
+            self.find_node(i, k, key_tag, done);
+        }
         self.load_value(i, payload, tag, false);
         self.e.asm.bind(done);
     }
@@ -319,8 +375,24 @@ impl<'a, 'p> Lowering<'a, 'p> {
     fn node_at(&mut self, part: Gpr, node: Gpr) {
         const { assert!(layout::NODE == 24) };
         let asm = &mut self.e.asm;
-        asm.lea(node, Mem::Indexed { base: node, index: node, scale: 2, disp: 0 });
-        asm.lea(node, Mem::Indexed { base: part, index: node, scale: 8, disp: layout::NODES });
+        asm.lea(
+            node,
+            Mem::Indexed {
+                base: node,
+                index: node,
+                scale: 2,
+                disp: 0,
+            },
+        );
+        asm.lea(
+            node,
+            Mem::Indexed {
+                base: part,
+                index: node,
+                scale: 8,
+                disp: layout::NODES,
+            },
+        );
     }
 
     /// From the node in rax on looks for a key. Nil is the result of node `i` if there is none. Uses rdx.
@@ -344,8 +416,24 @@ impl<'a, 'p> Lowering<'a, 'p> {
             // A distance with a sign, in nodes.
             asm.shift_imm(Shift::Left, RDX, 32);
             asm.shift_imm(Shift::Arithmetic, RDX, 32);
-            asm.lea(RDX, Mem::Indexed { base: RDX, index: RDX, scale: 2, disp: 0 });
-            asm.lea(RAX, Mem::Indexed { base: RAX, index: RDX, scale: 8, disp: 0 });
+            asm.lea(
+                RDX,
+                Mem::Indexed {
+                    base: RDX,
+                    index: RDX,
+                    scale: 2,
+                    disp: 0,
+                },
+            );
+            asm.lea(
+                RAX,
+                Mem::Indexed {
+                    base: RAX,
+                    index: RDX,
+                    scale: 8,
+                    disp: 0,
+                },
+            );
             asm.jump(again);
         });
         let asm = &mut self.e.asm;
@@ -363,7 +451,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let (table, position) = (self.input(node, 0), self.input(node, 1));
         let live = self.live(i);
         let (otherwise, done) = self.detour(move |l, done| {
-            l.call_with(&live, helpers::next_position as *const () as usize, &[table, position]);
+            l.call_with(
+                &live,
+                helpers::next_position as *const () as usize,
+                &[table, position],
+            );
             l.e.put(out, RAX);
             l.e.asm.jump(done);
         });
@@ -374,7 +466,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.alu(Alu::Cmp, p, RDX);
         asm.jump_if(Cond::AboveEqual, otherwise);
         asm.load(RDX, at(t, ARRAY));
-        asm.cmp8_imm(Mem::Indexed { base: RDX, index: p, scale: 1, disp: 0 }, NIL as u8);
+        asm.cmp8_imm(
+            Mem::Indexed {
+                base: RDX,
+                index: p,
+                scale: 1,
+                disp: 0,
+            },
+            NIL as u8,
+        );
         asm.jump_if(Cond::Equal, otherwise);
         let to = self.e.target(out, RAX);
         self.e.asm.lea(to, at(p, 1));
@@ -388,7 +488,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let (table, position) = (self.input(node, 0), self.input(node, 1));
         let (payload, tag) = self.outputs(i);
         let done = self.e.asm.label();
-        let helper = if keys { helpers::load_key } else { helpers::load_value };
+        let helper = if keys {
+            helpers::load_key
+        } else {
+            helpers::load_value
+        };
         let otherwise = self.otherwise(i, helper, [table, position], done);
         let in_hash = self.cold(move |l| {
             let t = l.e.gpr(table, RAX);
@@ -406,7 +510,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
             asm.mov(RCX, RAX);
             asm.mov(RAX, RDX);
             l.node_at(RCX, RAX);
-            let (payload, tag) = if keys { (layout::KEY, layout::KEY_TAG) } else { (layout::PAYLOAD, layout::TAG) };
+            let (payload, tag) = if keys {
+                (layout::KEY, layout::KEY_TAG)
+            } else {
+                (layout::PAYLOAD, layout::TAG)
+            };
             // What has a value has a key that is alive.
             l.load_value(i, at(RAX, payload), at(RAX, tag), false);
             l.e.asm.jump(done);
@@ -426,9 +534,25 @@ impl<'a, 'p> Lowering<'a, 'p> {
             asm.alu(Alu::Cmp, RDX, RCX);
             asm.jump_if(Cond::AboveEqual, otherwise);
             asm.load(RAX, at(t, ARRAY));
-            asm.lea(RCX, Mem::Indexed { base: RAX, index: RDX, scale: 1, disp: 0 });
+            asm.lea(
+                RCX,
+                Mem::Indexed {
+                    base: RAX,
+                    index: RDX,
+                    scale: 1,
+                    disp: 0,
+                },
+            );
             asm.neg(RDX);
-            asm.lea(RAX, Mem::Indexed { base: RAX, index: RDX, scale: 8, disp: -8 });
+            asm.lea(
+                RAX,
+                Mem::Indexed {
+                    base: RAX,
+                    index: RDX,
+                    scale: 8,
+                    disp: -8,
+                },
+            );
             self.load_value(i, at(RAX, 0), at(RCX, 0), false);
         }
         self.e.asm.bind(done);
@@ -444,7 +568,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             let v = self.in_snapshot(node, first + k)?;
             (self.e.tag(v) != TagAt::Known(NIL as u64)).then_some(v)
         };
-        let Some(values) = few.then(|| (1..=count).map(value).collect::<Option<Vec<Ref>>>()).flatten() else {
+        let Some(values) = few
+            .then(|| (1..=count).map(value).collect::<Option<Vec<Ref>>>())
+            .flatten()
+        else {
             return self.call_out(i, node);
         };
         let table = self.input(node, 0);
@@ -470,7 +597,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.jump_if(Cond::Equal, otherwise);
             }
             let k = k as i32;
-            self.e.store_packed(at(RCX, -8 * (k + 1)), at(RCX, k), v, RDX);
+            self.e
+                .store_packed(at(RCX, -8 * (k + 1)), at(RCX, k), v, RDX);
         }
         self.array_kind(&values);
         let t = self.e.gpr(table, RAX);

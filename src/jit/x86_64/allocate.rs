@@ -54,7 +54,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let live: Vec<_> = self.e.allocation.live_at(i).collect();
         let (exhausted, made) = self.detour(move |l, made| {
             let none = l.e.asm.label();
-            let (list, count) = (at(RCX, heap(spans.free_list)), at(RCX, heap(spans.free_count)));
+            let (list, count) = (
+                at(RCX, heap(spans.free_list)),
+                at(RCX, heap(spans.free_count)),
+            );
             l.e.asm.load(RAX, list);
             l.e.asm.test(RAX, RAX);
             l.e.asm.jump_if(Cond::Equal, none);
@@ -86,12 +89,18 @@ impl<'a, 'p> Lowering<'a, 'p> {
     pub fn new_cell(&mut self, i: usize, node: &Node) {
         self.allocate_cell(i, size_of::<UpCell>(), node.exit);
         let cell_head = |tag: u64, state: CellState| {
-            let bytes = [(CELL_STATE as usize, state as u8), (CELL_TAG as usize, tag as u8)];
+            let bytes = [
+                (CELL_STATE as usize, state as u8),
+                (CELL_TAG as usize, tag as u8),
+            ];
             head(Kind::Cell, &bytes, &[])
         };
         match node.inputs() {
             [] => {
-                self.put_word(0, cell_head(Tag::NIL.byte() as u64, CellState::Uninitialised));
+                self.put_word(
+                    0,
+                    cell_head(Tag::NIL.byte() as u64, CellState::Uninitialised),
+                );
                 self.e.asm.store_imm(at(RAX, CELL_PAYLOAD), 0);
             }
             &[value, ..] => {
@@ -121,15 +130,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.finish_object(i);
     }
 
-    /// `ALLOCATE_TABLE`: in place if the shape is an empty one, whose slots need no values, and the blocks are cells.
+    /// `ALLOCATE_TABLE`: in place if all slots are inline and the blocks are cells.
     pub fn allocate_table(&mut self, i: usize, node: &Node) -> Result<(), CompileError> {
         let [shape, capacity, ..] = node.operands;
-        let inline = ShapeId(shape as u32).root_inline_cap();
+        let id = ShapeId(shape as u32);
         let array = array_size(capacity as u32);
-        let Some(inline) = inline.filter(|_| array <= SMALL_MAX) else {
+        if self.shapes.overflow_cap(id) > 0 || array > SMALL_MAX {
             return self.helper(i, node, &[shape, capacity]);
-        };
-        let size = size_of::<Table>() + 9 * inline as usize;
+        }
+        let size = size_of::<Table>() + 9 * self.shapes.inline_cap(id) as usize;
         let done = self.e.asm.label();
         if capacity > 0 {
             let call = self.helper_call(i, node, &[shape, capacity])?;
@@ -152,9 +161,19 @@ impl<'a, 'p> Lowering<'a, 'p> {
         for from in [8, 24, 32] {
             asm.store_wide(at(RAX, from), XMM_SCRATCH);
         }
+        if self.shapes.slot_count(id) > 0 {
+            // The slots are nil. Cells are multiples of sixteen bytes.
+            const { assert!(Tag::NIL.byte() == 0 && size_of::<Table>().is_multiple_of(16)) };
+            for from in (size_of::<Table>()..size).step_by(16) {
+                asm.store_wide(at(RAX, from as i32), XMM_SCRATCH);
+            }
+        }
         if capacity > 0 {
             asm.store(at(RAX, offset_of!(Table, array) as i32), RDX);
-            asm.store32_imm(at(RAX, offset_of!(Table, array_cap) as i32), capacity as u32);
+            asm.store32_imm(
+                at(RAX, offset_of!(Table, array_cap) as i32),
+                capacity as u32,
+            );
         }
         self.finish_object(i);
         self.e.asm.bind(done);

@@ -27,6 +27,7 @@ use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::CallRecord;
 use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::object::{Gc, Header};
+use crate::runtime::shape::Shapes;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Tag;
@@ -59,6 +60,7 @@ type Cold<'a, 'p> = Box<dyn FnOnce(&mut Lowering<'a, 'p>) + 'p>;
 pub struct Lowering<'a, 'p> {
     pub e: Emitter<'a, 'p>,
     pub stubs: &'p Stubs,
+    pub shapes: &'p Shapes,
     pub info: *const Info,
     /// The code's way out; see [`exits`](super::exits).
     pub out: Label,
@@ -80,6 +82,7 @@ pub fn lower<'a, 'p>(
     allocation: &'p Allocation,
     stubs: &'p Stubs,
     info: *const Info,
+    shapes: &'p Shapes,
     parent: Option<Parent<'p>>,
 ) -> Result<Code, CompileError> {
     let mut asm = Assembler::default();
@@ -92,6 +95,7 @@ pub fn lower<'a, 'p>(
             allocation,
         },
         stubs,
+        shapes,
         info,
         out,
         exits: vec![None; plan.sb.snapshots.len()],

@@ -9,6 +9,7 @@ use crate::bytecode::{Instr, Op};
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::value::Tag;
+use crate::tier1::Builtin;
 
 /// The most frames inlined at a time.
 const DEPTH_MAX: usize = 16;
@@ -228,6 +229,15 @@ impl Projector<'_> {
             && let Some(results) = self.intrinsic(native, instr.a(), nargs, frame.wanted)
         {
             return self.finish_call(caller, &frame, &results);
+        }
+        if let (Some(native), Some(nargs), None) = (callee.as_native(), nargs, frame.caller)
+            && native.builtin == Builtin::SetMetatable
+            && self.sb.looping.is_none()
+            && frame.flags & record_flags::VARARG == 0
+            && self.intrinsic(native, instr.a(), nargs, -1).is_some()
+        {
+            // It returns its first argument. Nothing would be different if it were called again.
+            return self.leave_by(MicroOp::POP_FRAME, instr.a() + 1, 2);
         }
         let Some((closure, nargs)) = callee.as_closure().zip(nargs) else {
             return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs.map_or(0, |n| n + 1));

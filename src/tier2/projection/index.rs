@@ -56,7 +56,7 @@ impl Projector<'_> {
     fn typed_key(&mut self, instr: Instr, key: Ref) -> Ref {
         let tag = if instr.op().general() == Op::GETINDEX { self.step().tags[2] } else { Tag::INT.byte() };
         match type_of_tag(tag) {
-            Some(ty @ (Type::Int | Type::String)) if !self.cautious => self.guard_type(key, ty),
+            Some(ty @ (Type::Int | Type::String | Type::Table)) if !self.cautious => self.guard_type(key, ty),
             _ => key,
         }
     }

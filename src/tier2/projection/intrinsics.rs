@@ -245,7 +245,7 @@ impl Projector<'_> {
     fn key_argument(&mut self, call: Call, i: usize) -> Ref {
         let x = self.read(call.first + i as Slot);
         match self.argument_type(call, i) {
-            Some(ty @ (Type::Int | Type::String)) => self.guard_type(x, ty),
+            Some(ty @ (Type::Int | Type::String | Type::Table)) => self.guard_type(x, ty),
             _ => x,
         }
     }

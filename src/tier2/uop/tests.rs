@@ -164,7 +164,7 @@ pub(in crate::tier2) fn call(st: &mut State, closure: Gc<Closure>, args: &[Value
 pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Superblock) -> *const Executor {
     let code = match st.tier2.engine {
         #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
-        Engine::Jit => Code::Machine(st.tier2.jit.compile(&sb, None).unwrap()),
+        Engine::Jit => Code::Machine(st.tier2.jit.compile(&sb, &st.rt.shapes, None).unwrap()),
         _ => Code::Uops(lower(&sb).unwrap()),
     };
     let site = &raw const closure.proto.entry;
