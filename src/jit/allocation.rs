@@ -96,8 +96,16 @@ impl Allocation {
                 && !matches!(l.place, Place::Spill(_))
                 && !self.reserved.contains(&l.place)
         };
-        let reserved = self.reserved.iter().copied().filter(|p| !matches!(p, Place::Spill(_)));
-        self.lives.iter().filter(live).map(|l| l.place).chain(reserved)
+        let reserved = self
+            .reserved
+            .iter()
+            .copied()
+            .filter(|p| !matches!(p, Place::Spill(_)));
+        self.lives
+            .iter()
+            .filter(live)
+            .map(|l| l.place)
+            .chain(reserved)
     }
 
     /// The places of what is made before the loop and used in it.

@@ -165,7 +165,10 @@ pub struct Pair {
 
 impl From<Value> for Pair {
     fn from(v: Value) -> Pair {
-        Pair { payload: v.payload(), tag: v.tag().byte() as u64 }
+        Pair {
+            payload: v.payload(),
+            tag: v.tag().byte() as u64,
+        }
     }
 }
 

@@ -38,9 +38,9 @@ use crate::runtime::shape::Shapes;
 use crate::tier2::executor::{Anchor, Executor};
 use crate::tier2::superblock::{SnapshotId, Superblock};
 use crate::tier2::uop::Request;
+use allocation::Place;
 use exits::ExitTable;
 use memory::{Block, CodeMemory, MemoryError};
-use allocation::Place;
 use plan::Located;
 use x86_64::stubs::Stubs;
 
@@ -186,7 +186,9 @@ pub fn compile(
     };
     let plan = plan::Plan::new(sb, &params);
     let joins = sb.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN);
-    let root = parent.filter(|_| joins).and_then(|p| p.executor.with_loop());
+    let root = parent
+        .filter(|_| joins)
+        .and_then(|p| p.executor.with_loop());
     let reserved = root.map_or(&[][..], |root| &root.code.machine().kept);
     let allocation = allocation::allocate(&plan, x86_64::ALLOCATED, reserved)
         .map_err(|_| CompileError::TooManyValues)?;
@@ -201,13 +203,21 @@ pub fn compile(
         exits,
         call_outs: Box::default(),
     });
-    let mut code = x86_64::lower(&plan, &allocation, &engine.stubs, &raw const *info, shapes, parent)?;
+    let mut code = x86_64::lower(
+        &plan,
+        &allocation,
+        &engine.stubs,
+        &raw const *info,
+        shapes,
+        parent,
+    )?;
     info.call_outs = code.call_outs.into();
     let mut block = engine.memory.allocate(code.bytes.len())?;
     if let (Some(at), Some(root)) = (code.joins, root) {
         let to = root.code.machine().loop_start();
         let from = block.address() as u64 + at as u64 + 4;
-        code.bytes[at as usize..][..4].copy_from_slice(&(to.wrapping_sub(from) as u32).to_le_bytes());
+        code.bytes[at as usize..][..4]
+            .copy_from_slice(&(to.wrapping_sub(from) as u32).to_le_bytes());
     }
     block.write(&code.bytes);
     Ok(Machine {
@@ -232,7 +242,9 @@ impl Machine {
 
     /// Where machine code enters that has pushed, replaced or popped a frame.
     pub fn called_entry(&self) -> *const u8 {
-        self.block.address().wrapping_add(self.called_entry as usize)
+        self.block
+            .address()
+            .wrapping_add(self.called_entry as usize)
     }
 
     fn loop_start(&self) -> u64 {

@@ -176,8 +176,12 @@ impl Activation {
                 Some(left) => return left,
             }
             // SAFETY: machine code has left by an exit of the code whose information it has put there, and has just run.
-            let (executor_left, exit) =
-                unsafe { ((*info).executor.get(), SnapshotId((*self.frame).exit as u32)) };
+            let (executor_left, exit) = unsafe {
+                (
+                    (*info).executor.get(),
+                    SnapshotId((*self.frame).exit as u32),
+                )
+            };
             self.switch_to(st, executor_left);
             self.locate(st);
             match self.exit(st, exit) {
@@ -227,11 +231,7 @@ impl Activation {
     }
 
     /// Leaves through an exit: to the executor that is returned, which begins in memory, or to tier 1.
-    fn exit(
-        &mut self,
-        st: &mut State,
-        id: SnapshotId,
-    ) -> Result<Option<*const Executor>, Raised> {
+    fn exit(&mut self, st: &mut State, id: SnapshotId) -> Result<Option<*const Executor>, Raised> {
         // SAFETY: the running executor.
         let e = unsafe { &*self.executor };
         // SAFETY: the running executor.

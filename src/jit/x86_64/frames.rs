@@ -35,7 +35,10 @@ const _: () = {
 
 /// The last words of a record but one: extra arguments, wanted results, continuation and flags.
 fn purpose(extra_args: u32, wanted: i16, continuation: Continuation, flags: u8) -> u64 {
-    extra_args as u64 | (wanted as u16 as u64) << 32 | (continuation as u64) << 48 | (flags as u64) << 56
+    extra_args as u64
+        | (wanted as u16 as u64) << 32
+        | (continuation as u64) << 48
+        | (flags as u64) << 56
 }
 
 /// The bits of a record's purpose that are not zero if it does not return to a call instruction, whatever `ignored` flags it has.
@@ -90,15 +93,29 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let callee = self.prototype(ObjectId(proto as u32));
         let caller = self.prototype(sb.frame(snapshot.frame).proto);
         let inlined = sb.chain(snapshot.frame).count() as i32 - 1;
-        self.guard_room((func + 1 + callee.registers as u64) as i32, inlined + 1, node.exit);
+        self.guard_room(
+            (func + 1 + callee.registers as u64) as i32,
+            inlined + 1,
+            node.exit,
+        );
         self.store_slots(node.exit);
-        self.store_nils(func + count, callee.params as u64 - callee.params.min(count as u32 - 1) as u64);
+        self.store_nils(
+            func + count,
+            callee.params as u64 - callee.params.min(count as u32 - 1) as u64,
+        );
         // Nothing is in registers any more.
         self.records_of(snapshot.frame, snapshot.pc + 1);
         let wanted = caller.wanted_at(snapshot.pc);
         let purpose = purpose(0, wanted, Continuation::Call, 0);
         let returns = caller.returns_at(site as u32);
-        self.record_at(inlined + 1, callee.code_at(0), returns, extent(func + 1, callee.registers as u64), purpose, 0);
+        self.record_at(
+            inlined + 1,
+            callee.code_at(0),
+            returns,
+            extent(func + 1, callee.registers as u64),
+            purpose,
+            0,
+        );
         self.stand_at(inlined + 1, func as i32);
         self.go_to(callee.entry);
     }
@@ -142,9 +159,25 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 continue;
             }
             let outer = self.prototype(sb.frame(chain[k - 1]).proto);
-            let returns = if frame.call_site == NO_CALL_SITE { 0 } else { outer.returns_at(frame.call_site) };
-            let purpose = purpose(frame.extra_args, frame.wanted, frame.continuation, frame.flags);
-            self.record_at(k as i32, pc, returns, extent(frame.base as u64, frame.registers as u64), purpose, frame.aux);
+            let returns = if frame.call_site == NO_CALL_SITE {
+                0
+            } else {
+                outer.returns_at(frame.call_site)
+            };
+            let purpose = purpose(
+                frame.extra_args,
+                frame.wanted,
+                frame.continuation,
+                frame.flags,
+            );
+            self.record_at(
+                k as i32,
+                pc,
+                returns,
+                extent(frame.base as u64, frame.registers as u64),
+                purpose,
+                frame.aux,
+            );
         }
     }
 
@@ -161,7 +194,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// Writes a record above the one in rdx. Base and end of its frame are relative to those in rcx. Uses rax.
-    fn record_at(&mut self, above: i32, pc: u64, returns: u64, extent: u64, purpose: u64, aux: u64) {
+    fn record_at(
+        &mut self,
+        above: i32,
+        pc: u64,
+        returns: u64,
+        extent: u64,
+        purpose: u64,
+        aux: u64,
+    ) {
         let to = |offset: usize| at(RDX, above * RECORD + offset as i32);
         self.store_word(to(offset_of!(CallRecord, pc)), pc);
         self.store_word(to(offset_of!(CallRecord, return_site)), returns);
@@ -175,7 +216,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     /// Stores a constant. Uses rax.
     fn store_word(&mut self, to: Mem, word: u64) {
-        self.e.store_from(to, crate::jit::allocation::Place::Const(word), RAX);
+        self.e
+            .store_from(to, crate::jit::allocation::Place::Const(word), RAX);
     }
 
     /// Stores nils to `n` slots. Uses rax.
@@ -209,7 +251,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
         // What the frame returns to does not matter, but it must have nothing to close and no arguments below it.
         let keeps = record_flags::TAIL | record_flags::FINALIZER;
         self.e.asm.load32(RAX, at(RDX, PURPOSE as i32));
-        self.e.asm.alu32_imm(Alu::And, RAX, ((!keeps as u32) << 24) as i32);
+        self.e
+            .asm
+            .alu32_imm(Alu::And, RAX, ((!keeps as u32) << 24) as i32);
         self.leave_if(Cond::NotEqual, node.exit);
         self.store_slots(node.exit);
         // Nothing is in registers any more.
@@ -222,15 +266,25 @@ impl<'a, 'p> Lowering<'a, 'p> {
             asm.store(to, RAX);
             asm.store(to_tag, RCX);
         }
-        self.store_nils(count, callee.params as u64 - callee.params.min(count as u32 - 1) as u64);
+        self.store_nils(
+            count,
+            callee.params as u64 - callee.params.min(count as u32 - 1) as u64,
+        );
         let asm = &mut self.e.asm;
         asm.load(RSI, at(RBP, field!(state)));
         asm.load(RDX, state(offset_of!(State, record)));
         asm.load32(RAX, at(RDX, offset_of!(CallRecord, base) as i32));
         asm.alu_imm(Alu::Add, RAX, callee.registers as i32);
         asm.store32(at(RDX, offset_of!(CallRecord, top) as i32), RAX);
-        asm.alu32_imm(Alu::Or, at(RDX, PURPOSE as i32), (record_flags::TAIL as i32) << 24);
-        self.store_word(at(RDX, offset_of!(CallRecord, pc) as i32), callee.code_at(0));
+        asm.alu32_imm(
+            Alu::Or,
+            at(RDX, PURPOSE as i32),
+            (record_flags::TAIL as i32) << 24,
+        );
+        self.store_word(
+            at(RDX, offset_of!(CallRecord, pc) as i32),
+            callee.code_at(0),
+        );
         self.go_to(callee.entry);
     }
 
@@ -239,7 +293,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let [first, count, ..] = node.operands;
         let sb = self.e.plan.sb;
         let inlined = sb.frame(sb.snapshot_at(node.exit).frame).caller.is_some();
-        let Some(n) = count.checked_sub(1).filter(|n| *n < i16::MAX as u64 && !inlined) else {
+        let Some(n) = count
+            .checked_sub(1)
+            .filter(|n| *n < i16::MAX as u64 && !inlined)
+        else {
             return self.call_out(i, node);
         };
         let owned = *node;

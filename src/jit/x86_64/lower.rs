@@ -164,7 +164,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// The same, for code that comes back to where it is now when everything has been emitted: the label to be bound is given to it.
-    pub fn detour(&mut self, emit: impl FnOnce(&mut Lowering<'a, 'p>, Label) + 'p) -> (Label, Label) {
+    pub fn detour(
+        &mut self,
+        emit: impl FnOnce(&mut Lowering<'a, 'p>, Label) + 'p,
+    ) -> (Label, Label) {
         let back = self.e.asm.label();
         (self.cold(move |l| emit(l, back)), back)
     }
@@ -218,17 +221,34 @@ impl<'a, 'p> Lowering<'a, 'p> {
     fn join(&mut self, node: &Node) -> Result<(), CompileError> {
         let root = self.parent.and_then(|p| p.executor.with_loop());
         let root = root.ok_or(CompileError::MicroOp(node.op))?;
-        let looping = root.superblock.looping.as_ref().ok_or(CompileError::MicroOp(node.op))?;
+        let looping = root
+            .superblock
+            .looping
+            .as_ref()
+            .ok_or(CompileError::MicroOp(node.op))?;
         let sb = self.e.plan.sb;
         let given = sb.slots_of(node.exit);
         let mut moves = Vec::new();
-        let at_head = root.code.machine().info.exits.at(&root.superblock, looping.label);
+        let at_head = root
+            .code
+            .machine()
+            .info
+            .exits
+            .at(&root.superblock, looping.label);
         for (to, &(slot, phi)) in at_head.zip(root.superblock.slots_of(looping.label)) {
             if phi < looping.head || to.places[0] == Place::None {
                 continue;
             }
-            let (_, r) = *given.iter().find(|g| g.0 == slot).ok_or(CompileError::MicroOp(node.op))?;
-            moves.push((to.places, to.ty, [self.e.place(r, 0), self.e.place(r, 1)], sb.type_of(r)));
+            let (_, r) = *given
+                .iter()
+                .find(|g| g.0 == slot)
+                .ok_or(CompileError::MicroOp(node.op))?;
+            moves.push((
+                to.places,
+                to.ty,
+                [self.e.place(r, 0), self.e.place(r, 1)],
+                sb.type_of(r),
+            ));
         }
         self.e.move_values(moves);
         let next = self.e.asm.label();
@@ -843,16 +863,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
             SET_LIST => self.set_list(i, &node),
 
             // Call-outs.
-            GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | ARITH | COMPARE | LENGTH
-            | CONCAT | GET_INDEX | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE
-            | FOR_PREPARE | CALL | CALL_NATIVE | TAIL_CALL | LEAVE | VARARG
-            | MARK_TO_CLOSE | CLOSE | INTERPRET => self.call_out(i, &node),
+            GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | ARITH | COMPARE | LENGTH | CONCAT
+            | GET_INDEX | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE | FOR_PREPARE
+            | CALL | CALL_NATIVE | TAIL_CALL | LEAVE | VARARG | MARK_TO_CLOSE | CLOSE
+            | INTERPRET => self.call_out(i, &node),
 
             // The type guards are above; of the rest projection leaves none.
             GUARD_INT | GUARD_FLOAT | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
             | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE | CONST | STORE | STORE_NILS
-            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | BURN
-            | GUARD_RESUMABLE | RESUME | YIELD => {
+            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | BURN | GUARD_RESUMABLE | RESUME
+            | YIELD => {
                 return Err(CompileError::MicroOp(node.op));
             }
         }
@@ -1727,11 +1747,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.alu32(Alu::Cmp, RCX, tag);
         self.e.asm.jump_if(Cond::Equal, done);
         // An array that may hold nil goes on doing so.
+        self.e.asm.alu32_imm(Alu::Cmp, RCX, ArrayKind::ANY.0 as i32);
+        self.e.asm.jump_if(Cond::Equal, done);
         self.e
             .asm
-            .alu32_imm(Alu::Cmp, RCX, ArrayKind::ANY.0 as i32);
-        self.e.asm.jump_if(Cond::Equal, done);
-        self.e.asm.store8_imm(at(t, ARRAY_KIND), ArrayKind::PACKED.0);
+            .store8_imm(at(t, ARRAY_KIND), ArrayKind::PACKED.0);
         self.e.asm.jump(done);
         self.e.asm.bind(first);
         self.e.asm.store8(at(t, ARRAY_KIND), tag);
@@ -1838,7 +1858,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let at_index = self.call_outs.len() as u64;
         let request = Request::new(sb, node);
         let records = request.needs_records();
-        let inlined = if records { sb.chain(request.frame).count() as u32 - 1 } else { 0 };
+        let inlined = if records {
+            sb.chain(request.frame).count() as u32 - 1
+        } else {
+            0
+        };
         self.call_outs.push(CallOut {
             request,
             inlined,
@@ -1849,7 +1873,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
         // The runtime finds the inputs, but nothing else, where they are saved.
         self.e.save(&live, !node.inputs().is_empty());
         if records {
-            self.records_of(request.frame, sb.snapshot_at(node.exit).pc + request.behind());
+            self.records_of(
+                request.frame,
+                sb.snapshot_at(node.exit).pc + request.behind(),
+            );
             self.stand_at(inlined as i32, 0);
         }
         self.e.asm.mov_imm(RSI, self.info as u64);

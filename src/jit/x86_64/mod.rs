@@ -5,6 +5,7 @@ mod allocate;
 mod assembler;
 mod exits;
 mod frames;
+mod instruction;
 mod lower;
 mod operands;
 mod registers;

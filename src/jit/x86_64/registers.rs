@@ -11,6 +11,18 @@ pub struct Gpr(pub u8);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Xmm(pub u8);
 
+impl From<Gpr> for u8 {
+    fn from(r: Gpr) -> u8 {
+        r.0
+    }
+}
+
+impl From<Xmm> for u8 {
+    fn from(x: Xmm) -> u8 {
+        x.0
+    }
+}
+
 pub const RAX: Gpr = Gpr(0);
 pub const RCX: Gpr = Gpr(1);
 pub const RDX: Gpr = Gpr(2);
