@@ -476,9 +476,8 @@ impl VmBuilder {
         self
     }
 
-    /// What runs the hot parts of programs. Default: the tier-2 interpreter if it is built in, else the interpreter alone;
-    /// machine code has to be asked for. An engine that is not built in makes
-    /// [`build`](VmBuilder::build) fail.
+    /// What runs the hot parts of programs. Default: machine code if it is built in, else the tier-2 interpreter if that is,
+    /// else the interpreter alone. An engine that is not built in makes [`build`](VmBuilder::build) fail.
     pub fn engine(mut self, engine: Engine) -> VmBuilder {
         self.engine = engine;
         self

@@ -24,6 +24,10 @@ impl State {
         let executor = site.executor.get() as *const Executor;
         if !executor.is_null() {
             site.countdown.set(1);
+            if self.interrupt.load(Ordering::Relaxed) != 0 {
+                // What is due is done first. A function's executor that calls itself would leave at once, and be entered again.
+                return false;
+            }
             // A recording that a native call has begun goes on in the dispatch loop around the call, which does not record
             // yet. What is recorded is not entered.
             if !recording && !self.recording.active {

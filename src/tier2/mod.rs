@@ -46,9 +46,14 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// The engine of a VM that asks for none in particular. Machine code is to be asked for as long as there are programs
-    /// that it makes slower.
-    pub(crate) const DEFAULT: Engine = if Engine::Uops.is_built_in() { Engine::Uops } else { Engine::Off };
+    /// The engine of a VM that asks for none in particular: the fastest of those that are built in.
+    pub(crate) const DEFAULT: Engine = if Engine::Jit.is_built_in() {
+        Engine::Jit
+    } else if Engine::Uops.is_built_in() {
+        Engine::Uops
+    } else {
+        Engine::Off
+    };
 
     /// Whether the build has it.
     pub const fn is_built_in(self) -> bool {

@@ -145,13 +145,16 @@ macro_rules! memory {
             Mem::At { base, disp } => {
                 instruction!($($before)* [DWORD Rq(base) + disp] $($behind)*).with_base()
             }
-            Mem::Indexed { base, index, scale, disp } => match scale {
-                1 => instruction!($($before)* [DWORD Rq(base) + Rq(index) + disp] $($behind)*),
-                2 => instruction!($($before)* [DWORD Rq(base) + Rq(index) * 2 + disp] $($behind)*),
-                4 => instruction!($($before)* [DWORD Rq(base) + Rq(index) * 4 + disp] $($behind)*),
-                _ => instruction!($($before)* [DWORD Rq(base) + Rq(index) * 8 + disp] $($behind)*),
+            Mem::Indexed { base, index, scale, disp } => {
+                debug_assert!(index.0 != 4 && matches!(scale, 1 | 2 | 4 | 8));
+                match scale {
+                    1 => instruction!($($before)* [DWORD Rq(base) + Rq(index) + disp] $($behind)*),
+                    2 => instruction!($($before)* [DWORD Rq(base) + Rq(index) * 2 + disp] $($behind)*),
+                    4 => instruction!($($before)* [DWORD Rq(base) + Rq(index) * 4 + disp] $($behind)*),
+                    _ => instruction!($($before)* [DWORD Rq(base) + Rq(index) * 8 + disp] $($behind)*),
+                }
+                .with_base()
             }
-            .with_base(),
             Mem::Code(label) => instruction!($($before)* [=>label.0] $($behind)*),
         }
     };
@@ -528,6 +531,11 @@ impl Assembler {
         self.append(memory!(to, [movsd QWORD] [, Rx(from)]));
     }
 
+    /// Stores all sixteen bytes of a register.
+    pub fn store_wide(&mut self, to: Mem, from: Xmm) {
+        self.append(memory!(to, [movups OWORD] [, Rx(from)]));
+    }
+
     /// The bits of a register as a float.
     pub fn float_of_bits(&mut self, to: Xmm, from: Gpr) {
         self.append(instruction!(movq Rx(to), Rq(from)));
@@ -579,11 +587,6 @@ impl Assembler {
         // Inexact results are no exceptions.
         let mode = (mode | 8) as i8;
         self.append(operand!(from.into(), Rx, QWORD, [roundsd Rx(to),] [, BYTE mode]));
-    }
-
-    /// Stores all sixteen bytes of a register.
-    pub fn store_wide(&mut self, to: Mem, from: Xmm) {
-        self.append(memory!(to, [movups OWORD] [, Rx(from)]));
     }
 }
 
@@ -813,12 +816,15 @@ mod tests {
             }),
         ];
         // Memory, and a register behind it.
-        let stores: [(Code, Family, Make); 4] = [
+        let stores: [(Code, Family, Make); 5] = [
             (Code::Mov_rm64_r64, quad, |a, r, m| a.store(m, Gpr(r))),
             (Code::Mov_rm32_r32, double, |a, r, m| a.store32(m, Gpr(r))),
             (Code::Mov_rm8_r8, byte, |a, r, m| a.store8(m, Gpr(r))),
             (Code::Movsd_xmmm64_xmm, float, |a, r, m| {
                 a.store_float(m, Xmm(r))
+            }),
+            (Code::Movups_xmmm128_xmm, float, |a, r, m| {
+                a.store_wide(m, Xmm(r))
             }),
         ];
         for (memory, reference) in memories() {

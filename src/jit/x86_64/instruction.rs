@@ -1,8 +1,9 @@
 //! Single instructions: what templates assemble into, and how they become as short as they can be.
 //!
-//! dynasm assembles what a template says. Where a register is only known at run time it therefore always makes a REX
-//! prefix, and where a displacement is, one of four bytes. [`Instruction::shorten`] takes out what an instruction does not
-//! need, so that one template serves for all operands of a kind.
+//! dynasm decides when a template is compiled which bytes an instruction has. Registers that are only known at run time
+//! therefore always get a REX prefix and, as a base, an SIB byte; displacements get four bytes, and so do constants with which
+//! memory is operated on. [`Instruction::shorten`] takes out what an instruction does not need, so that one template serves
+//! for all operands of a kind.
 
 use dynasmrt::{AssemblyOffset, DynamicLabel, DynasmApi};
 
@@ -14,7 +15,7 @@ pub struct Instruction {
     /// The first byte is the lowest one.
     bits: u128,
     len: usize,
-    /// Whether it has a memory operand with a base register and a displacement of four bytes.
+    /// Whether it has a memory operand with a base register and a displacement of four bytes: see [`Instruction::with_base`].
     has_base: bool,
     /// Whether it names the lowest byte of a register that has no such name without a REX prefix.
     low_byte: bool,
