@@ -169,6 +169,8 @@ pub struct Coroutine {
     /// Stack indices of pending to-be-closed variables, oldest first.
     pub to_close: Cell<Vec<u32>>,
     /// The hook that scripts have set.
+    /// Activations in progress that catch errors.
+    pub catching: Cell<u32>,
     pub hook: Cell<Hook>,
     /// The instruction before which hooks were due last, in the current function.
     pub hook_pc: Cell<u32>,

@@ -377,8 +377,8 @@ impl State {
         // Only what is needed: copying the whole record has to wait for the stores that have just written its fields.
         let CallRecord { continuation, flags, wanted, aux, then, .. } = *self.frame();
         let dest = self.result_slot();
-        if flags & record_flags::NO_YIELD != 0 {
-            self.permit_yields();
+        if flags & (record_flags::NO_YIELD | record_flags::CATCHES) != 0 {
+            self.uncount(flags);
         }
         match continuation {
             Continuation::Call => {

@@ -301,6 +301,7 @@ impl State {
                 non_yieldable: 0.into(),
                 stack: stack.into(),
                 stack_size: FIRST_STACK.into(),
+                catching: 0.into(),
                 top: 1.into(),
                 records: records.into(),
                 records_size: FIRST_RECORDS.into(),

@@ -23,16 +23,19 @@ enum Catcher {
 
 impl State {
     /// Makes the running host function catch the errors of what it calls: it then returns `false` and the error, which
-    /// has been passed through the message handler in the window's first slot if there is a handler.
-    pub fn catch_errors(&mut self, handler: bool) {
+    /// has been passed through the message handler in the window's first slot if there is a handler. That too many such
+    /// functions are nested is an error that it catches itself.
+    pub fn catch_errors(&mut self, handler: bool) -> Result<(), Raised> {
         let handler = if handler { record_flags::HANDLER } else { 0 };
         self.frame_mut().flags |= record_flags::CATCHES | handler;
+        self.count_catching()
     }
 
     /// Makes the running host function catch its own errors and those of what it calls, after any message handler: it
     /// then returns nil and the error.
-    pub fn catch_errors_as_nil(&mut self) {
+    pub fn catch_errors_as_nil(&mut self) -> Result<(), Raised> {
         self.frame_mut().flags |= record_flags::CATCHES | record_flags::NIL_ON_ERROR;
+        self.count_catching()
     }
 
     /// Unwinds to whoever catches the current error: returns what is to be done next, or nothing after popping the
