@@ -713,3 +713,17 @@ check("collections in hooks", (function()
   debug.sethook()
   return s, t[2][2][1]
 end)())
+-- Finalizers have no hooks.
+check("hooks and finalizers", (function()
+  local finalized, seen = 0, 0
+  local function finalize() finalized = finalized + 1 end
+  debug.sethook(function()
+    if debug.getinfo(2, "f").func == finalize then seen = seen + 1 end
+  end, "crl", 1)
+  for i = 1, 10 do
+    setmetatable({}, { __gc = finalize })
+    collectgarbage()
+  end
+  debug.sethook()
+  return finalized > 0, seen
+end)())
