@@ -379,7 +379,9 @@ fn print_from(st: &mut State, args: Args, first: u32) -> NativeResult {
         let s = tostring_value(st, v)?;
         print_piece(st, i, s);
     }
-    write_stdout(st, b"\n");
+    if let Some(stdout) = st.extensions.get_or_default::<Streams>().stdout() {
+        let _ = stdout.end_line();
+    }
     st.ret0()
 }
 
