@@ -508,6 +508,17 @@ impl Drop for Section<'_> {
         if !self.shared.current.get().is_null() {
             // SAFETY: nobody uses the state.
             unsafe { (*self.st).frame_mut().top = self.top };
+
+    /// Calls the second value pushed with those behind it and the first one as message handler; the results take the place of
+    /// all but the first.
+    pub fn call_handled(&self) -> Result<u32> {
+        let (func, count) = (self.top + 1, self.count() - 1);
+        self.inner.protect_locked(&self.shared, |st, _| {
+            let n = st.call_handled(func, count - 1)?;
+            st.frame_mut().top = func + n;
+            Ok(n)
+        })
+    }
             if self.inner.attention.load(Ordering::Relaxed) {
                 self.inner.attend(&self.shared);
             }

@@ -107,6 +107,12 @@ impl State {
         self.call_flagged(func, 1, record_flags::FINALIZER, 0).map(|_| ())
     }
 
+    /// Calls like [`State::call`]; the value below the function is the message handler of what nobody catches. It looks past
+    /// activations entered from Rust inside the call.
+    pub fn call_handled(&mut self, func: u32, nargs: u32) -> Result<u32, Raised> {
+        self.call_flagged(func, nargs, 0, CallRecord::handled_by(func - 1))
+    }
+
     /// Calls a hook.
     pub(super) fn call_hook(&mut self, hook: Value, args: &[Value]) -> Result<(), Raised> {
         let func = self.push_call(hook, args)?;

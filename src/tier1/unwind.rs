@@ -100,17 +100,23 @@ impl State {
     }
 
     /// Passes the error through the handler of the nearest `xpcall`, if it is nearer than any `pcall`; looks past
-    /// activations entered from Rust, since their stack is still intact. Without any, notes the traceback.
+    /// activations entered from Rust, since their stack is still intact. Without any, notes the traceback, and passes the error
+    /// through the handler of the Rust code that has called with one.
     fn apply_handler(&mut self) {
         let mut depth = self.depth();
         loop {
             if depth == 0 {
-                if self.keep_traceback && self.co == self.main {
-                    self.traceback = Some(introspect::traceback(self, 0));
-                }
+                self.note_traceback();
                 return;
             }
             let record = *self.record_at(depth);
+            if let Some(index) = record.host_handler() {
+                self.note_traceback();
+                // SAFETY: below the function that has been called with it.
+                let handler = unsafe { Value::load(self.slot(index)) };
+                self.run_handler(handler);
+                return;
+            }
             if record.flags & record_flags::CATCHES != 0 && record.flags & record_flags::NIL_ON_ERROR == 0 {
                 if record.flags & record_flags::HANDLER != 0 {
                     // SAFETY: the window's first slot.
@@ -123,6 +129,12 @@ impl State {
                 return;
             }
             depth -= 1;
+        }
+    }
+
+    fn note_traceback(&mut self) {
+        if self.keep_traceback && self.co == self.main {
+            self.traceback = Some(introspect::traceback(self, 0));
         }
     }
 
