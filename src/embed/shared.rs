@@ -99,6 +99,15 @@ impl CancelTarget {
             }
         }
     }
+
+    pub fn interrupt(&self) {
+        let target = self.0.lock();
+        if let Some(word) = *target {
+            // SAFETY: the word exists as long as the pointer is here.
+            let word = unsafe { word.as_ref() };
+            word.fetch_or(interrupt::RAISE, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Inner {
@@ -499,15 +508,6 @@ impl<'a> Section<'a> {
             Ok(n)
         })
     }
-}
-
-impl Drop for Section<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.shared.pins.set(self.shared.pins.get() - 1);
-        if !self.shared.current.get().is_null() {
-            // SAFETY: nobody uses the state.
-            unsafe { (*self.st).frame_mut().top = self.top };
 
     /// Calls the second value pushed with those behind it and the first one as message handler; the results take the place of
     /// all but the first.
@@ -519,6 +519,15 @@ impl Drop for Section<'_> {
             Ok(n)
         })
     }
+}
+
+impl Drop for Section<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.shared.pins.set(self.shared.pins.get() - 1);
+        if !self.shared.current.get().is_null() {
+            // SAFETY: nobody uses the state.
+            unsafe { (*self.st).frame_mut().top = self.top };
             if self.inner.attention.load(Ordering::Relaxed) {
                 self.inner.attend(&self.shared);
             }
