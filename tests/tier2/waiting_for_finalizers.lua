@@ -22,5 +22,5 @@ end
 do
   local weak = setmetatable({ {} }, { __mode = "v" })
   while weak[1] do local t = {} end
-  print(weak[1])
+  print(tostring(weak[1]))
 end
