@@ -3,6 +3,7 @@
 
 mod repl;
 
+use std::cell::Cell;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
@@ -11,14 +12,20 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
+use repl::interrupt::Watch;
+
 use perilune::{
     Bytes, Chunk, Engine, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm,
 };
 
-/// What messages begin with.
+/// What messages begin with if the command has been called without a name.
 const NAME: &str = "perilune";
 
-const VERSION: &str = concat!("perilune ", env!("CARGO_PKG_VERSION"), " (Lua 5.4)");
+const VERSION: &str = concat!(
+    "perilune ",
+    env!("CARGO_PKG_VERSION"),
+    " (Lua 5.4)  Lua is by Lua.org, PUC-Rio"
+);
 
 const USAGE: &str = "usage: perilune [options] [script [args]]
 Available options are:
@@ -199,13 +206,14 @@ fn run() -> std::result::Result<(), Failed> {
     }
     let (stats, interactive, graph) = (options.stats, options.interactive, options.graph.clone());
     let vm = new_vm(&options).map_err(complain)?;
+    let interrupts = Watch::start(vm.cancel_handle());
     // Programs run below a host function, as they do in `lua`: tracebacks show it.
     let main = vm.create_function(move |vm, ()| Ok(run_program(vm, &options).is_ok()));
     let succeeded = main
-        .and_then(|main| main.call::<bool>(()))
+        .and_then(|main| main.call_with_handler::<bool>((), &describer(&vm)?))
         .map_err(complain)?;
     if interactive && succeeded {
-        repl::run(&vm).map_err(report)?;
+        repl::run(&vm, &interrupts).map_err(report)?;
     }
     if stats {
         let statistics = vm.statistics().map_err(complain)?;
@@ -358,6 +366,21 @@ fn list(f: &Function) -> Result<()> {
     Ok(())
 }
 
+thread_local! {
+    /// How the value of the last error describes itself, if it does.
+    static DESCRIPTION: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// A message handler that asks error values to describe themselves, where they have been raised, and notes the answer for
+/// [`error_text`]. It leaves them as they are.
+fn describer(vm: &Vm) -> Result<Function> {
+    vm.create_function(|_, value: Value| {
+        DESCRIPTION.set(None);
+        DESCRIPTION.set(description(&value));
+        Ok(value)
+    })
+}
+
 /// Shows an error.
 fn report(error: Error) -> Failed {
     complain(error_text(&error))
@@ -366,7 +389,7 @@ fn report(error: Error) -> Failed {
 /// An error with its traceback, which values that describe themselves have not.
 fn error_text(error: &Error) -> String {
     match error {
-        Error::Runtime(e) => description(&e.value),
+        Error::Runtime(_) => DESCRIPTION.take(),
         _ => None,
     }
     .unwrap_or_else(|| error.to_string())
@@ -395,7 +418,9 @@ fn description(value: &Value) -> Option<String> {
 }
 
 fn complain(problem: impl Display) -> Failed {
-    show(io::stderr(), format_args!("{NAME}: {problem}"));
+    let name = env::args_os().next().filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| NAME.into());
+    show(io::stderr(), format_args!("{}: {problem}", name.display()));
     Failed
 }
 

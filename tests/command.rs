@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -37,6 +38,7 @@ impl Directory {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_perilune"));
+        command.arg0("perilune");
         command.args(args).current_dir(&self.0).env("HOME", &self.0);
         for name in ["LUA_PATH", "LUA_CPATH", "LUA_INIT"] {
             command.env_remove(name).env_remove(format!("{name}_5_4"));
@@ -259,11 +261,10 @@ fn bad_options_show_the_usage() {
 
 #[test]
 fn shows_its_version() {
-    let version = concat!("perilune ", env!("CARGO_PKG_VERSION"), " (Lua 5.4)\n");
-    assert_eq!(run(&["-v"]), prints(version));
+    assert_eq!(run(&["-v"]), prints(GREETING));
     assert_eq!(
         run(&["-v", "-e", "print(_VERSION)"]),
-        prints(&format!("{version}Lua 5.4\n"))
+        prints(&format!("{GREETING}Lua 5.4\n"))
     );
 }
 
@@ -513,14 +514,19 @@ fn interact(directory: &Directory, args: &[&str], input: &str) -> (String, Strin
     (run.stdout, run.stderr)
 }
 
-const GREETING: &str = concat!("perilune ", env!("CARGO_PKG_VERSION"), " (Lua 5.4)\n");
+const GREETING: &str = concat!(
+    "perilune ",
+    env!("CARGO_PKG_VERSION"),
+    " (Lua 5.4)  Lua is by Lua.org, PUC-Rio\n"
+);
 
 #[test]
 fn interactive_mode_prints_values_and_asks_for_the_rest() {
     let directory = Directory::new("interactive").file("script.lua", "x = 'set' print(...)");
     let input = "1 + 1\n=x, nil\nlocal a = 1 return a\nfor i = 1, 2 do\nprint(i)\nend\nx =\n5\nx\n";
     let (stdout, stderr) = interact(&directory, &["-i", "script.lua", "arg"], input);
-    let expected = "arg\n> 2\n> set\tnil\n> 1\n> >> >> 1\n2\n> >> > 5\n> \n";
+    let expected = "arg\n> 1 + 1\n2\n> =x, nil\nset\tnil\n> local a = 1 return a\n1\n\
+                    > for i = 1, 2 do\n>> print(i)\n>> end\n1\n2\n> x =\n>> 5\n> x\n5\n> \n";
     assert_eq!(
         (stdout, stderr.as_str()),
         (format!("{GREETING}{expected}"), "")
@@ -545,7 +551,10 @@ fn interactive_mode_goes_on_after_errors() {
     assert_eq!(stderr, expected);
     assert_eq!(
         stdout,
-        format!("{GREETING}> > > > > > 33more 331\n3more 3\n")
+        format!(
+            "{GREETING}> error('one')\n> x = = 1\n> error({{}})\n> print = nil\n> 2\n> _PROMPT = 3\n\
+             3_PROMPT2 = 'more '\n3x = (\nmore 1)\n3=x\n3io.write(x, '\\n')\n1\n3(\nmore 3\n"
+        )
     );
 }
 
@@ -646,4 +655,71 @@ fn lines_can_be_edited_completed_and_recalled() {
     terminal.expect("\nxyxy");
     terminal.send("\u{4}");
     assert!(terminal.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_process_that_ends_closes_what_is_open() {
+    let script = "
+        local function closer(text) return setmetatable({}, { __close = function(_, e) print(text, e) end }) end
+        local function finalized(f) return setmetatable({}, { __gc = f }) end
+        last = finalized(function() print('last') end)
+        first = finalized(function()
+            print('first')
+            finalized(function() print('never') end)
+            os.exit(3, true)
+        end)
+        local a <close> = closer('a')
+        local b <close> = closer('b')
+        coroutine.wrap(function()
+            local c <close> = closer('c')
+            os.exit(4, true)
+        end)()";
+    let run = run(&["-e", script]);
+    assert_eq!(
+        (run.status, run.stdout.as_str()),
+        (3, "b\tnil\na\tnil\nfirst\nlast\n")
+    );
+}
+
+#[test]
+fn error_values_describe_themselves_where_they_are_raised() {
+    let directory = Directory::new("describe").file(
+        "raise.lua",
+        "local e = setmetatable({}, {__tostring = function()\nreturn 'line ' .. debug.getinfo(4, 'l').currentline\nend})\n\nerror(e)",
+    );
+    assert_eq!(directory.run(&["raise.lua"]), fails("perilune: line 5\n"));
+}
+
+#[test]
+fn messages_begin_with_the_name_of_the_command() {
+    let mut command = Directory::new("name").command(&["-e", "error('no', 0)"]);
+    command.arg0("other");
+    let run = finish(command, "");
+    assert!(run.stderr.starts_with("other: no\n"), "{}", run.stderr);
+}
+
+#[test]
+fn interrupts_are_errors_first() {
+    let script = "print('ready') print(pcall(function() while true do end end)) print('waits') while true do end";
+    let mut child = Directory::new("interrupts")
+        .command(&["-e", script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut expect = |expected: &str| {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+        assert_eq!(line, expected);
+    };
+    // SAFETY: the process exists until it has been waited for.
+    let interrupt = || assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGINT) }, 0);
+    expect("ready\n");
+    interrupt();
+    expect("false\tinterrupted!\n");
+    expect("waits\n");
+    interrupt();
+    let status = child.wait().unwrap();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    assert_eq!(signal, Some(libc::SIGINT));
 }

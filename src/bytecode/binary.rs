@@ -1,7 +1,8 @@
 //! Binary chunks: functions as bytes, and back.
 //!
-//! A chunk is a header and a function. The header names the instruction set by a fingerprint, so a chunk is only read by
-//! versions whose instructions mean the same. Numbers are little-endian; sizes and lines take seven bits a byte.
+//! A chunk is a header and a function. The header begins as in the reference implementation, since there are programs
+//! that look at it; behind that it names the instruction set by a fingerprint, so a chunk is only read by versions whose
+//! instructions mean the same. Numbers are little-endian; sizes and lines take seven bits a byte.
 //!
 //! Reading makes a [`FunctionDescription`], from which there is only the verified way into a VM. Nothing is taken on trust:
 //! an element takes at least a byte of the chunk, so sizes are bounded by what is there, and memory is charged to the
@@ -24,17 +25,30 @@ use crate::runtime::value::{Tag, Value};
 /// The first byte of every binary chunk, which no source begins with.
 pub const MARK: u8 = 0x1b;
 
-/// What a chunk begins with.
-const SIGNATURE: &[u8] = b"\x1bPerilune";
-
-/// Changes with the layout of chunks.
-const LAYOUT: u8 = 1;
-
-/// Bytes that a transfer as text would change.
-const CHECK: &[u8] = b"\x19\x93\r\n\x1a\n";
+/// The parts of the header, each with what is said of a chunk that has something else there.
+const HEADER: &[(&[u8], &str)] = &[
+    (b"\x1bLua", "not a binary chunk"),
+    // Lua 5.4, in its official format.
+    (&[0x54], "version mismatch"),
+    (&[0], "format mismatch"),
+    // Bytes that a transfer as text would change.
+    (b"\x19\x93\r\n\x1a\n", "corrupted chunk"),
+    // The sizes of the reference implementation's instructions, and of integers and floats.
+    (&[4], "Instruction size mismatch"),
+    (&[8], "lua_Integer size mismatch"),
+    (&[8], "lua_Number size mismatch"),
+    (&0x5678_i64.to_le_bytes(), "integer format mismatch"),
+    (&370.5_f64.to_bits().to_le_bytes(), "float format mismatch"),
+    // Changes with the layout of chunks.
+    (&[2], "version mismatch"),
+    // The reference implementation does not get past this: it expects a size here, and ten bytes below 128 are too large for
+    // one.
+    (b"perilune bytecode", "not a perilune chunk"),
+    (&FINGERPRINT, "version mismatch"),
+];
 
 /// Changes with the instruction set.
-const FINGERPRINT: u64 = fingerprint();
+const FINGERPRINT: [u8; 8] = fingerprint().to_le_bytes();
 
 /// The source of functions that have been stripped of it.
 const NO_SOURCE: &[u8] = b"=?";
@@ -100,10 +114,9 @@ pub fn write<E>(
     put: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut writer = Writer { put, strip };
-    writer.bytes(SIGNATURE)?;
-    writer.bytes(&[LAYOUT])?;
-    writer.bytes(&FINGERPRINT.to_le_bytes())?;
-    writer.bytes(CHECK)?;
+    for (part, _) in HEADER {
+        writer.bytes(part)?;
+    }
     writer.function(proto, None)
 }
 
@@ -270,10 +283,9 @@ pub fn read(chunk: &[u8], heap: &mut Heap) -> Result<Read, ReadError> {
 
 impl Reader<'_> {
     fn chunk(&mut self) -> Result<FunctionDescription, ReadError> {
-        self.expect(SIGNATURE, "not a binary chunk")?;
-        self.expect(&[LAYOUT], "format mismatch")?;
-        self.expect(&FINGERPRINT.to_le_bytes(), "version mismatch")?;
-        self.expect(CHECK, "corrupted chunk")?;
+        for (part, otherwise) in HEADER {
+            self.expect(part, otherwise)?;
+        }
         let mut function = self.function(0)?;
         if function.source.is_empty() {
             function.source = self.copy(NO_SOURCE)?;

@@ -93,8 +93,8 @@ pub struct ProtoBuilder<'m> {
     live: Vec<u8>,
     lines: LineTable,
     line: u32,
-    /// The first of the instructions that take the line of the next one.
-    lineless: Option<u32>,
+    /// The first and the last of the instructions that take the line of the one behind them.
+    lineless: Option<(u32, u32)>,
     /// The last instruction that something jumps to.
     last_target: u32,
     constants: Vec<Value>,
@@ -182,7 +182,8 @@ impl<'m> ProtoBuilder<'m> {
 
     /// Lets the next instruction belong to the line of the one that follows.
     pub fn without_line(&mut self) {
-        self.lineless.get_or_insert(self.here());
+        let here = self.here();
+        self.lineless.get_or_insert((here, here)).1 = here;
     }
 
     /// Lets the `NIL` that has just been emitted set `count` registers from `first` on as well. False if there is none
@@ -238,9 +239,10 @@ impl<'m> ProtoBuilder<'m> {
         debug_assert!(live <= Instr::MAX_REGISTERS);
         let pc = self.here();
         match self.lineless {
-            Some(first) if first == pc => {}
+            Some((_, last)) if last == pc => {}
             lineless => {
-                self.lines.try_push(self.meter, lineless.unwrap_or(pc), self.line)?;
+                let first = lineless.map_or(pc, |(first, _)| first);
+                self.lines.try_push(self.meter, first, self.line)?;
                 self.lineless = None;
             }
         }

@@ -33,8 +33,9 @@
 //! - Registers with variables to be closed are marked in ascending order, stay in use and are not written until a
 //!   `CLOSE` (or the end of the function) has closed them.
 //!
-//! The debug library can assign to locals that are in scope, but not to temporaries, nor to locals whose names
-//! begin with a parenthesis; so the registers of the former are not taken for prepared loops or new tables.
+//! The debug library can assign to locals that are in scope, unless their names begin with a parenthesis; so the
+//! registers of these are not taken for prepared loops or new tables. It can assign to temporaries only where that is
+//! no matter: see [`is_relied_on`].
 //!
 //! # What is checked of the rest
 //!
@@ -99,6 +100,16 @@ pub fn verify_one(proto: &Proto) -> Result<(), VerifyError> {
         info: &proto.info,
     }
     .run()
+}
+
+/// Whether instructions of the function may rely on what kind of value a register holds: as a loop's state or a new
+/// table. It is not asked where they do that, since few functions assign to temporaries of others.
+pub fn is_relied_on(proto: &Proto, register: usize) -> bool {
+    proto.info.code.iter().any(|i| match i.op().general() {
+        Op::SETLIST => register == i.a(),
+        Op::FORLOOP => (i.a()..i.a() + 3).contains(&register),
+        _ => false,
+    })
 }
 
 /// A set of registers.

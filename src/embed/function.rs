@@ -167,6 +167,41 @@ impl Function {
         R::read_all(window, cx).map_err(Error::of_result)
     }
 
+    /// Like [`call`](Function::call), with a message handler. If nothing in Lua catches an error, the handler is called with the
+    /// error's value where it has been raised, and what it returns becomes the value: until then, all functions are still in
+    /// progress, for example for `debug.getinfo`.
+    ///
+    /// The handler also gets the errors of Lua code that host functions inside the call have called in their turn.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// let f = vm.load("local secret = 42 error('lost')").into_function()?;
+    /// let handler = vm
+    ///     .load("function(e) return e .. ', secret is ' .. select(2, debug.getlocal(3, 1)) end")
+    ///     .eval()?;
+    /// let error = f.call_with_handler::<()>((), &handler).unwrap_err();
+    /// assert!(error.to_string().contains("lost, secret is 42"));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn call_with_handler<R: FromLuaMulti>(
+        &self,
+        args: impl IntoLuaMulti,
+        handler: &Function,
+    ) -> Result<R> {
+        let section = Section::new(&self.0.inner)?;
+        let cx = section.context();
+        handler.clone().push_all(cx)?;
+        cx.push(cx.with(|st| self.0.get(st)))?;
+        args.push_all(cx)?;
+        let count = section.call_handled()?;
+        let window = Window {
+            first: section.first() + 1,
+            count,
+            skipped: 0,
+        };
+        R::read_all(window, cx).map_err(Error::of_result)
+    }
+
     /// The description of the function's bytecode, nested functions included; `None` for host functions.
     ///
     /// ```

@@ -99,6 +99,15 @@ impl CancelTarget {
             }
         }
     }
+
+    pub fn interrupt(&self) {
+        let target = self.0.lock();
+        if let Some(word) = *target {
+            // SAFETY: the word exists as long as the pointer is here.
+            let word = unsafe { word.as_ref() };
+            word.fetch_or(interrupt::RAISE, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Inner {
@@ -495,6 +504,17 @@ impl<'a> Section<'a> {
         let (func, count) = (self.top, self.count());
         self.inner.protect_locked(&self.shared, |st, _| {
             let n = st.call(func, count - 1)?;
+            st.frame_mut().top = func + n;
+            Ok(n)
+        })
+    }
+
+    /// Calls the second value pushed with those behind it and the first one as message handler; the results take the place of
+    /// all but the first.
+    pub fn call_handled(&self) -> Result<u32> {
+        let (func, count) = (self.top + 1, self.count() - 1);
+        self.inner.protect_locked(&self.shared, |st, _| {
+            let n = st.call_handled(func, count - 1)?;
             st.frame_mut().top = func + n;
             Ok(n)
         })

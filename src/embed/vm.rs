@@ -365,7 +365,23 @@ impl CancelHandle {
         self.0.set(true);
     }
 
-    /// Withdraws a request that has not been noticed yet.
+    /// Raises the error `interrupted!` at the next loop iteration or call of a Lua function. Unlike a request to stop, it is an
+    /// ordinary error, which Lua can catch.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::new();
+    /// vm.cancel_handle().interrupt();
+    /// let message: String = vm
+    ///     .load("return select(2, pcall(function() while true do end end))")
+    ///     .eval()?;
+    /// assert!(message.contains("interrupted!"));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn interrupt(&self) {
+        self.0.interrupt();
+    }
+
+    /// Withdraws a request to stop that has not been noticed yet.
     pub fn withdraw(&self) {
         self.0.set(false);
     }

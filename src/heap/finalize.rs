@@ -20,6 +20,8 @@ pub(super) struct Finalizers {
     registered: Vec<Gc<Header>>,
     /// Unreachable, in the order in which they are to be finalized.
     pending: VecDeque<Gc<Header>>,
+    /// The VM closes: no more objects are registered.
+    closed: bool,
 }
 
 fn is_registered(object: Gc<Header>) -> bool {
@@ -47,7 +49,7 @@ impl Heap {
     /// Registers a table or userdata whose metatable has `__gc`. Nothing happens if it is registered already.
     pub fn register_finalizer(&mut self, object: Gc<Header>) -> Result<(), OutOfMemory> {
         debug_assert!(matches!(object.kind, Kind::Table | Kind::Userdata));
-        if is_registered(object) {
+        if is_registered(object) || self.finalizers.closed {
             return Ok(());
         }
         // The pending list must be able to take it without fail.
@@ -77,12 +79,14 @@ impl Heap {
     }
 
     /// Makes all registered objects pending, behind those that are: when the VM closes, each is finalized
-    /// whether it is reachable or not.
+    /// whether it is reachable or not. From now on nothing is registered.
     pub fn all_finalizers(&mut self) {
         let Finalizers {
             registered,
             pending,
+            closed,
         } = &mut self.finalizers;
+        *closed = true;
         pending.extend(registered.drain(..).rev());
     }
 }
@@ -93,6 +97,7 @@ impl Marker<'_> {
         let Finalizers {
             registered,
             pending,
+            ..
         } = &mut self.rt.heap.finalizers;
         for &object in registered.iter().rev() {
             if !Heap::is_marked(object) {

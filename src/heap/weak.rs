@@ -151,7 +151,10 @@ impl Marker<'_> {
             }
         }
         for node in hash_nodes(t) {
-            if is_dead(node.value()) {
+            if node.value().is_nil() {
+                // Nobody has looked at the keys of tables that are weak in both. A removed entry keeps no string alive.
+                node.kill_key();
+            } else if is_dead(node.value()) {
                 self.rt.before_weak_clear(t);
                 clear(node);
             } else {

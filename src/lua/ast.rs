@@ -350,10 +350,10 @@ pub enum StmtKind {
     Call(ExprId),
     /// `do body end`
     Do(BlockId),
-    /// `while condition do body end`
-    While { condition: ExprId, body: BlockId },
-    /// `repeat body until condition`; the condition is inside the scope of the body.
-    Repeat { body: BlockId, condition: ExprId },
+    /// `while condition do body end`; the condition is tested in `line`.
+    While { condition: ExprId, line: u32, body: BlockId },
+    /// `repeat body until condition`; the condition is inside the scope of the body, and tested in `line`.
+    Repeat { body: BlockId, condition: ExprId, line: u32 },
     /// `if ... elseif ... else otherwise end`; see [`Chunk::arms`].
     If { arms: Span, otherwise: BlockId },
     /// `for var = start, limit [, step] do body end`: `range` has two or three values.
@@ -386,6 +386,8 @@ const _: () = assert!(size_of::<Stmt>() == 20);
 pub struct Arm {
     /// The condition.
     pub condition: ExprId,
+    /// The line of the `then`, where the condition is tested.
+    pub line: u32,
     /// What to do if it holds.
     pub body: BlockId,
 }

@@ -390,7 +390,11 @@ impl<'s> Parser<'s> {
     #[inline]
     fn discharge(&mut self, expr: ExprId) {
         let node = &mut self.chunk.exprs[expr.index()];
-        if let ExprKind::Global { .. } | ExprKind::Field { .. } | ExprKind::Index { .. } = node.kind
+        if let ExprKind::Global { .. }
+        | ExprKind::Field { .. }
+        | ExprKind::Index { .. }
+        | ExprKind::Nil
+        | ExprKind::False = node.kind
         {
             node.line = self.lexer.last_line;
         }
@@ -789,10 +793,11 @@ impl<'s> Parser<'s> {
         while matches!(self.kind(), Tok::If | Tok::Elseif) {
             self.advance()?;
             let condition = self.expr()?;
+            let line = self.lexer.line;
             self.expect(Tok::Then)?;
             self.discharge(condition);
             let body = self.block()?;
-            push(self.lexer.meter, &mut self.open_arms, Arm { condition, body })?;
+            push(self.lexer.meter, &mut self.open_arms, Arm { condition, line, body })?;
             if self.kind() == Tok::If {
                 break;
             }
@@ -813,12 +818,13 @@ impl<'s> Parser<'s> {
     fn while_statement(&mut self, line: u32) -> Result<(), Fail> {
         self.advance()?;
         let condition = self.expr()?;
+        let test_line = self.lexer.last_line;
         let outer = self.enter_loop();
         self.expect(Tok::Do)?;
         let body = self.statements()?;
         self.leave_block(outer)?;
         self.expect_match(Tok::End, Tok::While, line)?;
-        self.add_stmt(StmtKind::While { condition, body }, line)
+        self.add_stmt(StmtKind::While { condition, line: test_line, body }, line)
     }
 
     fn repeat_statement(&mut self, line: u32) -> Result<(), Fail> {
@@ -827,8 +833,9 @@ impl<'s> Parser<'s> {
         let body = self.statements()?;
         self.expect_match(Tok::Until, Tok::Repeat, line)?;
         let condition = self.expr()?;
+        let test_line = self.lexer.last_line;
         self.leave_block(outer)?;
-        self.add_stmt(StmtKind::Repeat { body, condition }, line)
+        self.add_stmt(StmtKind::Repeat { body, condition, line: test_line }, line)
     }
 
     fn for_statement(&mut self, line: u32) -> Result<(), Fail> {

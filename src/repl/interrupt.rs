@@ -1,4 +1,5 @@
-//! Interrupts from the keyboard: they end what is running, or the command if nothing is.
+//! Interrupts from the keyboard. The first one raises an error in the script, the next one ends the command. In the interactive
+//! mode they end what is running, or the command if nothing is.
 //!
 //! The signal is blocked, and a thread waits for it: unlike a signal handler it may use the [`CancelHandle`].
 
@@ -6,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::process;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 
 use perilune::CancelHandle;
@@ -14,17 +15,28 @@ use perilune::CancelHandle;
 /// The exit code of a command that an interrupt has ended.
 const INTERRUPTED: i32 = 128 + libc::SIGINT;
 
-/// Whether a program is running, for the thread that waits.
-pub struct Watch(Arc<AtomicBool>);
+// What an interrupt is for.
 
-/// A program is running as long as this exists.
-pub struct Running<'a>(&'a AtomicBool);
+/// A script, which may catch the error.
+const SCRIPT: u8 = 0;
+/// The command, which has been interrupted before.
+const COMMAND: u8 = 1;
+/// The interactive mode, which waits for input.
+const INPUT: u8 = 2;
+/// What runs in the interactive mode.
+const RUNNING: u8 = 3;
+
+/// What the next interrupt is for, shared with the thread that waits.
+pub struct Watch(Arc<AtomicU8>);
+
+/// A program is running in the interactive mode as long as this exists.
+pub struct Running<'a>(&'a AtomicU8);
 
 impl Watch {
-    /// Begins to wait for interrupts. If no thread can be made, they end the command as ever.
+    /// Begins to wait for interrupts, as those of a script. If no thread can be made, they end the command as ever.
     pub fn start(cancel: CancelHandle) -> Watch {
-        let running = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&running);
+        let target = Arc::new(AtomicU8::new(SCRIPT));
+        let seen = Arc::clone(&target);
         let signals = interrupt_only();
         block(&signals);
         let waiting = thread::Builder::new()
@@ -36,29 +48,48 @@ impl Watch {
                     if unsafe { libc::sigwait(&signals, &mut signal) } != 0 {
                         return;
                     }
-                    if seen.load(Ordering::SeqCst) {
-                        cancel.cancel();
-                    } else {
-                        process::exit(INTERRUPTED);
+                    match seen.load(Ordering::SeqCst) {
+                        SCRIPT => {
+                            seen.store(COMMAND, Ordering::SeqCst);
+                            cancel.interrupt();
+                        }
+                        RUNNING => cancel.cancel(),
+                        INPUT => process::exit(INTERRUPTED),
+                        _ => end_by_interrupt(&signals),
                     }
                 }
             });
         if waiting.is_err() {
             unblock(&signals);
         }
-        Watch(running)
+        Watch(target)
     }
 
-    /// Lets interrupts end what is about to run.
+    /// The interactive mode begins.
+    pub fn interactive(&self) {
+        self.0.store(INPUT, Ordering::SeqCst);
+    }
+
+    /// Lets interrupts end what is about to run in the interactive mode.
     pub fn running(&self) -> Running<'_> {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.store(RUNNING, Ordering::SeqCst);
         Running(&self.0)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.0.store(INPUT, Ordering::SeqCst);
+    }
+}
+
+/// Ends the command as if nobody had waited for the signal, so that whoever has started it sees why.
+fn end_by_interrupt(signals: &libc::sigset_t) {
+    // SAFETY: the signal's usual action takes no handler; the set is initialised.
+    unsafe {
+        libc::signal(libc::SIGINT, libc::SIG_DFL);
+        unblock(signals);
+        libc::raise(libc::SIGINT);
     }
 }
 

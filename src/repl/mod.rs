@@ -4,13 +4,14 @@
 
 #[cfg(feature = "repl")]
 mod editor;
-mod interrupt;
+pub mod interrupt;
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 
 use perilune::{Error, Function, MultiValue, Result, Value, Vm};
 
-use super::{error_text, show};
+use self::interrupt::Watch;
+use super::{describer, error_text, show};
 
 /// A source of lines.
 trait Reader {
@@ -21,7 +22,8 @@ trait Reader {
     fn remember(&mut self, input: &[u8]);
 }
 
-/// Plain input.
+/// Plain input. What does not come from a terminal is shown behind the prompt, as line editors do it, so that what is written
+/// reads like a session.
 struct Plain;
 
 impl Reader for Plain {
@@ -37,6 +39,10 @@ impl Reader for Plain {
         if line.last() == Some(&b'\n') {
             line.pop();
         }
+        if !io::stdin().is_terminal() {
+            // As above.
+            let _ = out.write_all(&line).and_then(|()| out.write_all(b"\n"));
+        }
         Some(line)
     }
 
@@ -44,7 +50,7 @@ impl Reader for Plain {
 }
 
 /// Runs the interactive mode until the input ends.
-pub fn run(vm: &Vm) -> Result<()> {
+pub fn run(vm: &Vm, interrupts: &Watch) -> Result<()> {
     let mut reader = new_reader(vm);
     // What has been written is to be seen before the next prompt.
     let flush: Function = vm
@@ -59,12 +65,13 @@ pub fn run(vm: &Vm) -> Result<()> {
         }
         Ok(())
     })?;
-    let interrupts = interrupt::Watch::start(vm.cancel_handle());
+    let describer = describer(vm)?;
+    interrupts.interactive();
     let _: Result<()> = flush.call(());
     while let Some((input, chunk)) = read_chunk(vm, &mut *reader)? {
         reader.remember(&input);
         let running = interrupts.running();
-        match chunk.and_then(|f| evaluate.call::<()>(f)) {
+        match chunk.and_then(|f| evaluate.call_with_handler::<()>(f, &describer)) {
             Ok(()) => {}
             Err(Error::Cancelled) => show(io::stderr(), "interrupted!"),
             Err(e) => show(io::stderr(), error_text(&e)),
@@ -79,7 +86,6 @@ pub fn run(vm: &Vm) -> Result<()> {
 
 #[cfg(feature = "repl")]
 fn new_reader(vm: &Vm) -> Box<dyn Reader + '_> {
-    use std::io::IsTerminal;
     let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     match terminal.then(|| editor::Editor::new(vm)).flatten() {
         Some(editor) => Box::new(editor),

@@ -106,6 +106,20 @@ impl Hook {
 impl CallRecord {
     /// The [`aux`](CallRecord::aux) of a function that Rust has called as a hook.
     pub const HOOK: u64 = 1;
+    /// The low half of the [`aux`](CallRecord::aux) of a function that Rust has called with a message handler; the high half
+    /// is the handler's stack index.
+    const HANDLED: u64 = 2;
+
+    /// The `aux` of a function that Rust calls with the message handler at a stack index.
+    pub fn handled_by(index: u32) -> u64 {
+        (index as u64) << 32 | CallRecord::HANDLED
+    }
+
+    /// The stack index of the message handler with which Rust has called the function.
+    pub fn host_handler(&self) -> Option<u32> {
+        let handled = self.continuation == Continuation::Host && self.aux as u32 as u64 == CallRecord::HANDLED;
+        handled.then_some((self.aux >> 32) as u32)
+    }
 
     /// Whether the function was called as a hook: between two instructions of its caller, all of whose registers are in use
     /// then.
@@ -155,6 +169,8 @@ pub struct Coroutine {
     pub hooks_running: Cell<u8>,
     /// Calls in progress across which it cannot yield.
     pub non_yieldable: Cell<u32>,
+    /// Activations in progress that catch errors.
+    pub catching: Cell<u32>,
     pub stack: Cell<*mut Value>,
     /// Slots allocated.
     pub stack_size: Cell<u32>,

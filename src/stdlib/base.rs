@@ -103,7 +103,7 @@ fn raise_with_position(st: &mut State, message: Value, level: i64) -> Raised {
 
 fn pcall(st: &mut State, args: Args) -> NativeResult {
     st.arg_any(args, 0)?;
-    st.catch_errors(false);
+    st.catch_errors(false)?;
     st.call_then(args.base, args.count - 1, pcall_returned)
 }
 
@@ -120,7 +120,7 @@ fn xpcall(st: &mut State, args: Args) -> NativeResult {
     // The handler is expected in the first slot, and the function must be next to its arguments.
     st.set_arg(args, 0, handler);
     st.set_arg(args, 1, f);
-    st.catch_errors(true);
+    st.catch_errors(true)?;
     st.call_then(args.base + 1, args.count - 2, xpcall_returned)
 }
 
@@ -379,7 +379,9 @@ fn print_from(st: &mut State, args: Args, first: u32) -> NativeResult {
         let s = tostring_value(st, v)?;
         print_piece(st, i, s);
     }
-    write_stdout(st, b"\n");
+    if let Some(stdout) = st.extensions.get_or_default::<Streams>().stdout() {
+        let _ = stdout.end_line();
+    }
     st.ret0()
 }
 
@@ -430,7 +432,7 @@ fn load_(st: &mut State, args: Args) -> NativeResult {
     st.arg_function(args, 0)?;
     let reading = Reading { text: Bytes::default(), named: !st.arg(args, 1).is_nil(), mode: mode.into(), env };
     // Errors of the reader are the result, too.
-    st.catch_errors_as_nil();
+    st.catch_errors_as_nil()?;
     st.forbid_yields()?;
     let func = st.free_index();
     read_next(st, Box::new(reading), func)

@@ -298,9 +298,34 @@ fn sethook(st: &mut State, args: Args) -> NativeResult {
             hook.events |= event::COUNT;
         }
     }
+    note_hook(st, co, hook.function)?;
     st.set_hook(co, hook);
     // The return is an event already.
     st.return_at(args.base, 0)
+}
+
+/// The registry's table of hooks by coroutine.
+const HOOKS: &str = "_HOOKKEY";
+
+/// Puts a hook where the reference implementation keeps it, and where there are programs that look for it.
+fn note_hook(st: &mut State, co: Gc<Coroutine>, hook: Value) -> Result<(), Raised> {
+    let key = st.string_value(HOOKS.as_bytes())?;
+    let hooks = match st.rt.get(st.registry, key).as_table() {
+        Some(hooks) => hooks,
+        None => {
+            let root = st.rt.shapes.root_for(0);
+            let made = st.rt.new_table(root, 0);
+            let hooks = st.check_memory(made)?;
+            set_text(st, hooks, "__mode", b"k")?;
+            let set = st.rt.set_metatable(hooks, Some(hooks));
+            st.check_memory(set)?;
+            let registry = st.registry;
+            set_field(st, registry, HOOKS, Value::table(hooks))?;
+            hooks
+        }
+    };
+    let stored = st.rt.set(hooks, Value::coroutine(co), hook);
+    st.check_store(stored)
 }
 
 fn gethook(st: &mut State, args: Args) -> NativeResult {

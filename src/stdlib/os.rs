@@ -77,8 +77,7 @@ fn exit(st: &mut State, args: Args) -> NativeResult {
         _ => st.arg_int(args, 0)? as i32,
     };
     if !st.arg(args, 1).is_falsy() {
-        st.rt.heap.all_finalizers();
-        st.run_finalizers()?;
+        st.close_everything()?;
     }
     st.extensions.get_or_default::<Streams>().flush_all();
     std::process::exit(code)

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::os::fd::FromRawFd;
+use std::os::unix::fs::FileTypeExt;
 use std::process::{Child, ExitStatus};
 
 use super::support::Bytes;
@@ -97,6 +98,8 @@ pub struct Stream {
     output: Vec<u8>,
     capacity: usize,
     buffering: Buffering,
+    /// Somebody at the other end may wait for what is printed.
+    awaited: bool,
 }
 
 impl Stream {
@@ -110,6 +113,7 @@ impl Stream {
             output: Vec::new(),
             capacity: BUFFER_SIZE,
             buffering: Buffering::Full,
+            awaited: false,
         }
     }
 
@@ -118,12 +122,14 @@ impl Stream {
         // SAFETY: the descriptor is not owned: the file is never dropped.
         let file = ManuallyDrop::new(unsafe { File::from_raw_fd(descriptor) });
         let terminal = file.is_terminal();
+        let kind = file.metadata().map(|metadata| metadata.file_type());
         let mut stream = Stream::new(Device::Standard(file), descriptor == 0, descriptor != 0);
         stream.buffering = match descriptor {
             2 => Buffering::No,
             _ if terminal => Buffering::Line,
             _ => Buffering::Full,
         };
+        stream.awaited = kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket());
         stream
     }
 
@@ -152,6 +158,13 @@ impl Stream {
         }
         self.output.extend_from_slice(bytes);
         if self.buffering == Buffering::Line && bytes.contains(&b'\n') { self.flush() } else { Ok(()) }
+    }
+
+    /// Ends a line that has been printed. What is printed to a pipe is passed on at once, as in the reference implementation;
+    /// for files that would only cost time.
+    pub fn end_line(&mut self) -> io::Result<()> {
+        self.write(b"\n")?;
+        if self.awaited { self.flush() } else { Ok(()) }
     }
 
     /// Passes on what has been written.

@@ -107,6 +107,12 @@ impl State {
         self.call_flagged(func, 1, record_flags::FINALIZER, 0).map(|_| ())
     }
 
+    /// Calls like [`State::call`]; the value below the function is the message handler of what nobody catches. It looks past
+    /// activations entered from Rust inside the call.
+    pub fn call_handled(&mut self, func: u32, nargs: u32) -> Result<u32, Raised> {
+        self.call_flagged(func, nargs, 0, CallRecord::handled_by(func - 1))
+    }
+
     /// Calls a hook.
     pub(super) fn call_hook(&mut self, hook: Value, args: &[Value]) -> Result<(), Raised> {
         let func = self.push_call(hook, args)?;
@@ -377,8 +383,8 @@ impl State {
         // Only what is needed: copying the whole record has to wait for the stores that have just written its fields.
         let CallRecord { continuation, flags, wanted, aux, then, .. } = *self.frame();
         let dest = self.result_slot();
-        if flags & record_flags::NO_YIELD != 0 {
-            self.permit_yields();
+        if flags & (record_flags::NO_YIELD | record_flags::CATCHES) != 0 {
+            self.uncount(flags);
         }
         match continuation {
             Continuation::Call => {

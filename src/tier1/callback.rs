@@ -3,7 +3,8 @@
 //! Such an activation counts like a call on the native stack: against the limit of those, and among what its
 //! coroutine cannot yield across. Its record says so ([`record_flags::NO_YIELD`]). Invariant: the counts agree with
 //! the records; whoever drops a record with the flag takes its part back, and that happens in two places only, when
-//! the activation returns and when an error drops it.
+//! the activation returns and when an error drops it. Activations that catch errors are counted in the same way, but by
+//! their coroutine, since they may be yielded across.
 //!
 //! While it waits for what it has called, a host function may leave Rust state with the VM ([`State::keep_waiting`]).
 //! Activations across which nobody can yield end in the reverse order of their beginning, so the states are a stack.
@@ -45,21 +46,36 @@ impl State {
         Ok(())
     }
 
-    /// The current activation, across which nobody could yield, returns.
-    pub(super) fn permit_yields(&mut self) {
-        self.native_depth -= 1;
-        self.co.non_yieldable.set(self.co.non_yieldable.get() - 1);
+    /// Counts the running host function among those of its coroutine that catch errors. As in the reference implementation
+    /// only so many of them may be nested as calls on the native stack; otherwise an endless recursion through `pcall` would
+    /// be noticed by the end of the stack only, and errors that each level extends would take quadratic time and memory.
+    pub(super) fn count_catching(&mut self) -> Result<(), Raised> {
+        let catching = self.co.catching.get() + 1;
+        self.co.catching.set(catching);
+        if self.native_depth + catching > NATIVE_DEPTH_MAX {
+            return Err(self.raise_message(b"C stack overflow"));
+        }
+        Ok(())
+    }
+
+    /// An activation of the running coroutine ends, whose record has `flags`: takes back what has been counted for it.
+    pub(super) fn uncount(&mut self, flags: u8) {
+        if flags & record_flags::NO_YIELD != 0 {
+            self.native_depth -= 1;
+            self.co.non_yieldable.set(self.co.non_yieldable.get() - 1);
+        }
+        if flags & record_flags::CATCHES != 0 {
+            self.co.catching.set(self.co.catching.get() - 1);
+        }
     }
 
     /// An error drops the activations of the running coroutine from `depth` on.
     pub(super) fn drop_activations(&mut self, depth: u32) {
-        if self.co.non_yieldable.get() == 0 {
+        if self.co.non_yieldable.get() == 0 && self.co.catching.get() == 0 {
             return;
         }
         for dropped in depth..=self.depth() {
-            if self.record_at(dropped).flags & record_flags::NO_YIELD != 0 {
-                self.permit_yields();
-            }
+            self.uncount(self.record_at(dropped).flags);
         }
         self.drop_waiting(self.native_depth + 1);
     }

@@ -95,7 +95,7 @@ impl State {
             let saved = (self.error, self.error_handled);
             let running = self.rt.heap.is_running();
             self.rt.heap.stop();
-            let called = self.call_finalizer(method, object);
+            let called = self.without_hooks(|st| st.call_finalizer(method, object));
             if running {
                 self.rt.heap.restart();
             }
@@ -111,6 +111,33 @@ impl State {
         }
         self.finalizing = false;
         Ok(())
+    }
+
+    /// Closes the pending variables of the main program and runs all finalizers, since the process is about to end. A
+    /// finalizer may ask for that again: then the others run inside of it.
+    pub fn close_everything(&mut self) -> Result<(), Raised> {
+        let main = self.main;
+        let mut error = Value::NIL;
+        loop {
+            let mut list = main.to_close.take();
+            let slot = list.pop();
+            main.to_close.set(list);
+            let Some(slot) = slot else { break };
+            // SAFETY: a variable marked to be closed is initialised, in the main program's stack.
+            let v = unsafe { Value::load(main.stack.get().add(slot as usize)) };
+            let method = self.rt.metamethod(v, Event::Close);
+            if self.call_value(method, &[v, error]).is_err() {
+                if self.cancelling {
+                    return Err(Raised);
+                }
+                error = self.error;
+            }
+        }
+        self.rt.heap.all_finalizers();
+        let outer = std::mem::replace(&mut self.finalizing, false);
+        let done = self.run_finalizers();
+        self.finalizing = outer;
+        done
     }
 
     /// The error being raised as text, for messages.

@@ -184,6 +184,8 @@ impl State {
             caller.status.set(Status::Normal);
             self.enter_coroutine(co);
             self.record = co.records.get();
+            // Its suspended activations are given up.
+            co.catching.set(0);
             while let Some(slot) = self.take_to_close(1) {
                 // SAFETY: a variable marked to be closed is initialised.
                 let v = unsafe { Value::load(self.slot(slot)) };

@@ -253,6 +253,20 @@ impl State {
         Ok(REQUEST)
     }
 
+    /// Lets `body` call without events in the running coroutine: finalizers may run between any two instructions, where whoever
+    /// traces a program does not expect them.
+    pub(super) fn without_hooks<R>(&mut self, body: impl FnOnce(&mut State) -> R) -> R {
+        let co = self.co;
+        let before = co.hooks_running.replace(running::SCRIPT | running::HOST);
+        self.update_hook_events();
+        let pc = co.hook_pc.get();
+        let result = body(self);
+        co.hook_pc.set(pc);
+        co.hooks_running.set(before);
+        self.update_hook_events();
+        result
+    }
+
     fn run_hooks(
         &mut self,
         event: u8,

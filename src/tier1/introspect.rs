@@ -8,6 +8,7 @@ use super::state::State;
 use crate::bytecode::names::Name;
 use crate::bytecode::source::chunk_id;
 use crate::bytecode::proto::{Proto, proto_flags};
+use crate::bytecode::verify::is_relied_on;
 use crate::runtime::coroutine::{CallRecord, Coroutine, record_flags};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -222,7 +223,10 @@ impl Frame {
                 settable: false,
             });
         }
-        (register < live).then(|| self.variable_at(b"(temporary)", base + register, false))
+        (register < live).then(|| {
+            let settable = !is_relied_on(&proto, register as usize);
+            self.variable_at(b"(temporary)", base + register, settable)
+        })
     }
 
     fn variable_at(&self, name: &[u8], slot: u32, settable: bool) -> Variable {
@@ -253,8 +257,8 @@ impl State {
         Some(Frame::new(co, depth, index))
     }
 
-    /// Sets variable `n` of an activation ([`Frame::variable`]) and returns its name. Temporary values and loop states
-    /// of bytecode functions cannot be set: instructions rely on what they are.
+    /// Sets variable `n` of an activation ([`Frame::variable`]) and returns its name. Loop states of bytecode functions cannot
+    /// be set, nor temporary values if instructions rely on what they are.
     pub fn set_variable(&mut self, frame: &Frame, n: i32, v: Value) -> Option<Vec<u8>> {
         let variable = frame.variable(n).filter(|variable| variable.settable)?;
         match frame.stack_slot(variable.slot).as_cell() {

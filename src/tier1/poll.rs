@@ -79,6 +79,9 @@ impl State {
         if self.rt.heap.has_finalizers() {
             self.run_finalizers()?;
         }
+        if bits & interrupt::RAISE != 0 {
+            return Err(self.raise_text("interrupted!"));
+        }
         Ok(self.settled())
     }
 

@@ -51,6 +51,8 @@ pub mod interrupt {
     pub const CANCEL: u32 = 1;
     /// Finalizers are waiting.
     pub const FINALIZE: u32 = 2;
+    /// Somebody wants an error to be raised that the program can catch.
+    pub const RAISE: u32 = 1 << 8;
     /// The collector wants to run.
     pub use crate::heap::COLLECT;
     /// Hooks are due in the running coroutine: set as long as [`State::hook_events`](super::State::hook_events) is not 0.
@@ -299,6 +301,7 @@ impl State {
                 status: Status::Suspended.into(),
                 hooks_running: 0.into(),
                 non_yieldable: 0.into(),
+                catching: 0.into(),
                 stack: stack.into(),
                 stack_size: FIRST_STACK.into(),
                 top: 1.into(),

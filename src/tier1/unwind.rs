@@ -23,16 +23,19 @@ enum Catcher {
 
 impl State {
     /// Makes the running host function catch the errors of what it calls: it then returns `false` and the error, which
-    /// has been passed through the message handler in the window's first slot if there is a handler.
-    pub fn catch_errors(&mut self, handler: bool) {
+    /// has been passed through the message handler in the window's first slot if there is a handler. That too many such
+    /// functions are nested is an error that it catches itself.
+    pub fn catch_errors(&mut self, handler: bool) -> Result<(), Raised> {
         let handler = if handler { record_flags::HANDLER } else { 0 };
         self.frame_mut().flags |= record_flags::CATCHES | handler;
+        self.count_catching()
     }
 
     /// Makes the running host function catch its own errors and those of what it calls, after any message handler: it
     /// then returns nil and the error.
-    pub fn catch_errors_as_nil(&mut self) {
+    pub fn catch_errors_as_nil(&mut self) -> Result<(), Raised> {
         self.frame_mut().flags |= record_flags::CATCHES | record_flags::NIL_ON_ERROR;
+        self.count_catching()
     }
 
     /// Unwinds to whoever catches the current error: returns what is to be done next, or nothing after popping the
@@ -97,17 +100,23 @@ impl State {
     }
 
     /// Passes the error through the handler of the nearest `xpcall`, if it is nearer than any `pcall`; looks past
-    /// activations entered from Rust, since their stack is still intact. Without any, notes the traceback.
+    /// activations entered from Rust, since their stack is still intact. Without any, notes the traceback, and passes the error
+    /// through the handler of the Rust code that has called with one.
     fn apply_handler(&mut self) {
         let mut depth = self.depth();
         loop {
             if depth == 0 {
-                if self.keep_traceback && self.co == self.main {
-                    self.traceback = Some(introspect::traceback(self, 0));
-                }
+                self.note_traceback();
                 return;
             }
             let record = *self.record_at(depth);
+            if let Some(index) = record.host_handler() {
+                self.note_traceback();
+                // SAFETY: below the function that has been called with it.
+                let handler = unsafe { Value::load(self.slot(index)) };
+                self.run_handler(handler);
+                return;
+            }
             if record.flags & record_flags::CATCHES != 0 && record.flags & record_flags::NIL_ON_ERROR == 0 {
                 if record.flags & record_flags::HANDLER != 0 {
                     // SAFETY: the window's first slot.
@@ -120,6 +129,12 @@ impl State {
                 return;
             }
             depth -= 1;
+        }
+    }
+
+    fn note_traceback(&mut self) {
+        if self.keep_traceback && self.co == self.main {
+            self.traceback = Some(introspect::traceback(self, 0));
         }
     }
 

@@ -333,3 +333,30 @@ do
   end)
   check("close log normal", log)
 end
+-- Functions that catch errors can be nested a limited number of times, in each coroutine.
+do
+  local function nest(n)
+    if n == 0 then return "innermost" end
+    return select(2, pcall(nest, n - 1))
+  end
+  check("nested pcalls", nest(150), nest(100000))
+  check("nested pcalls in a coroutine", coroutine.wrap(function() return nest(150), nest(100000) end)())
+  check("errors that each level extends", (function()
+    local levels = 0
+    local function down() levels = levels + 1 assert(pcall(down)) end
+    local caught, message = xpcall(down, down)
+    return caught, type(message), levels < 100000
+  end)())
+  check("not counted after an error", (function()
+    for i = 1, 1000 do pcall(pcall, error) end
+    return nest(150)
+  end)())
+  check("not counted after a yield", (function()
+    local resumed = 0
+    for i = 1, 1000 do
+      local co = coroutine.wrap(function() pcall(pcall, coroutine.yield) resumed = resumed + 1 end)
+      co() co()
+    end
+    return resumed, nest(150)
+  end)())
+end

@@ -357,3 +357,15 @@ do
   full()
   check("close then gc", log)
 end
+-- A removed entry of a table that is weak in both keeps no string alive.
+do
+  full()
+  local before = collectgarbage("count")
+  local t = setmetatable({}, { __mode = "kv" })
+  t[("s"):rep(1 << 20)] = 1
+  full()
+  check("key of an entry", collectgarbage("count") > before + 1000)
+  t[next(t)] = nil
+  full()
+  check("key of a removed entry", collectgarbage("count") < before + 1000, next(t))
+end

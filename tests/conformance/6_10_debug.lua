@@ -176,3 +176,30 @@ do
   check("local above a native function", (debug.getlocal(co, 0, 2)))
   check("local below a native function", debug.getlocal(co, 2, 1))
 end
+-- Captured parameters make no line active.
+check("active lines", (function()
+  local function f(a, b, c)
+
+    return function() return a, b, c end
+
+  end
+  local i, lines = debug.getinfo(f, "SL"), {}
+  for line in pairs(i.activelines) do lines[#lines + 1] = line - i.linedefined end
+  table.sort(lines)
+  return lines
+end)())
+-- Temporary values can be set.
+check("set a temporary", (function()
+  local function set() return debug.setlocal(2, 3, 10), debug.setlocal(2, 4, 1) or 20 end
+  local function f(a, b) return (a + 1) + select(2, set()) end
+  return f(0, 0)
+end)())
+-- The registry has the hooks by coroutine, weakly.
+check("hooks in the registry", (function()
+  local function hook() end
+  debug.sethook(hook, "c")
+  local hooks = debug.getregistry()._HOOKKEY
+  local found = hooks[coroutine.running()] == hook
+  debug.sethook()
+  return found, hooks[coroutine.running()], getmetatable(hooks).__mode
+end)())

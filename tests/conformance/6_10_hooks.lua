@@ -16,6 +16,71 @@ end
 
 local pieces = {
 [===[
+local function f(a, b, c)
+
+  local function g() return a, b, c end
+  return g
+end
+return f(1, 2, 3)
+]===],
+[===[
+local function f(a, b, ...)
+  return function() return a, b end
+end
+f(1,
+  2)
+local function g(a, b) local c = function() return a, b, c end
+end
+g()
+]===],
+[===[
+local a
+if a
+then
+  a = 1
+elseif not
+  a
+then a = 2
+end
+if (a
+    or a
+  )
+then
+  a = nil
+end
+if a and
+  a.b
+then
+  a = 3
+else
+  a = 4
+end
+]===],
+[===[
+local a = 1
+while (a
+)
+do
+  a = nil
+end
+repeat
+  local b = a
+until (
+  not b
+)
+for i = 1, 2 do
+  if i
+    then
+    break
+  end
+end
+if
+  nil
+then
+  a = 5
+end
+]===],
+[===[
 local a = 1
 local b = 2
 for i = 1, 3 do
@@ -647,4 +712,18 @@ check("collections in hooks", (function()
   local s = t[1][1] .. t[2][1] .. tostring(t[3][3])
   debug.sethook()
   return s, t[2][2][1]
+end)())
+-- Finalizers have no hooks.
+check("hooks and finalizers", (function()
+  local finalized, seen = 0, 0
+  local function finalize() finalized = finalized + 1 end
+  debug.sethook(function()
+    if debug.getinfo(2, "f").func == finalize then seen = seen + 1 end
+  end, "crl", 1)
+  for i = 1, 10 do
+    setmetatable({}, { __gc = finalize })
+    collectgarbage()
+  end
+  debug.sethook()
+  return finalized > 0, seen
 end)())

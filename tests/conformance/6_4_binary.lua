@@ -138,6 +138,17 @@ do
   end
 end
 
+-- What the header says, and that each byte of it counts.
+do
+  local chunk = string.dump(function() return 1 end)
+  local size = 4 + 2 + 6 + 3
+  check("header", chunk:sub(1, size), string.unpack("<i8 d", chunk, size + 1))
+  for i = 1, size + 16 do
+    local changed = chunk:sub(1, i - 1) .. string.char((chunk:byte(i) + 1) % 256) .. chunk:sub(i + 1)
+    check("changed byte " .. i, load(changed, "=name"))
+  end
+end
+
 -- Files.
 do
   local name = os.tmpname()

@@ -82,6 +82,7 @@ fn coroutine(rt: &mut Runtime, slots: u32) -> Gc<Coroutine> {
             status: Cell::new(Status::Suspended),
             hooks_running: Cell::new(0),
             non_yieldable: Cell::new(0),
+            catching: Cell::new(0),
             stack: Cell::new(stack),
             stack_size: Cell::new(slots + 10),
             top: Cell::new(slots),

@@ -111,17 +111,18 @@ impl Generator<'_> {
     }
 
     /// The same; the jump itself belongs to `line`, if that is given and no operator decides otherwise.
-    fn jump_if_at(&mut self, e: ExprId, sense: bool, line: Option<u32>, list: &mut JumpList) {
+    pub(super) fn jump_if_at(&mut self, e: ExprId, sense: bool, line: Option<u32>, list: &mut JumpList) {
         match self.kind(e) {
             ExprKind::Binary(op @ (BinaryOp::And | BinaryOp::Or), ..) => {
                 // The truth of an operand that decides.
                 let decisive = op == BinaryOp::Or;
                 let mut skip = JumpList::EMPTY;
                 self.operands(op, e, |this, operand, operator| {
+                    let line = operator.or(line);
                     if operator.is_none() || sense == decisive {
-                        this.jump_if_at(operand, sense, operator, list);
+                        this.jump_if_at(operand, sense, line, list);
                     } else {
-                        this.jump_if_at(operand, decisive, operator, &mut skip);
+                        this.jump_if_at(operand, decisive, line, &mut skip);
                     }
                 });
                 self.patch_here(skip);

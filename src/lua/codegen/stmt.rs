@@ -40,8 +40,16 @@ impl Generator<'_> {
             StmtKind::AssignMany { targets, values } => self.assign_many(targets, values),
             StmtKind::Call(e) => self.call_next(e, 1),
             StmtKind::Do(body) => self.block(body),
-            StmtKind::While { condition, body } => self.while_loop(condition, body),
-            StmtKind::Repeat { body, condition } => self.repeat_loop(body, condition),
+            StmtKind::While {
+                condition,
+                line,
+                body,
+            } => self.while_loop(condition, line, body),
+            StmtKind::Repeat {
+                body,
+                condition,
+                line,
+            } => self.repeat_loop(body, condition, line),
             StmtKind::If { arms, otherwise } => self.conditional(arms, otherwise),
             StmtKind::NumericFor { var, range, body } => self.numeric_for(var, range, body, line),
             StmtKind::GenericFor {
@@ -166,7 +174,7 @@ impl Generator<'_> {
                 continue;
             }
             let mut next = JumpList::EMPTY;
-            self.jump_if(arm.condition, false, &mut next);
+            self.jump_if_at(arm.condition, false, Some(arm.line), &mut next);
             self.block(arm.body);
             let ends = matches!(
                 self.chunk.statements(arm.body).last().map(|stmt| stmt.kind),
@@ -194,7 +202,7 @@ impl Generator<'_> {
         let Some(mut innermost) = self.f.loops.pop() else {
             return false;
         };
-        self.jump_if(arm.condition, true, &mut innermost.breaks);
+        self.jump_if_at(arm.condition, true, Some(arm.line), &mut innermost.breaks);
         self.f.loops.push(innermost);
         true
     }
@@ -264,10 +272,10 @@ impl Generator<'_> {
             .map_or(JumpList::EMPTY, |innermost| innermost.breaks)
     }
 
-    fn while_loop(&mut self, condition: ExprId, body: BlockId) {
+    fn while_loop(&mut self, condition: ExprId, line: u32, body: BlockId) {
         let start = self.here();
         let mut exit = JumpList::EMPTY;
-        self.jump_if(condition, false, &mut exit);
+        self.jump_if_at(condition, false, Some(line), &mut exit);
         let breaks = self.loop_body(self.f.free, |this| this.block(body));
         self.line(self.chunk[body].end_line);
         self.emit_back(Op::LOOP, 0, start);
@@ -275,13 +283,13 @@ impl Generator<'_> {
         self.patch_here(breaks);
     }
 
-    fn repeat_loop(&mut self, body: BlockId, condition: ExprId) {
+    fn repeat_loop(&mut self, body: BlockId, condition: ExprId, line: u32) {
         let start = self.here();
         let mut exit = JumpList::EMPTY;
         let breaks = self.loop_body(self.f.free, |this| {
             let scope = this.enter_scope();
             this.statements(body);
-            this.jump_if(condition, true, &mut exit);
+            this.jump_if_at(condition, true, Some(line), &mut exit);
             let (level, free, closes) = (scope.free, this.f.free, this.f.closes);
             this.leave_scope(scope);
             this.emit_back(Op::LOOP, 0, start);
