@@ -156,3 +156,8 @@ fn random_programs_behave_like_the_reference() {
 fn random_programs_with_hot_loops_behave_like_the_reference() {
     try_programs(|seed| Hot::new(seed).program(), &HOT_MODES);
 }
+
+#[test]
+fn random_programs_with_tight_loops_behave_like_the_reference() {
+    try_programs(|seed| Hot::new(seed).tight(), &HOT_MODES);
+}

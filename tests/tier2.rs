@@ -13,7 +13,7 @@ use common::{Rng, difference, run_perilune, run_reference};
 use perilune::{Engine, Error, Vm};
 
 /// Passes after which places are hot.
-const THRESHOLDS: [u32; 3] = [1, 2, 5];
+const THRESHOLDS: [u32; 4] = [1, 2, 5, 64];
 
 fn programs() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tier2");

@@ -26,7 +26,7 @@ pub enum Assumption {
     SlotConstant { table: Gc<Table>, slot: u32 },
     /// The holder has no such key. Goes with `Holder`.
     KeyAbsent { table: Gc<Table>, key: Gc<Str> },
-    /// The table keeps its metatable and its own shape.
+    /// The table keeps its metatable and its own shape, and its slots stay where they are.
     Holder { table: Gc<Table> },
     /// The metatables of the class keep their events.
     Class(ClassId),

@@ -631,6 +631,8 @@ impl Runtime {
         } else {
             self.next_overflow(used)?
         };
+        // In a larger block the tags are elsewhere.
+        let moves = block.is_some() && used > 0;
         let next = if owned {
             self.shapes.add_owned_key(id, key)
         } else {
@@ -653,6 +655,9 @@ impl Runtime {
         if owned {
             self.holder_epoch = self.holder_epoch.wrapping_add(1);
             self.assumption_broken(Assumption::KeyAbsent { table: t, key });
+            if moves {
+                self.assumption_broken(Assumption::Holder { table: t });
+            }
         }
         Ok(())
     }

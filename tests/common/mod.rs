@@ -73,7 +73,7 @@ pub fn run_perilune(settings: VmBuilder, source: &[u8]) -> Vec<u8> {
                 vm.load(DRIVER).name("@driver.lua").exec()
             })
         });
-    let mut output = std::mem::take(&mut *output.0.lock().expect("writing does not panic"));
+    let mut output = output.take();
     if let Err(error) = result {
         output.extend_from_slice(format!("ENGINE {error}\n").as_bytes());
     }
@@ -97,7 +97,15 @@ pub fn with_timeout(cancel: CancelHandle, f: impl FnOnce() -> Result<()>) -> Res
 
 /// A buffer that takes a VM's output.
 #[derive(Clone, Default)]
-struct Output(Arc<Mutex<Vec<u8>>>);
+pub struct Output(Arc<Mutex<Vec<u8>>>);
+
+#[allow(dead_code, reason = "each test uses a part")]
+impl Output {
+    /// What it has taken.
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().expect("writing does not panic"))
+    }
+}
 
 impl io::Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -10,6 +10,8 @@ use crate::common::Rng;
 
 #[path = "hot.rs"]
 mod hot;
+#[path = "tight.rs"]
+mod tight;
 
 pub use hot::Hot;
 

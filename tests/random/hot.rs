@@ -4,6 +4,7 @@
 //!
 //! Statements and expressions are templates: `$` and a letter stand for a random part, see [`Hot::part`].
 
+use super::tight;
 use super::{FLOATS, INTEGERS, Node, Part, STRINGS};
 use crate::common::Rng;
 
@@ -411,6 +412,78 @@ impl Hot {
         program
     }
 
+    /// The same with [`tight`] loops.
+    pub fn tight(mut self) -> Vec<Node> {
+        let mut program = vec![Node(vec![HEADER.into()]), Node(vec![FRAMES.into()])];
+        program.push(Node(vec![tight::HELPERS.into()]));
+        for _ in 0..1 + self.rng.below(2) {
+            program.push(self.tight_work());
+        }
+        program.push(self.template("note(G1) note(A.v) flush(\"end\")", 0));
+        program
+    }
+
+    fn tight_work(&mut self) -> Node {
+        let header = match self.rng.below(9) {
+            0 => "for i = 300, 1, -1 do",
+            1 => "local i = 0 while i < $Z do i = i + 1",
+            2 => "local i = 0 repeat i = i + 1 do",
+            3 => "for i, i2 in upto($Z) do",
+            4 => "for i in ipairs(range($Z)) do",
+            5 => "for i in pairs(range($Z)) do",
+            _ => "for i = 1, $Z do",
+        };
+        let end = if header.contains("repeat") {
+            "end ::continue:: until i >= $Z"
+        } else {
+            "::continue:: end"
+        };
+        let results = "put(n) put(f) put(s) put(x) put(y) put(z) put(t.x) put(e.x) put(#a) put(total(a)) put(total(b)) put(size(h)) put(c1) put(c2) put(#L)";
+        let calls = match self.rng.below(6) {
+            0 => "for q = 1, 3 do raises(\"w\", work, q % 2 == 0 and q or q * 0.5) show(\"w\") end",
+            1 => "for q = 1, 40 do work(q) end show(\"w\")",
+            2 => "for q = 1, 40 do raises(\"w\", work, q % 7 == 0 and \"q\" or q) end show(\"w\")",
+            3 => {
+                "for q in coroutine.wrap(function() work(1) work(nil) end) do put(q) end show(\"w\")"
+            }
+            4 => {
+                "raises(\"w\", work, 1) show(\"w\") local g = coroutine.wrap(work) raises(\"c\", g, 2) raises(\"c\", g, 2) show(\"c\")"
+            }
+            _ => "raises(\"w\", work, 1) show(\"w\")",
+        };
+        let passes = if calls.contains("40") { 12 } else { 150 };
+        let passes = passes + self.rng.below(passes);
+        // What the loop uses may be captured and never change, or be local.
+        let (outside, inside) = match self.rng.below(3) {
+            0 => (tight::LOCALS.replace(", p,", ", 1,"), ""),
+            _ => (String::new(), tight::LOCALS),
+        };
+        let template = format!(
+            "do {outside} local function work(p)\n{inside}\n{header} $A {end} {results} return n, x end {calls} end"
+        );
+        let template = template.replace("$Z", &passes.to_string());
+        self.template(&template, 3)
+    }
+
+    /// The body of a tight loop: things that are always done, and branches.
+    fn tight_body(&mut self) -> Part {
+        let mut block: Vec<Node> = Vec::new();
+        for _ in 0..2 + self.rng.below(5) {
+            let t = match self.rng.below(5) {
+                0..2 => self.rng.pick(&tight::ALWAYS).to_owned(),
+                2 if self.rng.one_in(3) => {
+                    format!("if i == {} then $O end", 20 + self.rng.below(200))
+                }
+                2 => "if i % $k == 0 then goto continue end".to_owned(),
+                3 => "if i % $k == $j then$S elseif i % $k == 1 then$S end".to_owned(),
+                _ => "if i % $k == $j then$S end".to_owned(),
+            };
+            block.push(self.template(&t, 2));
+        }
+        block.push(self.template("if i % $k == $j then$S else$S end", 2));
+        vec![Node(vec!["do".into(), block.into(), "end".into()])].into()
+    }
+
     /// A function that later statements may call, small enough to be inlined.
     fn global_function(&mut self) -> Node {
         self.functions += 1;
@@ -565,6 +638,20 @@ impl Hot {
             'W' => {
                 let count = 2 + self.rng.below(7);
                 return self.work_block(count);
+            }
+            'A' => return self.tight_body(),
+            'S' => {
+                let count = 1 + self.rng.below(2);
+                let block = (0..count).map(|_| {
+                    let t = self.rng.pick(&tight::SIDE).to_owned();
+                    self.template(&format!("do {t} end"), 1)
+                });
+                let block: Vec<Node> = block.collect();
+                return block.into();
+            }
+            'O' => {
+                let t = self.rng.pick(&tight::ONCE).to_owned();
+                self.template(&t, 1)
             }
             'V' => {
                 let count = self.rng.below(3);

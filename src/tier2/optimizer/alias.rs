@@ -551,6 +551,53 @@ impl<'a> Aliases<'a> {
     }
 }
 
+/// Whether running `writer`, of another superblock, may change what `reader` has found in memory, or left there. What is in slots of
+/// frames is not looked at.
+pub fn changes_elsewhere(writer: &Node, reader: &Node) -> bool {
+    use MicroOp::*;
+    let (w, r) = (writer.effects(), reader.effects());
+    match reader.op {
+        LOAD | LOAD_EXTRA | GUARD_STRINGS | CALLEE | EXTRA_COUNT => return false,
+        // Cells do not become constant again, and closures keep theirs.
+        GUARD_MUTABLE | LOAD_CAPTURED | INIT_CAPTURED => return false,
+        GUARD_EPOCH => return w.calls || matches!(writer.op, RAW_SET | SET_LIST | SET_METATABLE),
+        // Nothing is known of what they leave.
+        _ if r.calls => return false,
+        _ => {}
+    }
+    let at = place(reader.op);
+    let new = is_fresh(reader.op);
+    let meets = |classes: MemorySet| {
+        let classes = classes.without(Memory::Frame).without(Memory::State);
+        w.writes.intersects(classes)
+    };
+    // The collector runs in calls only; apart from that it may hear of any store.
+    let hears = |classes: MemorySet| if w.calls { classes } else { classes.without(Memory::Barrier) };
+    if let Some(at) = at
+        && !new
+    {
+        if !meets(at.memory()) {
+            return false;
+        }
+        let slots = |op| matches!(place(op), Some(Place::Inline | Place::Overflow));
+        // One table has a slot at one offset only.
+        let apart = slots(writer.op)
+            && slots(reader.op)
+            && (place(writer.op) != place(reader.op)
+                || slot_offsets(writer.operands[0]).payload
+                    != slot_offsets(reader.operands[0]).payload);
+        return !apart;
+    }
+    let aspects = match reader.op {
+        _ if new => u8::MAX,
+        SET_SHAPE | SET_METATABLE => header_writes(reader),
+        op => header_reads(op),
+    };
+    header_writes(writer) & aspects != 0
+        || meets(hears(r.reads).without(Memory::Header))
+        || new && meets(MemorySet::of(&[Memory::Cell]))
+}
+
 /// Whether a node names an object that is there anyway.
 pub fn is_constant(op: MicroOp) -> bool {
     use MicroOp::*;

@@ -14,7 +14,7 @@
 //! [`alias`] says which accesses to memory can meet. The passes know nothing of projection, executors or the
 //! interpreter, and read no heap.
 
-mod alias;
+pub(super) mod alias;
 mod bounds;
 mod carried;
 mod cse;

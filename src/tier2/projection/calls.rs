@@ -260,6 +260,7 @@ impl Projector<'_> {
             return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs + 1);
         }
         self.guard_callee(instr.a(), closure.proto.as_ptr());
+        self.replaces_frame();
         let from = self.register(instr.a());
         let values: SmallVec<[Ref; 8]> = (0..=nargs).map(|i| self.read(from + i as Slot)).collect();
         let proto = self.object(ObjectKind::Proto, closure.proto.addr());

@@ -9,6 +9,7 @@ use perilune_uops::{Immediate, Memory, MicroOp, Type};
 use smallvec::SmallVec;
 
 use super::super::executor::{Anchor, Executor};
+use super::super::optimizer::alias::{changes_elsewhere, is_fresh};
 use super::super::superblock::*;
 use super::{Ended, Flow, Projector, Stop, Top};
 use crate::tier2::Engine;
@@ -59,55 +60,69 @@ impl<'a> Join<'a> {
         let root = &self.root.superblock;
         let Some(looping) = &root.looping else { return false };
         let head = looping.head.index();
-        let mut used = vec![false; head];
-        let mut uses = |r: Ref| {
-            for r in [r, canonical(root, r)] {
-                if r.index() < head {
-                    used[r.index()] = true;
-                }
-            }
-        };
-        for node in &root.nodes[head + 1 + looping.back.len()..] {
-            node.inputs().iter().for_each(|&r| uses(r));
-            if !node.exit.is_none() {
-                root.values_of(node.exit).iter().for_each(|s| uses(s.1));
-            }
+        let body = &root.nodes[head + 1 + looping.back.len()..];
+        let used = used_from_before(root);
+        let side = || self.chain.iter().map(|e| &e.superblock).chain([sb]);
+        let writers = side().flat_map(|sb| sb.nodes.iter().map(move |node| (sb, node)));
+        let writers: Vec<(&Superblock, &Node)> =
+            writers.filter(|(_, node)| !node.effects().writes.without(Memory::State).is_empty()).collect();
+        let calls = |node: &Node| node.effects().calls;
+        // Of an object that is new the loop knows that the collector has not scanned it, which it does in calls, and that nobody else
+        // has got hold of it, which calls in the loop would notice.
+        let knows_new = root.nodes[..head].iter().zip(&used).any(|(node, used)| *used && is_fresh(node.op));
+        let found_out = writers.iter().any(|w| calls(w.1)) || body.iter().any(calls) && !writers.is_empty();
+        if knows_new && found_out {
+            return false;
         }
-        looping.back.iter().for_each(|&r| uses(r));
-        let writers = self.chain.iter().map(|e| &e.superblock).chain([sb]).flat_map(|sb| &sb.nodes);
-        let writers: Vec<&Node> = writers.filter(|n| !n.effects().writes.is_empty()).collect();
-        root.nodes[..head].iter().enumerate().all(|(i, node)| {
-            let relied_on = if node.ty.is_some() && !node.is_guard() {
-                used[i]
-            } else {
-                // A guard vouches for what is done with its inputs.
-                node.inputs().iter().any(|&r| used[canonical(root, r).index()]) || node.inputs().is_empty()
-            };
-            !relied_on || !writers.iter().any(|w| changes(w, node))
-        })
+        // What is changed in an object that the side executors have made is none of the loop's business.
+        let spares = |&(sb, w): &(&Superblock, &Node), reader: &Node| {
+            let subject = w.inputs().first().map(|&r| sb.node(canonical(sb, r)).op);
+            reader.op != MicroOp::GUARD_EPOCH && !calls(w) && subject.is_some_and(is_fresh)
+        };
+        let shapes_known = !root.param_shapes.is_empty();
+        let reshapes = |w: &(&Superblock, &Node)| w.1.effects().writes.contains(Memory::Header);
+        let holds = |(node, used): (&Node, &bool)| {
+            // What follows from a guard, or from what has been stored, may be a constant, in which nobody sees where it comes from.
+            let relied_on = *used || node.is_guard() || node.ty.is_none();
+            !relied_on || writers.iter().all(|w| spares(w, node) || !changes_elsewhere(w.1, node))
+        };
+        !(shapes_known && writers.iter().any(reshapes)) && root.nodes[..head].iter().zip(&used).all(holds)
     }
+}
+
+/// For each node before the loop whether something in the loop uses it, or a guard before the loop does, also by way of
+/// others: a value that the loop uses may have been found on a path through several objects.
+fn used_from_before(sb: &Superblock) -> Vec<bool> {
+    let Some(looping) = &sb.looping else { return Vec::new() };
+    let head = looping.head.index();
+    let mut used = vec![false; head];
+    let mut uses = |r: Ref| {
+        if r.index() < head {
+            used[r.index()] = true;
+        }
+    };
+    for node in &sb.nodes[head + 1 + looping.back.len()..] {
+        node.inputs().iter().for_each(|&r| uses(r));
+        if !node.exit.is_none() {
+            sb.values_of(node.exit).iter().for_each(|s| uses(s.1));
+        }
+    }
+    looping.back.iter().for_each(|&r| uses(r));
+    for node in sb.nodes[..head].iter().filter(|node| node.is_guard()) {
+        node.inputs().iter().for_each(|&r| uses(r));
+    }
+    for i in (0..head).rev() {
+        if used[i] {
+            sb.nodes[i].inputs().iter().for_each(|r| used[r.index()] = true);
+        }
+    }
+    used
 }
 
 /// The executor whose loop `e` comes back to, all of whose values it keeps.
 fn joined(e: &Executor) -> Option<&Executor> {
     let joins = e.superblock.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN);
     joins.then(|| e.with_loop()).flatten()
-}
-
-/// Whether `writer` may change what `reader` has read.
-fn changes(writer: &Node, reader: &Node) -> bool {
-    let reads = reader.effects().reads.without(Memory::Frame).without(Memory::State);
-    if !writer.effects().writes.intersects(reads) {
-        return false;
-    }
-    let slot = |node: &Node| match node.op {
-        MicroOp::LOAD_INLINE | MicroOp::STORE_INLINE => Some(node.operands[0]),
-        _ => None,
-    };
-    match (slot(writer), slot(reader)) {
-        (Some(x), Some(y)) => slot_offsets(x).payload == slot_offsets(y).payload,
-        _ => true,
-    }
 }
 
 /// The value behind type guards and tags.
@@ -221,6 +236,12 @@ impl<'a> Projector<'a> {
             Some(_) if self.top == Top::None => Err(Ended(self.leave(self.pc(), Stop::Link))),
             _ => Ok(()),
         }
+    }
+
+    /// The running frame is about to be replaced by another one, which a loop's exits do not know of if it is that of the loop, or below it.
+    pub(super) fn replaces_frame(&mut self) {
+        let depth = self.sb.chain(self.frame).count() as u32 - 1;
+        self.join = self.join.take().filter(|join| depth > join.depth);
     }
 
     /// Whether everything is as the loop needs it, at its head.
