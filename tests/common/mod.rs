@@ -4,6 +4,8 @@
 //! A program runs after `conformance/prelude.lua` in the same fresh state. It is loaded and called by Lua code, so
 //! that an error that reaches the top is rendered by the same helpers as any other value.
 
+#![allow(dead_code, reason = "not every test uses all of it")]
+
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::io;
