@@ -81,3 +81,26 @@ do
   print("new", sum)
   collectgarbage("incremental")
 end
+
+-- Two variables are one in the loop, and get a boolean.
+do
+  local function f(a, m)
+    local x, y = nil, nil
+    local n = 0
+    for i = 1, m do
+      if x == true then n = n + 1 end
+      if i % 3 == 0 then x = not a[i] y = x elseif i % 5 ~= 4 then x = a[i] y = x end
+    end
+    return x, y, n
+  end
+  local a = {}
+  for i = 1, 40 do a[i] = i % 2 == 0 and i or i % 7 == 0 and "x" or i % 5 > 2 end
+  local s, keys = {}, {}
+  for r = 1, 1500 do
+    local x, y, n = f(a, 9 + r % 9)
+    local k = tostring(x) .. tostring(y) .. n
+    if not s[k] then keys[#keys + 1] = k end
+    s[k] = (s[k] or 0) + 1
+  end
+  for _, k in ipairs(keys) do print(k, s[k]) end
+end

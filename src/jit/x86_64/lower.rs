@@ -229,6 +229,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let sb = self.e.plan.sb;
         let given = sb.slots_of(node.exit);
         let mut moves = Vec::new();
+        // Slots may be one `PHI`, which gets its value once: booleans become tags by an addition.
+        let mut moved: Vec<Ref> = Vec::new();
         let at_head = root
             .code
             .machine()
@@ -236,9 +238,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             .exits
             .at(&root.superblock, looping.label);
         for (to, &(slot, phi)) in at_head.zip(root.superblock.slots_of(looping.label)) {
-            if phi < looping.head || to.places[0] == Place::None {
+            if phi < looping.head || to.places[0] == Place::None || moved.contains(&phi) {
                 continue;
             }
+            moved.push(phi);
             let (_, r) = *given
                 .iter()
                 .find(|g| g.0 == slot)
