@@ -278,13 +278,13 @@ impl Projector<'_> {
         let slot = self.register(a + 2);
         let control = self.read(slot);
         let position = match self.traversal {
-            Some(t) if t.control == slot && t.key == control => {
+            Some(t) if t.control == slot && (t.table, t.key) == (table, control) => {
                 self.emit(MicroOp::NEXT_POSITION, &[table, t.position], &[])
             }
             _ => self.emit(MicroOp::FIND_NEXT, &[table, control], &[]),
         };
         let key = self.emit(MicroOp::LOAD_KEY, &[table, position], &[]);
-        self.traversal = Some(super::Traversal { control: slot, key, position });
+        self.traversal = Some(super::Traversal { control: slot, table, key, position });
         let v = self.emit(MicroOp::LOAD_VALUE, &[table, position], &[]);
         self.deliver(self.register(a + 4), &[key, v], instr.c() as i16);
         self.goes_on()

@@ -345,7 +345,8 @@ impl<'a> Projector<'a> {
 
     /// Whether the position of a traversal is at hand, by its control variable.
     fn is_traversed(&self, control: Slot) -> bool {
-        self.traversal.is_some_and(|t| t.control == control && t.key == self.slots[control as usize].value)
+        let [table, key] = [control - 1, control].map(|slot| self.slots[slot as usize].value);
+        self.traversal.is_some_and(|t| t.control == control && (t.table, t.key) == (table, key))
     }
 
     /// Whether a slot has, or can be made sure to have, a value of a type.

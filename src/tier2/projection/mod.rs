@@ -101,11 +101,13 @@ enum Top {
     Memory,
 }
 
-/// Where a traversal by a generic loop is. The loop's registers are its own, so the position goes with them.
+/// Where a traversal by a generic loop is. The loop's registers are its own, so the position goes with them; but another loop may
+/// use the same registers, and begin with this one's key.
 #[derive(Clone, Copy)]
 struct Traversal {
     /// The slot of the loop's control variable.
     control: Slot,
+    table: Ref,
     /// The key that the position is behind.
     key: Ref,
     position: Ref,
@@ -490,8 +492,10 @@ impl<'a> Projector<'a> {
         for s in self.slots.iter_mut().filter(|s| s.value == old) {
             s.value = new;
         }
-        if let Some(traversal) = self.traversal.as_mut().filter(|t| t.key == old) {
-            traversal.key = new;
+        if let Some(traversal) = &mut self.traversal {
+            for r in [&mut traversal.key, &mut traversal.table] {
+                *r = if *r == old { new } else { *r };
+            }
         }
         if let Some(shape) = self.shape_of(old) {
             self.shapes.push((new, shape));
@@ -769,7 +773,8 @@ impl<'a> Projector<'a> {
         }
         self.traversal = traversal.map(|(control, first)| {
             let position = self.sb.push(Node::new(MicroOp::PHI, &[first], &[]).with_type(Type::Int));
-            Traversal { control, key: self.slots[control as usize].value, position }
+            let [table, key] = [control - 1, control].map(|slot| self.slots[slot as usize].value);
+            Traversal { control, table, key, position }
         });
         self.carried_control = traversal.map(|(control, _)| control);
         self.shapes.clear();
@@ -801,10 +806,10 @@ impl<'a> Projector<'a> {
     /// The position of the key in the control variable of a loop that traverses a table.
     fn traversal_position(&mut self, control: Slot) -> Ref {
         let key = self.read(control);
+        let table = self.read(control - 1);
         match self.traversal {
-            Some(t) if t.control == control && t.key == key => t.position,
+            Some(t) if t.control == control && (t.table, t.key) == (table, key) => t.position,
             _ => {
-                let table = self.read(control - 1);
                 let table = self.guard_type(table, Type::Table);
                 self.emit(MicroOp::KEY_POSITION, &[table, key], &[])
             }
