@@ -284,7 +284,7 @@ impl Projector<'_> {
         self.emit(MicroOp::STORE_INLINE, &[t, v], &[slot_operand(plan.offsets)]);
         self.emit(MicroOp::SET_SHAPE, &[t], &[plan.next_shape.0 as u64]);
         self.emit(MicroOp::BARRIER, &[t], &[]);
-        self.set_shape(t, plan.next_shape.0);
+        self.change_shape(t, shape.0, plan.next_shape.0);
         Some(())
     }
 

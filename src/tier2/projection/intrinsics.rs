@@ -423,7 +423,7 @@ impl Projector<'_> {
         self.assume(Assumption::Events { metatable: m });
         self.emit(MicroOp::SET_METATABLE, &[t, metatable], &[next.0 as u64]);
         self.emit(MicroOp::BARRIER, &[t], &[]);
-        self.set_shape(t, next.0);
+        self.change_shape(t, shape.0, next.0);
         one(t)
     }
 

@@ -544,6 +544,12 @@ impl<'a> Projector<'a> {
         self.shapes.push((r, shape));
     }
 
+    /// A table whose shape is known gets another one. What else is known to have had that shape may be the same table.
+    fn change_shape(&mut self, t: Ref, from: u32, to: u32) {
+        self.shapes.retain(|known| known.1 != from);
+        self.set_shape(t, to);
+    }
+
     // The recording.
 
     fn step(&self) -> &'a RecordedStep {
