@@ -80,7 +80,7 @@ impl Emitter {
         if level + 1 < self.levels {
             return self.body(level + 1, slot);
         }
-        let site = &raw const self.sites[self.calls.len()];
+        let site = &raw const self.sites[self.calls.len()].returns;
         self.calls.push(Site {
             slot,
             live: self.live.clone(),
@@ -154,7 +154,13 @@ fn check_frames(vm: &mut Vm, code: &Code, calls: &[Site], function: Gc<Closure>,
         let callee = unsafe { Value::load(vm.st.slot(record.base - 1)) };
         assert!(callee.same_bits(Value::closure(function)));
     }
+    // Runs write payloads only: under a reference's tag that stays here the collector would take one for an object.
+    let end = vm.st.frame().top;
     vm.st.record = vm.bottom();
+    for slot in vm.st.frame().base..end {
+        // SAFETY: registers of the activations that there have been.
+        unsafe { Value::store(vm.st.slot(slot), Value::NIL) };
+    }
 }
 
 const N: i64 = 30;
@@ -177,7 +183,7 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
     };
     let start = prologue(&mut e.ops);
     // The call from the host is returned to through a site as well.
-    let site = &raw const e.sites[outer];
+    let site = &raw const e.sites[outer].returns;
     dynasm!(e.ops
         ; .arch x64
         ; mov rdi, rdx
@@ -198,7 +204,7 @@ fn kernel(name: &'static str, levels: i32) -> Kernel {
         ; .arch x64
         ; mov rcx, [r15 + RECORD_RETURN_SITE]
         ; sub r15, RECORD_SIZE
-        ; jmp QWORD [rcx]
+        ; jmp QWORD [rcx + SITE_CODE]
         ; ->full:
         ; sub r15, RECORD_SIZE
         ; jmp ->exit

@@ -5,6 +5,7 @@
 //! coroutine goes on with is guarded by the return site in its last record. The value travels in a register.
 
 use dynasmrt::{DynasmApi, DynasmLabelApi, dynasm};
+use perilune::bytecode::cache::LoopSite;
 use perilune::runtime::coroutine::{CallRecord, Continuation, Coroutine, Status, record_flags};
 use perilune::runtime::function::{Closure, Native};
 use perilune::runtime::object::{Gc, Kind};
@@ -83,7 +84,7 @@ fn native(vm: &mut Vm, func: NativeFn, upvalues: &[Value]) -> Gc<Native> {
 fn coroutine(
     vm: &mut Vm,
     bodies: [Gc<Closure>; 2],
-    start: *const perilune::bytecode::cache::ReturnSite,
+    start: *const LoopSite,
     n: i64,
 ) -> Gc<Coroutine> {
     let st = &mut vm.st;
@@ -277,8 +278,10 @@ fn kernel(name: &'static str, saved: Saved) -> Kernel {
     let bodies = [vm.closure(0, 4, &[4]), vm.closure(1, 8, &[4])];
     let generator = bodies[1];
     let yield_function = native(&mut vm, yield_native, &[]);
+    // A constant of the machine code, which leaves it in the generator's frame.
+    vm.st.handles.insert(Value::native(yield_function));
     let sites = return_sites(3);
-    let site = |i: usize| &raw const sites[i].return_site;
+    let site = |i: usize| &raw const sites[i].returns;
     let (wrap_site, yield_site, start_site) = (site(0) as i64, site(1) as i64, site(2) as i64);
     let start_cell = site(2);
 

@@ -104,7 +104,7 @@ pub fn kernels() -> Vec<Kernel> {
         Value::store(vm.register(1), Value::table(sorted));
     }
     let sites = return_sites(3);
-    let site = |i: usize| &raw const sites[i] as i64;
+    let site = |i: usize| &raw const sites[i].returns as i64;
     let mut returns = Vec::new();
 
     let mut ops = Assembler::new().expect("memory for code");
@@ -345,7 +345,7 @@ pub fn kernels() -> Vec<Kernel> {
         ; ->done:
         ; mov rcx, [r15 + RECORD_RETURN_SITE]
         ; sub r15, RECORD_SIZE
-        ; jmp QWORD [rcx]
+        ; jmp QWORD [rcx + SITE_CODE]
         // rbp: the array.
         ; ->barrier:
         ; push rax

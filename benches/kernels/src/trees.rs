@@ -50,7 +50,7 @@ impl Emitter {
         entry: DynamicLabel,
         slot: i32,
     ) {
-        let site = &raw const self.sites[self.returns.len()];
+        let site = &raw const self.sites[self.returns.len()].returns;
         let pc = caller.proto.code.wrapping_add(pc as usize + 1) as i64;
         let delta = slot * SLOT;
         dynasm!(self.ops
@@ -120,7 +120,7 @@ impl Emitter {
             ; .arch x64
             ; mov rcx, [r15 + RECORD_RETURN_SITE]
             ; sub r15, RECORD_SIZE
-            ; jmp QWORD [rcx]
+            ; jmp QWORD [rcx + SITE_CODE]
         );
     }
 

@@ -4,7 +4,6 @@
 //! other registers are free, and none survives a call between executors. The current record's place in the
 //! [`State`] is brought up to date only where Rust code may look at it.
 
-use std::cell::Cell;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -66,6 +65,7 @@ offsets! {
     CO_RECORDS_SIZE = Coroutine.records_size;
     CO_DEPTH = Coroutine.depth;
     CO_RESUMER = Coroutine.resumer;
+    SITE_CODE = LoopSite.code;
     CELL_TAG = UpCell.tag;
     CELL_PAYLOAD = UpCell.payload;
 }
@@ -245,12 +245,7 @@ impl Vm {
                 calls: info.calls.as_ptr(),
                 tables: info.tables.as_ptr(),
                 loops: info.loops.as_ptr(),
-                entry: LoopSite {
-                    countdown: 0.into(),
-                    attempts: 0.into(),
-                    spare: 0,
-                    executor: Cell::new(std::ptr::null()),
-                },
+                entry: LoopSite::new(),
                 info,
             });
             let proto = Gc::from_ptr(p);
@@ -313,7 +308,7 @@ pub struct Code {
     sites: Box<[CallSite]>,
 }
 
-/// The return sites of code to be made.
+/// The call sites of code to be made. Records refer to the places behind them.
 pub fn return_sites(count: usize) -> Box<[CallSite]> {
     (0..count).map(|_| CallSite::new()).collect()
 }
@@ -338,7 +333,7 @@ impl Code {
     ) -> Code {
         self.sites = sites;
         for (site, place) in self.sites.iter().zip(places) {
-            site.return_site.0.set(self.buffer.ptr(place));
+            site.returns.code.set(self.buffer.ptr(place));
         }
         self
     }
@@ -348,7 +343,7 @@ impl Code {
         let site = self
             .sites
             .iter()
-            .position(|s| std::ptr::eq(&s.return_site, record.return_site));
+            .position(|s| std::ptr::eq(&s.returns, record.return_site));
         site.expect("a record pushed by this code")
     }
 
