@@ -339,8 +339,8 @@ do
     if n == 0 then return "innermost" end
     return select(2, pcall(nest, n - 1))
   end
-  check("nested pcalls", nest(150), nest(100000))
-  check("nested pcalls in a coroutine", coroutine.wrap(function() return nest(150), nest(100000) end)())
+  check("nested pcalls", nest(150), nest(1000))
+  check("nested pcalls in a coroutine", coroutine.wrap(function() return nest(150), nest(1000) end)())
   check("errors that each level extends", (function()
     local levels = 0
     local function down() levels = levels + 1 assert(pcall(down)) end
@@ -348,12 +348,12 @@ do
     return caught, type(message), levels < 100000
   end)())
   check("not counted after an error", (function()
-    for i = 1, 1000 do pcall(pcall, error) end
+    for i = 1, 250 do pcall(pcall, error) end
     return nest(150)
   end)())
   check("not counted after a yield", (function()
     local resumed = 0
-    for i = 1, 1000 do
+    for i = 1, 250 do
       local co = coroutine.wrap(function() pcall(pcall, coroutine.yield) resumed = resumed + 1 end)
       co() co()
     end
