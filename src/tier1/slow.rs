@@ -807,6 +807,34 @@ pub fn call(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result<Outcom
     st.poll_in(outcome)
 }
 
+/// A call of what is most likely a host function.
+pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result<Outcome, Raised> {
+    // SAFETY: the caller has put the function there.
+    let native = unsafe { Value::load(st.slot(func)) }.as_native();
+    let Some(native) = native.filter(|_| st.hook_events == 0) else {
+        return call(st, func, nargs, wanted);
+    };
+    let args = st.push_native(func, nargs, Return::call(wanted))?;
+    let n = (native.func)(st, args)?;
+    if n < 0 {
+        let outcome = st.settle(n)?;
+        return st.poll_in(outcome);
+    }
+    let first = st.slot(func);
+    // SAFETY: the host function's record is the current one, and its results lie where the caller wants them; those that lack are
+    // registers of the caller.
+    unsafe {
+        st.record = st.record.sub(1);
+        if wanted < 0 {
+            st.top = first.add(n as usize);
+        }
+        for j in n..wanted as i32 {
+            Value::store(first.add(j as usize), Value::NIL);
+        }
+    }
+    Ok(st.settled())
+}
+
 /// A tail call: the callee takes the place of the running function.
 #[inline(never)]
 pub fn tail_call(st: &mut State, func: u32, mut nargs: u32) -> Result<Outcome, Raised> {

@@ -320,7 +320,7 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
             let func = site.index(0);
             let nargs = site.count(st, 1, func + 1);
             let wanted = out.operands[2] as i16 - 1;
-            let outcome = slow::call(st, func, nargs, wanted)?;
+            let outcome = slow::call_native(st, func, nargs, wanted)?;
             let returned = outcome != Outcome::Exit && st.co == activation.stack().0 && st.depth() == depth;
             if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
                 let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
