@@ -4,7 +4,6 @@
 //! Each program is run under some of the circumstances. `PERILUNE_SHAKEN=name` runs the programs whose names contain that
 //! under all of them, `PERILUNE_SECONDS=n` lets each run take `n` seconds.
 
-#[allow(dead_code, reason = "each test uses a part")]
 mod common;
 
 use std::env;
