@@ -104,3 +104,29 @@ do
   end
   for _, k in ipairs(keys) do print(k, s[k]) end
 end
+
+-- A counter and what it is stored to are one variable in the loop; a branch does not store it.
+do
+  local function get(b) return b.x end
+  local function work(k)
+    local t, n, i = {x = 1, y = 1}, 0, 0
+    local e = {x = 1, r = 1}
+    while i < 278 do
+      i = i + 1
+      n = n + get(t)
+      if i % 5 == k then t.x = i elseif i % 25 == 1 then e.r = {v = i} end
+    end
+    return n
+  end
+  for k = 0, 4 do print("counter", work(k), work(k)) end
+  local function copies(t, m)
+    local x, s = t.x, 0
+    for i = 1, m do
+      s = s + t.x
+      x = x + 1
+      if i % 5 ~= 3 then t.x = x end
+    end
+    return s, x, t.x
+  end
+  for r = 1, 6 do print("copy", copies({x = r}, 100)) end
+end

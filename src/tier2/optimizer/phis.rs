@@ -10,7 +10,7 @@
 use perilune_uops::{MicroOp, Type};
 
 use super::alias::is_type_guard;
-use crate::tier2::superblock::{Loop, Node, Ref, Rewriter, Superblock, guard_of};
+use crate::tier2::superblock::{Loop, Node, Ref, Rewriter, SnapshotId, Superblock, guard_of};
 
 struct Phis<'a> {
     sb: &'a Superblock,
@@ -202,7 +202,7 @@ impl Phis<'_> {
         changed
     }
 
-    fn rewrite(self) -> Superblock {
+    fn rewrite(&self) -> Superblock {
         let mut rw = Rewriter::new(self.sb);
         let mut inits = Vec::with_capacity(self.ty.len());
         for (r, node) in self.sb.iter() {
@@ -242,7 +242,24 @@ impl Phis<'_> {
             }
             rw.copy(r);
         }
-        rw.finish()
+        let mut new = rw.finish();
+        // Whoever comes back knows nothing of memory that a slot's `PHI` stands for.
+        if self.merges_memory()
+            && let Some(looping) = &mut new.looping
+        {
+            looping.label = SnapshotId::NONE;
+        }
+        new
+    }
+
+    /// Whether a `PHI` of what is in memory is one with another `PHI`.
+    fn merges_memory(&self) -> bool {
+        let label = self.looping.label;
+        let is_slot = |phi: Ref| label.is_none() || self.sb.slots_of(label).iter().any(|s| s.1 == phi);
+        (0..self.same.len()).any(|i| {
+            let (phi, same) = (self.phi(i), self.same[i]);
+            same != phi && self.index(same).is_some() && is_slot(phi) != is_slot(same)
+        })
     }
 
     /// What the loop begins with as an integer.
