@@ -185,9 +185,8 @@ pub fn compile(
             .collect(),
     };
     let plan = plan::Plan::new(sb, &params);
-    let joins = sb.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN);
     let root = parent
-        .filter(|_| joins)
+        .filter(|_| sb.joins())
         .and_then(|p| p.executor.with_loop());
     let reserved = root.map_or(&[][..], |root| &root.code.machine().kept);
     let allocation = allocation::allocate(&plan, x86_64::ALLOCATED, reserved)

@@ -287,14 +287,9 @@ impl Calling for CallingOut<'_> {
         unsafe { (*self.activation.frame).output[0] = word };
     }
 
-    fn materialise(&self, st: &mut State, id: SnapshotId, pc: u32) {
-        if self.out.is_some_and(|out| out.request.needs_records()) {
-            // Machine code has done that.
-            return;
-        }
-        // SAFETY: the current record is the first frame's, room was made for the others. The executor assumes that its
-        // prototypes are alive.
-        unsafe { deopt::materialise(st, &(*self.executor()).superblock, self.origin(), id, pc) };
+    fn has_records(&self) -> bool {
+        // Machine code pushes them before such call-outs.
+        self.out.is_some_and(|out| out.request.needs_records())
     }
 
     fn store(&self, st: &mut State, id: SnapshotId) -> Result<(), OutOfMemory> {

@@ -22,8 +22,6 @@ use std::cell::Cell;
 use std::fmt;
 use std::ptr;
 
-use perilune_uops::MicroOp;
-
 use super::place::Place;
 use super::superblock::{SnapshotId, Superblock};
 use super::uop;
@@ -457,7 +455,7 @@ impl Graph {
             return Err(OutOfMemory);
         }
         let mut room = Room { slots: superblock.slot_count() as u32, records: superblock.depth() as u32 };
-        if superblock.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN) {
+        if superblock.joins() {
             // SAFETY: the parent is alive: the side executor is made for one of its exits.
             let parent = unsafe { (*parent).room };
             room = Room { slots: room.slots.max(parent.slots), records: room.records.max(parent.records) };

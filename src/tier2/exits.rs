@@ -42,7 +42,7 @@ impl State {
         state.temperature.set(0);
         state.attempts.set(attempts + 1);
         let snapshot = e.superblock.snapshot_at(exit);
-        let inlined = e.superblock.chain(snapshot.frame).count() as u32 - 1;
+        let inlined = e.superblock.inlined(snapshot.frame) as u32;
         self.begin_recording(Origin::Exit(executor, exit), inlined);
     }
 }

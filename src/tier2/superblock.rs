@@ -478,7 +478,23 @@ impl Superblock {
 
     /// The depth of inlining: the most records that leaving may push.
     pub fn depth(&self) -> usize {
-        (0..self.frames.len()).map(|i| self.chain(FrameId(i as u16)).count() - 1).max().unwrap_or(0)
+        (0..self.frames.len()).map(|i| self.inlined(FrameId(i as u16))).max().unwrap_or(0)
+    }
+
+    /// The object that a value is, if it is a constant.
+    pub fn constant_object(&self, r: Ref) -> Option<Object> {
+        let node = self.node(r);
+        is_constant(node.op).then(|| *self.object(ObjectId(node.operands[0] as u32)))
+    }
+
+    /// Whether it ends by coming back to the loop at one of whose exits it has begun.
+    pub fn joins(&self) -> bool {
+        self.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN)
+    }
+
+    /// The inlined frames among a frame and its callers: all of them but the first.
+    pub fn inlined(&self, frame: FrameId) -> usize {
+        self.chain(frame).count() - 1
     }
 
     /// A frame and its callers, the innermost first.
@@ -514,6 +530,15 @@ pub fn guarded_type(op: MicroOp) -> Option<Type> {
         MicroOp::GUARD_COROUTINE => Type::Coroutine,
         _ => return None,
     })
+}
+
+/// Whether a micro-op names an object that is there anyway.
+pub fn is_constant(op: MicroOp) -> bool {
+    use MicroOp::*;
+    matches!(
+        op,
+        CONST_TABLE | CONST_STRING | CONST_CLOSURE | CONST_NATIVE | CONST_CELL | CONST_USERDATA | CONST_COROUTINE
+    )
 }
 
 /// The guard that makes sure of a type.

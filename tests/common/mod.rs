@@ -4,7 +4,10 @@
 //! A program runs after `conformance/prelude.lua` in the same fresh state. It is loaded and called by Lua code, so
 //! that an error that reaches the top is rendered by the same helpers as any other value.
 
-#![allow(dead_code, reason = "not every test uses all of it")]
+#![allow(
+    dead_code,
+    reason = "it is compiled into each test of its own, which uses a part of it"
+)]
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -101,7 +104,6 @@ pub fn with_timeout(cancel: CancelHandle, f: impl FnOnce() -> Result<()>) -> Res
 #[derive(Clone, Default)]
 pub struct Output(Arc<Mutex<Vec<u8>>>);
 
-#[allow(dead_code, reason = "each test uses a part")]
 impl Output {
     /// What it has taken.
     pub fn take(&self) -> Vec<u8> {
@@ -149,7 +151,6 @@ pub fn difference(expected: &[u8], actual: &[u8]) -> Option<String> {
 /// A small generator of random numbers (SplitMix64, by Sebastiano Vigna).
 pub struct Rng(u64);
 
-#[allow(dead_code, reason = "each test uses a part")]
 impl Rng {
     pub fn new(seed: u64) -> Rng {
         Rng(seed)

@@ -92,17 +92,14 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let snapshot = *sb.snapshot_at(node.exit);
         let callee = self.prototype(ObjectId(proto as u32));
         let caller = self.prototype(sb.frame(snapshot.frame).proto);
-        let inlined = sb.chain(snapshot.frame).count() as i32 - 1;
+        let inlined = sb.inlined(snapshot.frame) as i32;
         self.guard_room(
             (func + 1 + callee.registers as u64) as i32,
             inlined + 1,
             node.exit,
         );
         self.store_slots(node.exit);
-        self.store_nils(
-            func + count,
-            callee.params as u64 - callee.params.min(count as u32 - 1) as u64,
-        );
+        self.store_missing_arguments(func, count, &callee);
         // Nothing is in registers any more.
         self.records_of(snapshot.frame, snapshot.pc + 1);
         let wanted = caller.wanted_at(snapshot.pc);
@@ -120,12 +117,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.go_to(callee.entry);
     }
 
-    /// `LINK` in an inlined frame: makes the records, and goes on at the loop's place.
+    /// `LINK`: makes the records of inlined frames, and goes on at the loop's place.
     pub fn link(&mut self, node: &Node) {
         let sb = self.e.plan.sb;
         let snapshot = *sb.snapshot_at(node.exit);
         let frame = sb.frame(snapshot.frame);
-        let inlined = sb.chain(snapshot.frame).count() as i32 - 1;
+        let inlined = sb.inlined(snapshot.frame) as i32;
         self.store_slots(node.exit);
         self.records_of(snapshot.frame, snapshot.pc);
         self.stand_at(inlined, frame.base as i32 - 1);
@@ -139,9 +136,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let sb = self.e.plan.sb;
         let mut chain: Vec<FrameId> = sb.chain(frame).collect();
         chain.reverse();
+        self.load_record();
         let asm = &mut self.e.asm;
-        asm.load(RSI, at(RBP, field!(state)));
-        asm.load(RDX, state(offset_of!(State, record)));
         // The first frame's base, twice in a word.
         asm.load32(RCX, at(RDX, offset_of!(CallRecord, base) as i32));
         asm.mov(RAX, RCX);
@@ -220,16 +216,23 @@ impl<'a, 'p> Lowering<'a, 'p> {
             .store_from(to, crate::jit::allocation::Place::Const(word), RAX);
     }
 
-    /// Stores nils to `n` slots. Uses rax.
-    fn store_nils(&mut self, first: u64, n: u64) {
-        if n > 0 {
+    /// Stores nil for the parameters that get no argument, of a function in a slot; it and its arguments are `count` values. Uses rax.
+    fn store_missing_arguments(&mut self, function: u64, count: u64, callee: &Prototype) {
+        let missing = count..1 + callee.params as u64;
+        if !missing.is_empty() {
             self.e.asm.load(RAX, at(RBP, field!(slots)));
         }
-        for slot in first..first + n {
-            let (payload, tag) = slot_words(slot);
+        for k in missing {
+            let (payload, tag) = slot_words(function + k);
             self.e.asm.store_imm(payload, 0);
             self.e.asm.store_imm(tag, Tag::NIL.byte() as i32);
         }
+    }
+
+    /// The state in rsi and the current record in rdx, when nothing is in registers any more.
+    fn load_record(&mut self) {
+        self.e.asm.load(RSI, at(RBP, field!(state)));
+        self.e.asm.load(RDX, state(offset_of!(State, record)));
     }
 
     /// Goes on at a place in the current frame, by its address. Uses rax.
@@ -266,13 +269,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
             asm.store(to, RAX);
             asm.store(to_tag, RCX);
         }
-        self.store_nils(
-            count,
-            callee.params as u64 - callee.params.min(count as u32 - 1) as u64,
-        );
+        self.store_missing_arguments(0, count, &callee);
+        self.load_record();
         let asm = &mut self.e.asm;
-        asm.load(RSI, at(RBP, field!(state)));
-        asm.load(RDX, state(offset_of!(State, record)));
         asm.load32(RAX, at(RDX, offset_of!(CallRecord, base) as i32));
         asm.alu_imm(Alu::Add, RAX, callee.registers as i32);
         asm.store32(at(RDX, offset_of!(CallRecord, top) as i32), RAX);
@@ -308,8 +307,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.alu32_imm(Alu::Cmp, at(RDX, PURPOSE as i32), n as i32);
         asm.jump_if(Cond::NotEqual, other);
         self.store_results(node, first, n);
-        self.e.asm.load(RSI, at(RBP, field!(state)));
-        self.e.asm.load(RDX, state(offset_of!(State, record)));
+        self.load_record();
         self.e.asm.bind(pop);
         let returning = self.cold(|l| {
             let tier2 = offset_of!(State, tier2) + offset_of!(Tier2, returning);
@@ -346,9 +344,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.call_out(i, node);
         self.e.asm.bind(call);
         self.store_results(node, first, n);
+        self.load_record();
         let asm = &mut self.e.asm;
-        asm.load(RSI, at(RBP, field!(state)));
-        asm.load(RDX, state(offset_of!(State, record)));
         asm.load32(RAX, at(RDX, PURPOSE as i32));
         asm.shift_imm(Shift::Left, RAX, 48);
         asm.shift_imm(Shift::Arithmetic, RAX, 48);

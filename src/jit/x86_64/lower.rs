@@ -1862,7 +1862,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let request = Request::new(sb, node);
         let records = request.needs_records();
         let inlined = if records {
-            sb.chain(request.frame).count() as u32 - 1
+            sb.inlined(request.frame) as u32
         } else {
             0
         };

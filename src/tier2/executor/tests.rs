@@ -210,6 +210,7 @@ impl Pair {
                 pending.extend(self.known[&n].edges.iter().flatten());
             }
         }
+        // SAFETY: known executors are valid.
         self.forget_if(|k| !reached.contains(&unsafe { (*k.at).number }));
     }
 

@@ -11,7 +11,7 @@
 
 use perilune_uops::{Memory, MemorySet, MicroOp, Type};
 
-use crate::tier2::superblock::{Node, Ref, Superblock, slot_offsets};
+use crate::tier2::superblock::{is_constant, Node, Ref, Superblock, slot_offsets};
 
 /// No shape is known.
 const UNKNOWN: u32 = u32::MAX;
@@ -596,21 +596,6 @@ pub fn changes_elsewhere(writer: &Node, reader: &Node) -> bool {
     header_writes(writer) & aspects != 0
         || meets(hears(r.reads).without(Memory::Header))
         || new && meets(MemorySet::of(&[Memory::Cell]))
-}
-
-/// Whether a node names an object that is there anyway.
-pub fn is_constant(op: MicroOp) -> bool {
-    use MicroOp::*;
-    matches!(
-        op,
-        CONST_TABLE
-            | CONST_STRING
-            | CONST_CLOSURE
-            | CONST_NATIVE
-            | CONST_CELL
-            | CONST_USERDATA
-            | CONST_COROUTINE
-    )
 }
 
 /// The aspects of a header that a node may change.

@@ -124,7 +124,7 @@ impl<'a> InMemory<'a> {
     fn holds(&self, snapshot: SnapshotId, slot: u16, value: Ref) -> bool {
         let node = self.sb.node(value);
         // What a loop is given is not looked for in memory.
-        let given = self.sb.nodes.last().is_some_and(|last| last.op == MicroOp::JOIN && last.exit == snapshot);
+        let given = self.sb.joins() && self.sb.nodes.last().is_some_and(|last| last.exit == snapshot);
         !given
             && node.op == MicroOp::LOAD
             && node.operands[0] == slot as u64

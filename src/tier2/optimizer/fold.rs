@@ -8,9 +8,8 @@
 
 use perilune_uops::{MicroOp, Type};
 
-use super::alias;
 use crate::runtime::number;
-use crate::tier2::superblock::{Node, ObjectId, Ref, Rewriter, Superblock};
+use crate::tier2::superblock::{is_constant, Node, ObjectId, Ref, Rewriter, Superblock};
 
 /// What becomes of a node.
 enum Outcome {
@@ -160,7 +159,7 @@ impl Folder<'_> {
     /// The object that a value is.
     fn object(&self, r: Ref) -> Option<u64> {
         let node = self.node(self.precise(r));
-        alias::is_constant(node.op).then_some(node.operands[0])
+        is_constant(node.op).then_some(node.operands[0])
     }
 
     fn make(&mut self, node: Node) -> Ref {

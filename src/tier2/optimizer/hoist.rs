@@ -6,8 +6,8 @@
 
 use perilune_uops::{Exit, Memory, MicroOp};
 
-use super::alias::{Aliases, is_constant, is_plain_load};
-use crate::tier2::superblock::{Node, Rewriter, Superblock};
+use super::alias::{Aliases, is_plain_load};
+use crate::tier2::superblock::{is_constant, Node, Rewriter, Superblock};
 
 /// Whether a node without effects has a meaning only behind guards that have held.
 pub(super) fn relies_on_guards(node: &Node) -> bool {

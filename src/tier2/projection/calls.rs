@@ -123,9 +123,7 @@ impl Projector<'_> {
     /// The superblock has ended with a node that finishes the instruction.
     fn end_for_good(&mut self) {
         self.done += 1;
-        if self.sb.looping.take().is_some() {
-            self.unroll();
-        }
+        self.unroll();
     }
 
     /// Whether the next recorded step is the beginning of a function called here.

@@ -50,7 +50,7 @@ impl<'a> Join<'a> {
         }
         chain.reverse();
         let frame = root.superblock.snapshot_at(label).frame;
-        let depth = root.superblock.chain(frame).count() as u32 - 1;
+        let depth = root.superblock.inlined(frame) as u32;
         let params = parent.superblock.slots_of(exit);
         Some(Join { root, origins: origins(root, &chain, exit), chain, params, label, depth })
     }
@@ -121,8 +121,7 @@ fn used_from_before(sb: &Superblock) -> Vec<bool> {
 
 /// The executor whose loop `e` comes back to, all of whose values it keeps.
 fn joined(e: &Executor) -> Option<&Executor> {
-    let joins = e.superblock.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN);
-    joins.then(|| e.with_loop()).flatten()
+    e.superblock.joins().then(|| e.with_loop()).flatten()
 }
 
 /// The value behind type guards and tags.
@@ -218,7 +217,7 @@ impl<'a> Projector<'a> {
             return Ok(());
         };
         // What is above has been left for good once the loop's frame has returned.
-        let left = self.sb.chain(self.frame).count() as u32 - 1 < join.depth;
+        let left = (self.sb.inlined(self.frame) as u32) < join.depth;
         if left || self.st.tier2.engine != Engine::Jit {
             return Ok(());
         }
@@ -240,7 +239,7 @@ impl<'a> Projector<'a> {
 
     /// The running frame is about to be replaced by another one, which a loop's exits do not know of if it is that of the loop, or below it.
     pub(super) fn replaces_frame(&mut self) {
-        let depth = self.sb.chain(self.frame).count() as u32 - 1;
+        let depth = self.sb.inlined(self.frame) as u32;
         self.join = self.join.take().filter(|join| depth > join.depth);
     }
 
@@ -404,30 +403,17 @@ impl<'a> Projector<'a> {
         let pc = self.pc();
         let exit = self.sb.snapshot(self.frame, pc, None, given);
         self.sb.push(Node::new(MicroOp::JOIN, &[], &[]).with_exit(exit));
-        if self.sb.looping.take().is_some() {
-            self.unroll();
-        }
+        self.unroll();
     }
 }
 
 /// Whether two nodes are the same constant.
 fn is_same_constant(a: &Superblock, x: Ref, b: &Superblock, y: Ref) -> bool {
-    let (x, y) = (a.node(x), b.node(y));
-    if x.op != y.op {
-        return false;
-    }
-    match x.op {
+    let (p, q) = (a.node(x), b.node(y));
+    match p.op {
+        _ if p.op != q.op => false,
         MicroOp::CONST_NIL => true,
-        MicroOp::CONST_INT | MicroOp::CONST_FLOAT | MicroOp::CONST_BOOL => x.operands[0] == y.operands[0],
-        MicroOp::CONST_TABLE
-        | MicroOp::CONST_STRING
-        | MicroOp::CONST_CLOSURE
-        | MicroOp::CONST_NATIVE
-        | MicroOp::CONST_CELL
-        | MicroOp::CONST_USERDATA
-        | MicroOp::CONST_COROUTINE => {
-            a.object(ObjectId(x.operands[0] as u32)) == b.object(ObjectId(y.operands[0] as u32))
-        }
-        _ => false,
+        MicroOp::CONST_INT | MicroOp::CONST_FLOAT | MicroOp::CONST_BOOL => p.operands[0] == q.operands[0],
+        _ => a.constant_object(x).is_some_and(|object| b.constant_object(y) == Some(object)),
     }
 }

@@ -437,20 +437,9 @@ impl<'a> Projector<'a> {
         Some(self.sb.push(node))
     }
 
-    /// The address of the object that `r` is, if it is a constant.
+    /// The object that `r` is, if it is a constant.
     fn constant_object(&self, r: Ref) -> Option<Object> {
-        let node = self.sb.node(r);
-        let constant = matches!(
-            node.op,
-            MicroOp::CONST_TABLE
-                | MicroOp::CONST_STRING
-                | MicroOp::CONST_CLOSURE
-                | MicroOp::CONST_NATIVE
-                | MicroOp::CONST_CELL
-                | MicroOp::CONST_USERDATA
-                | MicroOp::CONST_COROUTINE
-        );
-        constant.then(|| *self.sb.object(ObjectId(node.operands[0] as u32)))
+        self.sb.constant_object(r)
     }
 
     // Slots.
@@ -684,7 +673,7 @@ impl<'a> Projector<'a> {
                 break stop;
             }
             if self.loop_step == Some(self.at) {
-                if self.has_too_many_copies(last) {
+                if !self.may_copy_loop(last) {
                     break self.leave_for(self.pc(), self.steps[last - 1].instr().bc() as usize);
                 }
                 self.open_loop();
@@ -711,19 +700,19 @@ impl<'a> Projector<'a> {
         })
     }
 
-    /// Whether a side executor comes to a loop of which there are copies enough, one for each way to come there. The loop is the one
-    /// that the recording closes with its last step.
-    fn has_too_many_copies(&self, last: usize) -> bool {
-        let closing = &self.steps[last - 1];
+    /// Whether the loop that the recording closes with its last step may be copied for the way by which this superblock comes to it. If so
+    /// the copy is counted.
+    fn may_copy_loop(&self, last: usize) -> bool {
         let own = self.sb.frames.len() == 1 && !self.is_side;
+        if own || self.done == 0 {
+            return true;
+        }
+        let closing = &self.steps[last - 1];
         // SAFETY: recorded prototypes are alive; loop sites are verified operands.
         let site = unsafe { &*(*closing.proto).loops.add(closing.instr().bc() as usize) };
         let copies = site.copies.get();
-        if own || self.done == 0 {
-            return false;
-        }
         site.copies.set(copies.saturating_add(1));
-        copies >= LoopSite::COPIES_MAX
+        copies < LoopSite::COPIES_MAX
     }
 
     /// The step at which a loop begins that the recording closes with its last step.
@@ -868,14 +857,15 @@ impl<'a> Projector<'a> {
             self.sb.push(Node::new(MicroOp::GUARD_VALID, &[], &[]).with_exit(exit));
         }
         self.sb.push(node.with_exit(exit));
-        if self.sb.looping.take().is_some() {
-            self.unroll();
-        }
+        self.unroll();
         stop
     }
 
-    /// The loop that was begun does not close: what would have been its first pass is plain code.
+    /// If a loop was begun, it does not close: what would have been its first pass is plain code.
     fn unroll(&mut self) {
+        if self.sb.looping.take().is_none() {
+            return;
+        }
         let mut names: Vec<Ref> = Vec::with_capacity(self.sb.nodes.len());
         let mut nodes = Vec::with_capacity(self.sb.nodes.len());
         for node in &self.sb.nodes {

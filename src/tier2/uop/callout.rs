@@ -75,8 +75,16 @@ pub trait Calling {
     /// Stores the slots of a snapshot, as [`deopt::store_snapshot`] does.
     fn store(&self, st: &mut State, id: SnapshotId) -> Result<(), OutOfMemory>;
 
+    /// Whether the records of the snapshot's frames have been pushed already.
+    fn has_records(&self) -> bool {
+        false
+    }
+
     /// Pushes the records of a snapshot's frames, the innermost one stopped at `pc`.
     fn materialise(&self, st: &mut State, id: SnapshotId, pc: u32) {
+        if self.has_records() {
+            return;
+        }
         // SAFETY: the current record is the first frame's, room was made for the others. The executor assumes that its
         // prototypes are alive.
         unsafe { deopt::materialise(st, &(*self.executor()).superblock, self.origin(), id, pc) };
