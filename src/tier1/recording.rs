@@ -31,6 +31,8 @@ pub mod facts {
     pub const NO_METATABLE: u8 = 4;
     /// All operands of a concatenation are strings.
     pub const STRINGS: u8 = 8;
+    /// The receiver of a field access has no such field, or has nil there.
+    pub const NIL_FIELD: u8 = 16;
 }
 
 /// One instruction, as seen before it ran.
@@ -61,6 +63,11 @@ impl RecordedStep {
     pub fn instr(&self) -> Instr {
         // SAFETY: the prototype is kept alive, and the program counter is one of its instructions.
         unsafe { *(*self.proto).code.add(self.pc as usize) }
+    }
+
+    /// Whether it gets or sets a field by a constant key.
+    pub fn accesses_field(&self) -> bool {
+        matches!(self.instr().op().general(), Op::GETFIELD | Op::SELF | Op::SETFIELD | Op::SETFIELDK)
     }
 
     /// The called function, or nil.
@@ -202,9 +209,23 @@ impl State {
                 Op::GETINT => step.index(Value::load(base.add(instr.b())), Value::int(instr.sd() as i64)),
                 Op::SETINDEX | Op::SETINDEXK => step.index(Value::load(a), Value::load(base.add(instr.b()))),
                 Op::SETINT => step.index(Value::load(a), Value::int(instr.sd() as i64)),
+                Op::GETFIELD | Op::SELF => self.note_field(&mut step, Value::load(base.add(instr.b()))),
+                Op::SETFIELD | Op::SETFIELDK => self.note_field(&mut step, Value::load(a)),
                 _ => {}
             }
             step
+        }
+    }
+
+    /// Notes whether the receiver of a field access has the field.
+    fn note_field(&self, step: &mut RecordedStep, receiver: Value) {
+        // SAFETY: the prototype runs, and field operands are verified.
+        let key = unsafe { (*(*step.proto).fields.add(step.instr().d() as usize)).key };
+        if let Some(t) = receiver.as_table()
+            && key.is_short()
+            && self.rt.get_str(t, key).is_nil()
+        {
+            step.facts |= facts::NIL_FIELD;
         }
     }
 

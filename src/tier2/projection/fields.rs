@@ -18,6 +18,7 @@ use crate::runtime::shape::{Location, ShapeId};
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
+use crate::tier1::recording::facts;
 
 /// The longest chain of holders that is followed.
 const HOLDERS_MAX: usize = 16;
@@ -104,13 +105,20 @@ impl Projector<'_> {
                 self.guard_shape(t, shape);
                 let v = self.load_slot(t, location)?;
                 // A nil may be found elsewhere.
-                let inherits = !known || !self.st.rt.classes.event(class, Event::Index).is_some_and(|v| v.is_nil());
-                if inherits {
+                let is_nil = self.step().facts & facts::NIL_FIELD != 0;
+                let index = self.st.rt.classes.event(class, Event::Index).filter(|index| is_nil || index.is_nil());
+                let Some(index) = index else {
                     self.emit(MicroOp::GUARD_NOT_NIL, &[v], &[]);
-                } else if class != ClassId::NONE {
+                    return Some(v);
+                };
+                if class != ClassId::NONE {
                     self.assume(Assumption::Class(class));
                 }
-                Some(v)
+                if index.is_nil() {
+                    return Some(v);
+                }
+                self.emit(MicroOp::GUARD_NIL, &[v], &[]);
+                self.inherited(index, key)
             }
             None if !known => None,
             None => {
