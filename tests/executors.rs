@@ -321,8 +321,6 @@ const NOT_MADE: &[(&str, &[&str])] = &[
         "expansions have them, and projection knows enough to put something else in their place",
         &[
             "CALLEE",
-            "EXTRA_COUNT",
-            "LOAD_EXTRA",
             "GUARD_ROOM",
             "GUARD_PLAIN_RETURN",
             "GUARD_EPOCH",

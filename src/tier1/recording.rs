@@ -56,6 +56,8 @@ pub struct RecordedStep {
     pub array_kind: u8,
     /// The called function, if it is a host function or a closure, by its address; or 0.
     pub callee: u64,
+    /// The number of values in the open list that the instruction uses; of `VARARG` that of extra arguments.
+    pub count: u32,
 }
 
 impl RecordedStep {
@@ -166,6 +168,7 @@ impl State {
                 shape: 0,
                 array_kind: 0,
                 callee: 0,
+                count: 0,
             };
             let operands = [(format.a, instr.a()), (format.b, instr.b()), (format.c, instr.c())];
             for (i, (role, register)) in operands.into_iter().enumerate() {
@@ -179,6 +182,9 @@ impl State {
             match op {
                 Op::CALL | Op::TAILCALL | Op::TFORCALL => {
                     let v = Value::load(a);
+                    if op != Op::TFORCALL && instr.b() == 0 {
+                        step.count = self.open_list(a.add(1));
+                    }
                     if v.tag() == Tag::CLOSURE || v.tag() == Tag::NATIVE {
                         step.callee = v.payload();
                     }
@@ -191,7 +197,7 @@ impl State {
                         step.index(state, key);
                     } else if v.tag() == Tag::NATIVE {
                         let n = match instr.b() {
-                            0 => self.top.offset_from(a) as usize - 1,
+                            0 => step.count as usize,
                             b => b - 1,
                         };
                         (1..=n.min(3)).for_each(|i| step.see(i, Value::load(a.add(i))));
@@ -200,6 +206,9 @@ impl State {
                         }
                     }
                 }
+                Op::SETLIST if instr.b() == 0 => step.count = self.open_list(a.add(1)),
+                Op::RETURN if instr.b() == 0 => step.count = self.open_list(a),
+                Op::VARARG => step.count = self.frame().extra_args,
                 Op::FORPREP | Op::FORLOOP => (0..3).for_each(|i| step.see(i, Value::load(a.add(i)))),
                 Op::TFORLOOP => step.see(0, Value::load(a.add(4))),
                 Op::CONCAT if (0..instr.b()).all(|i| Value::tag_at(a.add(i)) == Tag::STRING) => {
@@ -215,6 +224,12 @@ impl State {
             }
             step
         }
+    }
+
+    /// The number of values from `first` on, which end where the state says.
+    fn open_list(&self, first: *const Value) -> u32 {
+        let bytes = (self.top as usize).saturating_sub(first as usize);
+        (bytes / size_of::<Value>()) as u32
     }
 
     /// Notes whether the receiver of a field access has the field.

@@ -595,6 +595,8 @@ fn group_length(node: &Node) -> Option<u64> {
         MicroOp::GET_METHOD => 2,
         MicroOp::FOR_PREPARE => 4,
         MicroOp::GUARD_ROOM | MicroOp::CLOSE => 1,
+        // At the least there is none.
+        MicroOp::LIST_COUNT => 0,
         // At least one value.
         MicroOp::CONCAT | MicroOp::CONCAT_S | MicroOp::GUARD_STRINGS if count == 0 => return None,
         MicroOp::CONCAT | MicroOp::CONCAT_S | MicroOp::GUARD_STRINGS => count,
@@ -604,7 +606,7 @@ fn group_length(node: &Node) -> Option<u64> {
         MicroOp::CALL | MicroOp::CALL_NATIVE => {
             count.max(node.operands[2].saturating_sub(1)).max(1)
         }
-        MicroOp::TAIL_CALL | MicroOp::GUARD_ARGS | MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME => count.max(1),
+        MicroOp::TAIL_CALL | MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME => count.max(1),
         // Values only.
         _ => count.saturating_sub(1),
     })

@@ -351,6 +351,8 @@ microops! {
     EXTRA_COUNT() -> Int {reads State};
     /// z = extra argument x, from 0, which exists
     LOAD_EXTRA(Int) -> Tagged {reads Frame State};
+    /// z = the number of values in the open list from R[r] on
+    LIST_COUNT[Group]() -> Int {reads State};
 
     // Types.
     /// z = x; needs x to be an integer
@@ -743,6 +745,7 @@ impl MicroOp {
                 | MicroOp::JUMP_UNLESS
                 | MicroOp::LOOP_HEAD
                 | MicroOp::ENTRY
+                | MicroOp::GUARD_ARGS
         )
     }
 

@@ -15,7 +15,6 @@ use super::operands::{Emitter, TagAt, immediate};
 use super::registers::*;
 use super::stubs::Stubs;
 use super::{Code, Jump};
-use crate::bytecode::proto::Proto;
 use crate::heap::Heap;
 use crate::jit::allocation::{Allocation, Place};
 use crate::jit::helpers::{self, helper};
@@ -302,7 +301,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             // Made when control leaves.
             VIRTUAL_TABLE | VIRTUAL_CLOSURE | VIRTUAL_CELL => {}
             // Transfers leave nothing to be counted down; there is room for all frames, and heat is not counted here.
-            START | LOOP_HEAD | ENTRY | GUARD_ROOM => {}
+            START | LOOP_HEAD | ENTRY | GUARD_ROOM | GUARD_ARGS => {}
             LOOP => self.loop_head(),
             BACK => {
                 self.carry(plan.back());
@@ -343,6 +342,18 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.alu(Alu::Add, RAX, at(RBP, field!(slots)));
                 let (payload, tag) = slot_words(0);
                 self.load_value(i, payload, tag, true);
+            }
+
+            LIST_COUNT => {
+                self.e.asm.load(RCX, at(RBP, field!(state)));
+                self.e
+                    .asm
+                    .load(RCX, at(RCX, offset_of!(State, top) as i32));
+                self.e.asm.load(RAX, at(RBP, field!(slots)));
+                self.e.asm.lea(RAX, slot_words(operand).0);
+                self.e.asm.alu(Alu::Sub, RCX, RAX);
+                self.e.asm.shift_imm(Shift::Right, RCX, 4);
+                self.e.put(out, RCX);
             }
 
             // Types.
@@ -832,30 +843,6 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     Some(_) if plain => {}
                     Some(_) => self.leave(exit),
                 }
-            }
-            GUARD_ARGS => {
-                let params = at(RAX, offset_of!(Proto, params) as i32);
-                match node.operands[1] as u32 {
-                    0 => {
-                        self.e.asm.load(RAX, at(RBP, field!(state)));
-                        self.e.asm.load(RCX, at(RAX, offset_of!(State, top) as i32));
-                        self.e.asm.load(RAX, at(RBP, field!(slots)));
-                        self.e.asm.lea(RAX, slot_words(operand + 1).0);
-                        self.e.asm.alu(Alu::Sub, RCX, RAX);
-                        self.e.asm.shift_imm(Shift::Right, RCX, 4);
-                        let proto = self.object(node.operands[2]);
-                        self.e.asm.mov_imm(RAX, proto);
-                        self.e.asm.load8(RAX, params);
-                        self.e.asm.alu(Alu::Cmp, RAX, RCX);
-                    }
-                    count => {
-                        let proto = self.object(node.operands[2]);
-                        self.e.asm.mov_imm(RAX, proto);
-                        self.e.asm.load8(RAX, params);
-                        self.e.asm.alu_imm(Alu::Cmp, RAX, count as i32 - 1);
-                    }
-                }
-                self.leave_if(Cond::NotEqual, exit);
             }
             GUARD_VALID => self.guard_valid(i, &node)?,
 

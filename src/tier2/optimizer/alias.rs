@@ -492,6 +492,7 @@ impl<'a> Aliases<'a> {
             LOAD | LOAD_EXTRA | GUARD_STRINGS => {
                 return w.is_call_out() || w.effects().writes.contains(Memory::Frame);
             }
+            LIST_COUNT => return w.is_call_out(),
             // Cells do not become constant again.
             GUARD_MUTABLE => return false,
             CALLEE | EXTRA_COUNT => {
@@ -558,6 +559,7 @@ pub fn changes_elsewhere(writer: &Node, reader: &Node) -> bool {
     let (w, r) = (writer.effects(), reader.effects());
     match reader.op {
         LOAD | LOAD_EXTRA | GUARD_STRINGS | CALLEE | EXTRA_COUNT => return false,
+        LIST_COUNT => return writer.is_call_out(),
         // Cells do not become constant again, and closures keep theirs.
         GUARD_MUTABLE | LOAD_CAPTURED | INIT_CAPTURED => return false,
         GUARD_EPOCH => return w.calls || matches!(writer.op, RAW_SET | SET_LIST | SET_METATABLE),

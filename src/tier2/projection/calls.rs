@@ -9,12 +9,13 @@ use crate::bytecode::{Instr, Op};
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::value::Tag;
-use crate::tier1::Builtin;
 
 /// The most frames inlined at a time.
 const DEPTH_MAX: usize = 16;
 /// The most activations of one function inlined at a time.
 const RECURSION_MAX: usize = 3;
+/// The longest open list whose values are known one by one.
+const LIST_MAX: usize = 16;
 /// The most slots that a superblock may use.
 const SLOTS_MAX: usize = 2000;
 
@@ -33,23 +34,49 @@ impl Projector<'_> {
         }
     }
 
-    /// The same for a call instruction. Of an open list in memory it is as many as the function has parameters, which is made sure of.
+    /// The same for a call instruction, with an open list in memory counted.
     fn known_arguments(&mut self, instr: Instr) -> Option<usize> {
-        let (func, known) = (instr.a(), self.arguments(instr.a(), instr.b()));
-        let callee = self.step().callee_value().as_closure();
-        if known.is_some() || self.top != Top::Memory || self.cautious {
-            return known;
-        }
-        let proto = callee?.proto;
-        let params = proto.params as usize;
-        let frame = *self.sb.frame(self.frame);
-        let fits = func + 1 + params <= frame.registers as usize;
-        if !fits || proto.flags & proto_flags::VARARG != 0 {
+        let (func, b) = (instr.a(), instr.b());
+        self.arguments(func, b).or_else(|| self.list_in_memory(func + 1))
+    }
+
+    /// The length of the open list in memory from a register on: as many as were recorded, which is made sure of.
+    pub(super) fn list_in_memory(&mut self, first: usize) -> Option<usize> {
+        let (slot, count) = (self.register(first), self.step().count as usize);
+        let fits = count <= LIST_MAX && slot as usize + count <= self.sb.slot_count();
+        if self.top != Top::Memory || self.cautious || !fits {
             return None;
         }
-        let id = self.object(ObjectKind::Proto, proto.addr());
-        self.emit(MicroOp::GUARD_ARGS, &[], &[self.register(func) as u64, 0, id.0 as u64]);
-        Some(params)
+        let n = self.emit(MicroOp::LIST_COUNT, &[], &[slot as u64]);
+        self.guard_count(n, count);
+        self.top = Top::Slot(slot + count as Slot);
+        Some(count)
+    }
+
+    fn guard_count(&mut self, n: Ref, count: usize) {
+        let count = self.sb.push(Node::int(count as i64));
+        let same = self.emit(MicroOp::EQ_I, &[n, count], &[]);
+        self.emit(MicroOp::GUARD_TRUE, &[same], &[]);
+    }
+
+    /// The extra arguments of the function in which the superblock begins: as many as were recorded.
+    fn extra_arguments(&mut self) -> Option<SmallVec<[Ref; 8]>> {
+        let count = self.step().count as usize;
+        if self.extra.is_none() {
+            if count > LIST_MAX || self.cautious {
+                return None;
+            }
+            let n = self.emit(MicroOp::EXTRA_COUNT, &[], &[]);
+            self.guard_count(n, count);
+            self.extra = Some(SmallVec::from_elem(Ref::NONE, count));
+        }
+        let mut extra = self.extra.take()?;
+        for (i, r) in extra.iter_mut().enumerate().filter(|e| e.1.is_none()) {
+            let i = self.sb.push(Node::int(i as i64));
+            *r = self.emit(MicroOp::LOAD_EXTRA, &[i], &[]);
+        }
+        self.extra = Some(extra.clone());
+        Some(extra)
     }
 
     pub(super) fn call(&mut self, instr: Instr) -> Flow {
@@ -222,20 +249,9 @@ impl Projector<'_> {
         let nargs = self.known_arguments(instr);
         let frame = *self.sb.frame(self.frame);
         let callee = self.step().callee_value();
-        if let (Some(native), Some(nargs), Some(caller)) = (callee.as_native(), nargs, frame.caller)
-            && self.returns_to(caller, &frame)
-            && let Some(results) = self.intrinsic(native, instr.a(), nargs, frame.wanted)
-        {
-            return self.finish_call(caller, &frame, &results);
-        }
-        if let (Some(native), Some(nargs), None) = (callee.as_native(), nargs, frame.caller)
-            && native.builtin == Builtin::SetMetatable
-            && self.sb.looping.is_none()
-            && frame.flags & record_flags::VARARG == 0
-            && self.intrinsic(native, instr.a(), nargs, -1).is_some()
-        {
-            // It returns its first argument. Nothing would be different if it were called again.
-            return self.leave_by(MicroOp::POP_FRAME, instr.a() + 1, 2);
+        if callee.as_native().is_some() && self.stays() {
+            // The frame stays while it runs, and returns what it returns.
+            return self.call_at(instr, instr.a(), nargs, -1);
         }
         let Some((closure, nargs)) = callee.as_closure().zip(nargs) else {
             return self.leave_by(MicroOp::TAIL_CALL, instr.a(), nargs.map_or(0, |n| n + 1));
@@ -304,7 +320,7 @@ impl Projector<'_> {
         let frame = *self.sb.frame(self.frame);
         let count = match (b, self.top) {
             (0, Top::Slot(top)) => Some((top - self.register(first)) as usize),
-            (0, _) => None,
+            (0, _) => self.list_in_memory(first),
             (b, _) => Some(b - 1),
         };
         let Some(caller) = frame.caller else {
@@ -326,6 +342,10 @@ impl Projector<'_> {
         let wanted = instr.c() as i16 - 1;
         let first = self.register(instr.a());
         if frame.caller.is_none() {
+            if let Some(values) = self.extra_arguments() {
+                self.deliver(first, &values, wanted);
+                return self.goes_on();
+            }
             self.emit(MicroOp::VARARG, &[], &[first as u64, instr.c() as u64]);
             self.results_in_memory(first, wanted);
             return self.goes_on();

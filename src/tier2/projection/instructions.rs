@@ -493,6 +493,9 @@ impl Projector<'_> {
     fn set_list(&mut self, instr: Instr) -> Flow {
         let table = self.read(self.register(instr.a()));
         let t = self.guard_type(table, Type::Table);
+        if instr.b() == 0 {
+            self.list_in_memory(instr.a() + 1);
+        }
         let count = match (instr.b(), self.top) {
             (0, super::Top::Slot(top)) => (top - self.register(instr.a()) - 1) as u64,
             (n, _) => n as u64,

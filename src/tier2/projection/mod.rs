@@ -130,6 +130,8 @@ struct Projector<'a> {
     here: SnapshotId,
     /// The last traversal of a table by a loop, if it is still where it was left.
     traversal: Option<Traversal>,
+    /// The extra arguments of the first frame, once their number is known.
+    extra: Option<SmallVec<[Ref; 8]>>,
     /// Shapes that tables are known to have here.
     shapes: SmallVec<[(Ref, u32); 16]>,
     /// Whether the executor may have been invalidated by the last instruction.
@@ -189,6 +191,7 @@ impl<'a> Projector<'a> {
             extent: 0,
             here: SnapshotId::NONE,
             traversal: None,
+            extra: None,
             shapes: SmallVec::new(),
             unsettled: false,
             loop_step: None,

@@ -135,6 +135,7 @@ pub enum Opcode {
     LoadSlotGuard,
     ExtraCount,
     LoadExtra,
+    ListCount,
 
     /// needs tag c
     GuardTag,
@@ -301,8 +302,6 @@ pub enum Opcode {
     Safepoint,
     Start,
     GuardPlainReturn,
-    /// b is a slot, c a prototype; the count is in the upper half of the immediate
-    GuardArgs,
     GuardValid,
     /// to the instruction imm
     Back,

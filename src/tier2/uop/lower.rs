@@ -296,10 +296,6 @@ impl<'a> Lowering<'a> {
                     let addr = self.object(node.operands[0]).0;
                     self.add_constant(addr, None)?;
                 }
-                MicroOp::GUARD_ARGS => {
-                    let addr = self.object(node.operands[2]).0;
-                    self.add_constant(addr, None)?;
-                }
                 MicroOp::NEW_TABLE => {
                     let addr = self.running_proto(node);
                     self.add_constant(addr, None)?;
@@ -647,6 +643,7 @@ impl<'a> Lowering<'a> {
             MicroOp::CALLEE => self.emit(O::LoadSlotPayload, a, 0, 0, 0),
             MicroOp::EXTRA_COUNT => self.emit(O::ExtraCount, a, 0, 0, 0),
             MicroOp::LOAD_EXTRA => unary!(LoadExtra),
+            MicroOp::LIST_COUNT => self.emit(O::ListCount, a, operand as u16, 0, 0),
 
             // Types.
             MicroOp::GUARD_INT => self.guard_type(i, node, a, Type::Int),
@@ -888,7 +885,7 @@ impl<'a> Lowering<'a> {
             MicroOp::LOAD_VALUE => binary!(LoadValue),
 
             // Heat is not counted here, and there is room for all frames when the executor is entered.
-            MicroOp::LOOP_HEAD | MicroOp::ENTRY | MicroOp::GUARD_ROOM => return nothing(),
+            MicroOp::LOOP_HEAD | MicroOp::ENTRY | MicroOp::GUARD_ROOM | MicroOp::GUARD_ARGS => return nothing(),
             MicroOp::POLL => self.emit(O::Poll, 0, 0, 0, exit),
             MicroOp::SAFEPOINT => self.emit(O::Safepoint, 0, 0, 0, exit),
             MicroOp::START => self.emit(O::Start, 0, 0, 0, 0),
@@ -900,10 +897,6 @@ impl<'a> Lowering<'a> {
                     Some(_) if plain => {}
                     Some(_) => self.emit(O::Exit, 0, 0, 0, exit),
                 }
-            }
-            MicroOp::GUARD_ARGS => {
-                let proto = self.constant(self.object(node.operands[2]).0, None);
-                self.emit(O::GuardArgs, 0, operand as u16, proto, exit | node.operands[1] << 32)
             }
             MicroOp::GUARD_VALID => self.emit(O::GuardValid, 0, 0, 0, exit),
             MicroOp::EXIT | MicroOp::LINK | MicroOp::JOIN => self.emit(O::Exit, 0, 0, 0, exit),

@@ -419,6 +419,7 @@ impl Activation {
                         put!(i.a, Value::payload_at(p));
                     }
                     Opcode::ExtraCount => put!(i.a, (*st.record).extra_args as u64),
+                    Opcode::ListCount => put!(i.a, st.top.offset_from(slots.add(i.b as usize)) as u64),
                     Opcode::LoadExtra => {
                         // The extra arguments lie below the function.
                         let n = (*st.record).extra_args as usize;
@@ -711,13 +712,6 @@ impl Activation {
                     }
                     Opcode::GuardPlainReturn => {
                         guard!(i, (*st.record).continuation as u8 | (*st.record).flags == 0)
-                    }
-                    Opcode::GuardArgs => {
-                        let count = match i.high() {
-                            0 => st.top.offset_from(slots.add(i.b as usize + 1)) as u32,
-                            count => count - 1,
-                        };
-                        guard!(i, count == object!(i.c, Proto).params as u32);
                     }
                     Opcode::GuardValid => {
                         st.settle_assumptions();
