@@ -282,6 +282,10 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: 
             if HOOK {
                 st.hook_repeat();
             }
+            if RECORD && left.is_none() {
+                // It has not run yet.
+                st.recording.steps.pop();
+            }
         }};
     }
     // Like `saved`, for what neither moves the frame nor gives up control.

@@ -9,7 +9,7 @@ use super::state::State;
 use crate::bytecode::cache::LoopSite;
 use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
-use crate::runtime::coroutine::Coroutine;
+use crate::runtime::coroutine::{Coroutine, record_flags};
 use crate::runtime::function::Closure;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -33,6 +33,12 @@ pub mod facts {
     pub const STRINGS: u8 = 8;
     /// The receiver of a field access has no such field, or has nil there.
     pub const NIL_FIELD: u8 = 16;
+    /// The frame has marked a variable to be closed.
+    pub const MARKED: u8 = 32;
+    /// A numeric loop over integers begins, its step is positive, and so many steps can be counted.
+    pub const COUNTS_UP: u8 = 64;
+    /// The same with a negative step.
+    pub const COUNTS_DOWN: u8 = 128;
 }
 
 /// One instruction, as seen before it ran.
@@ -208,8 +214,15 @@ impl State {
                 }
                 Op::SETLIST if instr.b() == 0 => step.count = self.open_list(a.add(1)),
                 Op::RETURN if instr.b() == 0 => step.count = self.open_list(a),
+                Op::CLOSE if self.frame().flags & record_flags::TBC != 0 => step.facts = facts::MARKED,
                 Op::VARARG => step.count = self.frame().extra_args,
-                Op::FORPREP | Op::FORLOOP => (0..3).for_each(|i| step.see(i, Value::load(a.add(i)))),
+                Op::FORPREP | Op::FORLOOP => {
+                    let numbers = [0, 1, 2].map(|i| Value::load(a.add(i)));
+                    numbers.into_iter().enumerate().for_each(|(i, v)| step.see(i, v));
+                    if op == Op::FORPREP {
+                        step.facts = counting(numbers);
+                    }
+                }
                 Op::TFORLOOP => step.see(0, Value::load(a.add(4))),
                 Op::CONCAT if (0..instr.b()).all(|i| Value::tag_at(a.add(i)) == Tag::STRING) => {
                     step.facts = facts::STRINGS;
@@ -332,6 +345,20 @@ impl RecordedStep {
         if let Some(i) = key.as_int() {
             self.facts |= in_array(t, i);
         }
+    }
+}
+
+/// What is known of a numeric loop that begins with a start, a limit and a step.
+fn counting([start, limit, step]: [Value; 3]) -> u8 {
+    let (Some(start), Some(step)) = (start.as_int(), step.as_int()) else {
+        return 0;
+    };
+    let limit = limit.as_int().or_else(|| limit.as_float().filter(|f| f.abs() < 2f64.powi(62)).map(|f| f as i64));
+    let countable = limit.and_then(|limit| limit.checked_sub(start)).is_some_and(|n| n != i64::MIN);
+    match step {
+        _ if !countable || step == i64::MIN || step == 0 => 0,
+        ..0 => facts::COUNTS_DOWN,
+        _ => facts::COUNTS_UP,
     }
 }
 

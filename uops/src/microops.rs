@@ -690,6 +690,8 @@ microops! {
     VARARG[Group, Count]() {reads Frame State, writes Frame State, raises} exit Status;
     /// marks R[r] to be closed unless it is nil or false
     MARK_TO_CLOSE[Use]() {reads Frame, writes State, raises} exit Status;
+    /// needs the frame in which the superblock begins to have marked no variable so far
+    GUARD_UNMARKED() {reads State} exit Restart;
     /// closes the variables marked at R[r] and above, the last first
     CLOSE[Group]() {calls} exit Status;
 

@@ -23,7 +23,7 @@ use crate::jit::run::call_out;
 use crate::jit::{CallOut, CompileError, Info, Parent};
 use crate::runtime::Runtime;
 use crate::runtime::array::ArrayKind;
-use crate::runtime::coroutine::CallRecord;
+use crate::runtime::coroutine::{CallRecord, record_flags};
 use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::Shapes;
@@ -843,6 +843,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     Some(_) if plain => {}
                     Some(_) => self.leave(exit),
                 }
+            }
+            GUARD_UNMARKED => {
+                self.record(RAX);
+                self.e
+                    .asm
+                    .load8(RAX, at(RAX, offset_of!(CallRecord, flags) as i32));
+                self.e
+                    .asm
+                    .alu32_imm(Alu::And, RAX, record_flags::TBC as i32);
+                self.leave_if(Cond::NotEqual, exit);
             }
             GUARD_VALID => self.guard_valid(i, &node)?,
 

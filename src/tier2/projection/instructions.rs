@@ -9,8 +9,7 @@ use crate::bytecode::{Instr, Op};
 use crate::runtime::assumption::Assumption;
 use crate::runtime::function::{CellState, UpCell};
 use crate::runtime::object::Gc;
-use crate::runtime::value::{Tag, Value};
-use crate::tier1::{Builtin, is_next};
+use crate::runtime::value::Value;
 use crate::tier1::recording::facts;
 
 /// Elements that a constructor gives a table one by one; more are copied from memory.
@@ -118,6 +117,10 @@ impl Projector<'_> {
             Op::VARARG => self.vararg(instr),
             // Marking a variable ends a superblock in an inlined frame, so there is none to close.
             Op::CLOSE if self.frame != FrameId(0) && self.stays() => self.goes_on(),
+            Op::CLOSE if self.step().facts & facts::MARKED == 0 && !self.cautious && self.stays() => {
+                self.emit(MicroOp::GUARD_UNMARKED, &[], &[]);
+                self.goes_on()
+            }
             Op::TBC | Op::CLOSE => self.in_frame(instr),
             _ => self.by_table(instr),
         }
@@ -162,132 +165,6 @@ impl Projector<'_> {
 
     pub(super) fn poll(&mut self) {
         self.emit(MicroOp::POLL, &[], &[]);
-    }
-
-    // Loops.
-
-    fn for_prepare(&mut self, instr: Instr) -> Flow {
-        let case = Op::FORPREP.cases()[0];
-        let step = self.read(self.register(instr.a() + 2));
-        let one = self.sb.node(step).op == MicroOp::CONST_INT && self.sb.node(step).operands[0] == 1;
-        if one && self.case_fits(instr, case) { self.expand(instr, case) } else { self.general(instr) }
-    }
-
-    fn for_loop(&mut self, instr: Instr) -> Flow {
-        if self.next().pc != self.pc() + 1 {
-            self.poll();
-        }
-        let ints = self.step().tags[0] == Tag::INT.byte();
-        let steps = if ints { Op::FORLOOP_INT } else { Op::FORLOOP }.expansion();
-        let slot = self.register(instr.a() + 2) as usize;
-        let Some(step) = self.constant_step(instr).filter(|_| ints && !self.cautious) else {
-            return self.expand(instr, steps);
-        };
-        // Memory, or whatever the slot has, goes on having it.
-        let x = self.read(slot as Slot);
-        let x = self.guard_type(x, Type::Int);
-        let known = self.slots[slot];
-        let constant = self.sb.push(Node::int(step));
-        if self.sb.node(x).op != MicroOp::CONST_INT {
-            let same = self.emit(MicroOp::EQ_I, &[x, constant], &[]);
-            self.emit(MicroOp::GUARD_TRUE, &[same], &[]);
-        }
-        self.slots[slot].value = constant;
-        let flow = self.expand(instr, steps);
-        self.slots[slot] = known;
-        flow
-    }
-
-    /// The step of a numeric loop, if its code says that it is a constant.
-    fn constant_step(&self, instr: Instr) -> Option<i64> {
-        let body = super::target(self.pc(), instr) as usize;
-        let code = &self.proto().info.code;
-        let [before, prepare] = code.get(body.checked_sub(2)?..body)? else {
-            return None;
-        };
-        let loads = before.op() == Op::LOADI && before.a() == instr.a() + 2;
-        let prepares = prepare.op().general() == Op::FORPREP && prepare.a() == instr.a();
-        (loads && prepares).then(|| before.sd() as i64)
-    }
-
-    fn iterator_prepare(&mut self, instr: Instr) -> Flow {
-        let closing = self.read(self.register(instr.a() + 3));
-        let nil = self.sb.node(closing).op == MicroOp::CONST_NIL || self.sb.type_of(closing) == Type::Bool;
-        if !nil {
-            // Hardly any loop has a variable to close.
-            self.emit(MicroOp::GUARD_NIL, &[closing], &[]);
-        }
-        self.goes_to(super::target(self.pc(), instr))
-    }
-
-    fn iterator_loop(&mut self, instr: Instr) -> Flow {
-        if self.next().pc != self.pc() + 1 {
-            self.poll();
-        }
-        let key = self.register(instr.a() + 4);
-        let x = self.read(key);
-        // What is compared with nil next is what the loop's body uses.
-        if let Some(ty) = type_of_tag(self.step().tags[0])
-            && matches!(ty, Type::Int | Type::String | Type::Table)
-            && self.sb.type_of(x) == Type::Tagged
-            && !self.cautious
-        {
-            let end = self.snapshot(self.pc());
-            let guard = guard_of(ty).expect("these types have guards");
-            let typed = self.sb.push(Node::new(guard, &[x], &[]).with_exit(end));
-            self.refine(x, typed);
-        }
-        self.expand(instr, Op::TFORLOOP.expansion())
-    }
-
-    fn iterator_call(&mut self, instr: Instr) -> Flow {
-        let a = instr.a();
-        let iterator = self.read(self.register(a));
-        let state = self.read(self.register(a + 1));
-        if is_next(self.step().callee_value())
-            && self.step().tags[1] == Tag::TABLE.byte()
-            && self.stays()
-        {
-            return self.next_pair(instr, iterator, state);
-        }
-        if let Some(native) = self.step().callee_value().as_native()
-            && native.builtin == Builtin::IpairsStep
-            && self.stays()
-            && let Some((key, v)) = self.element_step(native, iterator, state, a)
-        {
-            self.deliver(self.register(a + 4), &[key, v], instr.c() as i16);
-            return self.goes_on();
-        }
-        let control = self.read(self.register(a + 2));
-        for (i, v) in [iterator, state, control].into_iter().enumerate() {
-            self.write(self.register(a + 4 + i), v);
-        }
-        // Executing the instruction again would write the same.
-        self.extent = self.register(a + 7);
-        self.here = SnapshotId::NONE;
-        self.call_at(instr, a + 4, Some(2), instr.c() as i16)
-    }
-
-    /// `next` in a loop over a table.
-    fn next_pair(&mut self, instr: Instr, iterator: Ref, state: Ref) -> Flow {
-        let a = instr.a();
-        if self.constant_object(iterator).is_none() {
-            self.emit(MicroOp::GUARD_NEXT, &[iterator], &[]);
-        }
-        let table = self.guard_type(state, Type::Table);
-        let slot = self.register(a + 2);
-        let control = self.read(slot);
-        let position = match self.traversal {
-            Some(t) if t.control == slot && (t.table, t.key) == (table, control) => {
-                self.emit(MicroOp::NEXT_POSITION, &[table, t.position], &[])
-            }
-            _ => self.emit(MicroOp::FIND_NEXT, &[table, control], &[]),
-        };
-        let key = self.emit(MicroOp::LOAD_KEY, &[table, position], &[]);
-        self.traversal = Some(super::Traversal { control: slot, table, key, position });
-        let v = self.emit(MicroOp::LOAD_VALUE, &[table, position], &[]);
-        self.deliver(self.register(a + 4), &[key, v], instr.c() as i16);
-        self.goes_on()
     }
 
     // Captured variables.

@@ -17,6 +17,7 @@ mod index;
 mod instructions;
 mod intrinsics;
 mod join;
+mod loops;
 
 use perilune_uops::{Immediate, MicroOp, Role, Type};
 use smallvec::SmallVec;
@@ -981,6 +982,8 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
             MicroOp::GUARD_NO_METATABLE => step.facts & facts::NO_METATABLE == 0,
             MicroOp::GUARD_NOT_NIL if step.accesses_field() => step.facts & facts::NIL_FIELD != 0,
             MicroOp::GUARD_NIL if step.accesses_field() => step.facts & facts::NIL_FIELD == 0,
+            MicroOp::GUARD_NIL if step.instr().op().general() == Op::TFORCALL => step.facts & facts::IN_ARRAY != 0,
+            MicroOp::GUARD_UNMARKED => step.facts & facts::MARKED != 0,
             MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
                 f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
             }),

@@ -302,6 +302,7 @@ pub enum Opcode {
     Safepoint,
     Start,
     GuardPlainReturn,
+    GuardUnmarked,
     GuardValid,
     /// to the instruction imm
     Back,

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::callout::{Calling, Next, call_out};
 use super::code::{CallOut, Code, Form, Insn, Location, Opcode, value_at};
 use crate::runtime::array::ArrayKind;
-use crate::runtime::coroutine::Coroutine;
+use crate::runtime::coroutine::{Coroutine, record_flags};
 use crate::runtime::function::{CellState, Closure, Native, UpCell};
 use crate::runtime::number;
 use crate::runtime::object::{Gc, Header};
@@ -713,6 +713,7 @@ impl Activation {
                     Opcode::GuardPlainReturn => {
                         guard!(i, (*st.record).continuation as u8 | (*st.record).flags == 0)
                     }
+                    Opcode::GuardUnmarked => guard!(i, (*st.record).flags & record_flags::TBC == 0),
                     Opcode::GuardValid => {
                         st.settle_assumptions();
                         guard!(i, executor.is_valid());
