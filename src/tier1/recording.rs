@@ -31,6 +31,8 @@ pub mod facts {
     pub const NO_METATABLE: u8 = 4;
     /// All operands of a concatenation are strings.
     pub const STRINGS: u8 = 8;
+    /// The step of a numeric loop is a positive integer.
+    pub const UPWARD: u8 = 16;
 }
 
 /// One instruction, as seen before it ran.
@@ -193,7 +195,12 @@ impl State {
                         }
                     }
                 }
-                Op::FORPREP | Op::FORLOOP => (0..3).for_each(|i| step.see(i, Value::load(a.add(i)))),
+                Op::FORPREP | Op::FORLOOP => {
+                    (0..3).for_each(|i| step.see(i, Value::load(a.add(i))));
+                    if Value::load(a.add(2)).as_int().is_some_and(|by| by > 0) {
+                        step.facts = facts::UPWARD;
+                    }
+                }
                 Op::TFORLOOP => step.see(0, Value::load(a.add(4))),
                 Op::CONCAT if (0..instr.b()).all(|i| Value::tag_at(a.add(i)) == Tag::STRING) => {
                     step.facts = facts::STRINGS;

@@ -166,11 +166,61 @@ impl Projector<'_> {
 
     // Loops.
 
+    /// A loop over integers counts its passes in advance, unless nothing is known of a step that leads downward.
     fn for_prepare(&mut self, instr: Instr) -> Flow {
-        let case = Op::FORPREP.cases()[0];
-        let step = self.read(self.register(instr.a() + 2));
-        let one = self.sb.node(step).op == MicroOp::CONST_INT && self.sb.node(step).operands[0] == 1;
-        if one && self.case_fits(instr, case) { self.expand(instr, case) } else { self.general(instr) }
+        let [first, limit, step] = [0, 1, 2].map(|i| self.read(self.register(instr.a() + i)));
+        let constant = Some(self.sb.node(step)).filter(|node| node.op == MicroOp::CONST_INT);
+        let constant = constant.map(|node| node.operands[0] as i64);
+        let is_int = |(i, &r): (usize, &Ref)| match self.sb.type_of(r) {
+            Type::Tagged => self.step().tags[i] == Tag::INT.byte(),
+            ty => ty == Type::Int,
+        };
+        let ints = [first, limit, step].iter().enumerate().all(is_int);
+        let counts = match constant {
+            Some(by) => by != 0,
+            None => self.step().facts & facts::UPWARD != 0,
+        };
+        if !ints || !counts || self.cautious || !self.stays() {
+            return self.general(instr);
+        }
+        let [first, limit, step] = [first, limit, step].map(|r| self.guard_type(r, Type::Int));
+        if constant.is_none() {
+            let zero = self.sb.push(Node::int(0));
+            let upward = self.emit(MicroOp::LT_I, &[zero, step], &[]);
+            self.emit(MicroOp::GUARD_TRUE, &[upward], &[]);
+            self.emit(MicroOp::GUARD_NOT_ZERO, &[step], &[]);
+        }
+        let (low, high) = if constant.is_some_and(|by| by < 0) { (limit, first) } else { (first, limit) };
+        let runs = self.emit(MicroOp::LE_I, &[low, high], &[]);
+        let behind = super::target(self.pc(), instr);
+        if self.branch(instr, MicroOp::JUMP_UNLESS, behind, runs, false)? {
+            return Ok(());
+        }
+        let distance = self.emit(MicroOp::SUB_I, &[high, low], &[]);
+        let passes = self.unsigned_quotient(distance, step, constant.map(i64::unsigned_abs));
+        self.write(self.register(instr.a() + 1), passes);
+        self.write(self.register(instr.a() + 3), first);
+        self.goes_on()
+    }
+
+    /// The quotient of `x` as an unsigned number and a positive one, which may be a constant.
+    fn unsigned_quotient(&mut self, x: Ref, y: Ref, constant: Option<u64>) -> Ref {
+        use MicroOp::*;
+        if let Some(by) = constant.filter(|by| by.is_power_of_two()) {
+            let by = self.sb.push(Node::int(by.trailing_zeros() as i64));
+            return self.emit(SHR_I, &[x, by], &[]);
+        }
+        let y = constant.map_or(y, |by| self.sb.push(Node::int(by as i64)));
+        // The half of it is no negative number, and twice its quotient is one too low at most.
+        let one = self.sb.push(Node::int(1));
+        let half = self.emit(SHR_I, &[x, one], &[]);
+        let of_half = self.emit(IDIV_I, &[half, y], &[]);
+        let low = self.emit(SHL_I, &[of_half, one], &[]);
+        let divided = self.emit(MUL_I, &[low, y], &[]);
+        let rest = self.emit(SUB_I, &[x, divided], &[]);
+        let less = self.emit(LT_U, &[rest, y], &[]);
+        let high = self.emit(ADD_I, &[low, one], &[]);
+        self.emit(SELECT_I, &[less, low, high], &[])
     }
 
     fn for_loop(&mut self, instr: Instr) -> Flow {
