@@ -8,7 +8,7 @@ use super::operands::immediate;
 use super::registers::*;
 use crate::jit::CompileError;
 use crate::jit::allocation::Place;
-use crate::tier2::superblock::Node;
+use crate::tier2::superblock::{Node, Ref, Superblock};
 
 impl Lowering<'_, '_> {
     /// A node that is about integers.
@@ -315,19 +315,9 @@ impl Lowering<'_, '_> {
         let modulo = node.op == MicroOp::MOD_I;
         let (x, y) = (self.input(node, 0), self.input(node, 1));
         if let Place::Const(by) = y
-            && by.is_power_of_two()
-            && by < 1 << 30
+            && by as i64 > 0
         {
-            let to = self.e.target(out, RAX);
-            self.e.gpr_to(to, x);
-            if modulo {
-                self.e.asm.alu_imm(Alu::And, to, by as i32 - 1);
-            } else {
-                self.e
-                    .asm
-                    .shift_imm(Shift::Arithmetic, to, by.trailing_zeros() as u8);
-            }
-            return self.e.put(out, to);
+            return self.divide_by(node, by, out);
         }
         self.e.gpr_to(RAX, x);
         self.e.gpr_to(RCX, y);
@@ -380,6 +370,56 @@ impl Lowering<'_, '_> {
         self.e.asm.bind(narrow_done);
         self.e.asm.bind(done);
         self.e.put(out, RAX);
+    }
+
+    /// The same by a positive constant: by a shift, or by a multiplication with the reciprocal as a fraction of 2^63 and more. Such a
+    /// product is exact for numbers below 2^63 (Granlund and Montgomery 1994). A negative number is divided as its complement: that
+    /// is no negative one, and the quotient's complement is rounded down.
+    fn divide_by(&mut self, node: &Node, by: u64, out: Place) {
+        let modulo = node.op == MicroOp::MOD_I;
+        let x = self.input(node, 0);
+        let to = self.e.target(out, RAX);
+        if by.is_power_of_two() {
+            self.e.gpr_to(to, x);
+            if modulo {
+                self.e.alu(Alu::And, to, Place::Const(by - 1), RCX);
+            } else {
+                self.e
+                    .asm
+                    .shift_imm(Shift::Arithmetic, to, by.trailing_zeros() as u8);
+            }
+            return self.e.put(out, to);
+        }
+        let log = by.ilog2() + 1;
+        let reciprocal = (1u128 << (63 + log)).div_ceil(by as u128) as u64;
+        if is_natural(self.e.plan.sb, node.inputs[0]) {
+            self.e.asm.mov_imm(RAX, reciprocal);
+            let x = self.e.operand(x, RDX);
+            self.e.asm.mul(x);
+            self.e.asm.shift_imm(Shift::Right, RDX, log as u8 - 1);
+        } else {
+            self.e.gpr_to(RCX, x);
+            self.e.asm.mov(RDX, RCX);
+            self.e.asm.shift_imm(Shift::Arithmetic, RCX, 63);
+            self.e.asm.alu(Alu::Xor, RDX, RCX);
+            self.e.asm.mov_imm(RAX, reciprocal);
+            self.e.asm.mul(RDX);
+            self.e.asm.shift_imm(Shift::Right, RDX, log as u8 - 1);
+            self.e.asm.alu(Alu::Xor, RDX, RCX);
+        }
+        if !modulo {
+            return self.e.put(out, RDX);
+        }
+        match immediate(by) {
+            Some(by) => self.e.asm.imul_imm(RDX, RDX, by),
+            None => {
+                self.e.asm.mov_imm(RCX, by);
+                self.e.asm.imul(RDX, RCX);
+            }
+        }
+        self.e.gpr_to(to, x);
+        self.e.asm.alu(Alu::Sub, to, RDX);
+        self.e.put(out, to);
     }
 
     fn shift(&mut self, node: &Node, out: Place) {
@@ -553,6 +593,32 @@ fn constant(place: Place) -> Option<i32> {
     match place {
         Place::Const(bits) => immediate(bits),
         _ => None,
+    }
+}
+
+/// Whether an integer is certainly not negative.
+fn is_natural(sb: &Superblock, r: Ref) -> bool {
+    use MicroOp::*;
+    let node = sb.node(r);
+    let constant = |k: usize| match sb.node(node.inputs[k]) {
+        Node {
+            op: CONST_INT,
+            operands: [i, ..],
+            ..
+        } => Some(*i as i64),
+        _ => None,
+    };
+    let positive = |k: usize| constant(k).is_some_and(|i| i > 0);
+    match node.op {
+        CONST_INT => node.operands[0] as i64 >= 0,
+        LOAD_BYTE | LENGTH_S | LENGTH_T | EXTRA_COUNT => true,
+        AND_I => [0, 1]
+            .into_iter()
+            .any(|k| constant(k).is_some_and(|i| i >= 0)),
+        MOD_I => positive(1),
+        SHR_I => constant(1).is_some_and(|by| (1..64).contains(&by)),
+        IDIV_I => positive(1) && is_natural(sb, node.inputs[0]),
+        _ => false,
     }
 }
 
