@@ -11,6 +11,7 @@ use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::function::Closure;
+use crate::runtime::number;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
@@ -23,9 +24,9 @@ const RECORDING_MAX: usize = 768;
 
 /// What is known of an indexing instruction's operands.
 pub mod facts {
-    /// The key is an integer within the array in use.
+    /// The key is an integer, or a float equal to one, within the array in use.
     pub const IN_ARRAY: u8 = 1;
-    /// The key is the integer behind the last element, and there is capacity for it.
+    /// The key is the one behind the last element, and there is capacity for it.
     pub const APPENDS: u8 = 2;
     /// The table has no metatable.
     pub const NO_METATABLE: u8 = 4;
@@ -33,6 +34,8 @@ pub mod facts {
     pub const STRINGS: u8 = 8;
     /// The step of a numeric loop is a positive integer.
     pub const UPWARD: u8 = 16;
+    /// The key is a float equal to an integer.
+    pub const INTEGRAL: u8 = 32;
 }
 
 /// One instruction, as seen before it ran.
@@ -302,6 +305,8 @@ impl RecordedStep {
         self.array_kind = t.array_kind.get().0;
         if let Some(i) = key.as_int() {
             self.facts |= in_array(t, i);
+        } else if let Some(i) = key.as_float().and_then(number::float_to_int_exact) {
+            self.facts |= in_array(t, i) | facts::INTEGRAL;
         }
     }
 }

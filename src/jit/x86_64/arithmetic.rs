@@ -109,9 +109,7 @@ impl Lowering<'_, '_> {
                 self.e.asm.sse(Sse::Mul, XMM_SCRATCH, XMM_SCRATCH);
                 self.e.put_xmm(out, XMM_SCRATCH);
             }
-            MOD_F if let Some(by) = small_integer(self.input(node, 1)) => {
-                self.float_modulo(i, node, by, out)?
-            }
+            MOD_F if std::is_x86_feature_detected!("sse4.1") => self.float_modulo(i, node, out)?,
             FLOOR_F | CEIL_F if std::is_x86_feature_detected!("sse4.1") => {
                 let to = self.e.target_xmm(out);
                 let from = self.e.float_operand(self.input(node, 0));
@@ -483,34 +481,65 @@ impl Lowering<'_, '_> {
         self.e.put_xmm(out, to);
     }
 
-    /// The rest of a division by a small positive integer, as [`number::float_modulo`](crate::runtime::number::float_modulo)
-    /// computes it.
-    fn float_modulo(
-        &mut self,
-        i: usize,
-        node: &Node,
-        by: f64,
-        out: Place,
-    ) -> Result<(), CompileError> {
-        let x = self.input(node, 0);
+    /// The rest of a division: in place if the divisor is a positive integer and both operands are below 2^52. Then the quotient,
+    /// rounded down, has an exact product with the divisor. If rounding has carried it up to the next integer, the rest is
+    /// negative, and becomes exact again when the divisor is added.
+    fn float_modulo(&mut self, i: usize, node: &Node, out: Place) -> Result<(), CompileError> {
+        let (x, y) = (self.input(node, 0), self.input(node, 1));
+        let constant = match y {
+            Place::Const(bits) => Some(f64::from_bits(bits)),
+            _ => None,
+        };
+        let fits = |y: f64| (1.0..BOUND).contains(&y) && y.trunc() == y;
+        if constant.is_some_and(|y| !fits(y)) {
+            return self.helper(i, node, &[]);
+        }
         let s = XMM_SCRATCH;
         let call = self.helper_call(i, node, &[])?;
-        let (large, done) = self.detour(move |l, done| {
+        let (otherwise, done) = self.detour(move |l, done| {
             l.call_helper(&call);
             l.e.asm.jump(done);
         });
-        let divisor = self.e.asm.literal(by.to_bits());
+        if constant.is_none() {
+            let by = self.e.xmm(y, s);
+            self.e.asm.int_of_float(RAX, by);
+            if by == s {
+                self.e.asm.bits_of_float(RCX, s);
+                self.e.asm.float_of_int(s, RAX);
+                self.e.asm.bits_of_float(RDX, s);
+                self.e.asm.alu(Alu::Cmp, RDX, RCX);
+            } else {
+                self.e.asm.zero_float(s);
+                self.e.asm.float_of_int(s, RAX);
+                self.e.asm.compare_floats(s, by);
+                self.e.asm.jump_if(Cond::Parity, otherwise);
+            }
+            self.e.asm.jump_if(Cond::NotEqual, otherwise);
+            self.e.asm.alu_imm(Alu::Sub, RAX, 1);
+            self.e.asm.shift_imm(Shift::Right, RAX, BOUND_LOG);
+            self.e.asm.jump_if(Cond::NotEqual, otherwise);
+        }
+        // The exponent, biased.
+        self.e.gpr_to(RAX, x);
+        self.e.asm.alu(Alu::Add, RAX, RAX);
+        self.e.asm.shift_imm(Shift::Right, RAX, 53);
+        self.e.asm.alu32_imm(Alu::Cmp, RAX, 1023 + BOUND_LOG as i32);
+        self.e.asm.jump_if(Cond::AboveEqual, otherwise);
         self.e.xmm_to(s, x);
-        self.e.asm.sse(Sse::Div, s, divisor);
-        self.e.asm.int_of_float(RAX, s);
-        // What does not fit into an integer becomes the least one.
-        self.e.asm.lea(RCX, at(RAX, SMALL_BOUND));
-        self.e.asm.alu_imm(Alu::Cmp, RCX, 2 * SMALL_BOUND);
-        self.e.asm.jump_if(Cond::AboveEqual, large);
+        match constant {
+            Some(by) if by.to_bits().trailing_zeros() >= 52 => {
+                let reciprocal = self.e.asm.literal((1.0 / by).to_bits());
+                self.e.asm.sse(Sse::Mul, s, reciprocal);
+            }
+            _ => {
+                let by = self.e.float_operand_of(y);
+                self.e.asm.sse(Sse::Div, s, by);
+            }
+        }
+        self.e.asm.round(s, s, 1);
+        let by = self.e.float_operand_of(y);
+        self.e.asm.sse(Sse::Mul, s, by);
         // x - s, as -s + x.
-        self.e.asm.zero_float(s);
-        self.e.asm.float_of_int(s, RAX);
-        self.e.asm.sse(Sse::Mul, s, divisor);
         let sign = self.e.asm.literal(1 << 63);
         self.e.asm.xor_float(s, sign);
         let operand = self.e.float_operand_of(x);
@@ -519,17 +548,14 @@ impl Lowering<'_, '_> {
             let negative = l.e.asm.label();
             l.e.asm.jump_if(Cond::NotEqual, negative);
             // A zero has the sign of x.
-            let x = l.e.xmm(x, s);
-            l.e.asm.bits_of_float(RAX, x);
+            l.e.gpr_to(RAX, x);
             l.e.asm.shift_imm(Shift::Right, RAX, 63);
             l.e.asm.shift_imm(Shift::Left, RAX, 63);
             l.e.asm.float_of_bits(s, RAX);
             l.e.asm.jump(positive);
             l.e.asm.bind(negative);
-            // But minus zero stays.
-            l.e.asm.alu(Alu::Add, RAX, RAX);
-            l.e.asm.jump_if(Cond::Equal, positive);
-            l.e.asm.sse(Sse::Add, s, divisor);
+            let by = l.e.float_operand_of(y);
+            l.e.asm.sse(Sse::Add, s, by);
             l.e.asm.jump(positive);
         });
         self.e.asm.bits_of_float(RAX, s);
@@ -622,17 +648,9 @@ fn is_natural(sb: &Superblock, r: Ref) -> bool {
     }
 }
 
-/// Quotients and divisors below this have an exact product.
-const SMALL_BOUND: i32 = 1 << 26;
-
-/// A float constant that is a small positive integer.
-fn small_integer(place: Place) -> Option<f64> {
-    let Place::Const(bits) = place else {
-        return None;
-    };
-    let f = f64::from_bits(bits);
-    (f >= 1.0 && f < SMALL_BOUND as f64 && f.trunc() == f).then_some(f)
-}
+/// Floats below this whose rests are computed in place.
+const BOUND: f64 = (1u64 << BOUND_LOG) as f64;
+const BOUND_LOG: u8 = 52;
 
 /// The condition that a comparison of integers, or of identities, is about.
 pub fn int_condition(op: MicroOp) -> Cond {

@@ -60,3 +60,46 @@ local function bytes(t)
   return b << 16 | a
 end
 print(bytes(text), bytes(text .. "x"))
+
+-- Floats: small and large, with and without fractions, zeros of both signs, infinities.
+local floats = {0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 7.0, 9.999999999999998, 10.0, 15.999, 16.0, 255.0, 1e5, 65521.0, 1e7, 123456789.125,
+  2.0 ^ 31, 2.0 ^ 32 - 1, 2.0 ^ 51 - 0.5, 2.0 ^ 52 - 1, 2.0 ^ 52, 2.0 ^ 53, 1e16, 1e300, 1 / 0, 5e-324, 2.0 ^ -1022, 1e-300, 1 / 3,
+  9.0 - 2.0 ^ -50, 3e15 / 7, 0.1 * 3, 6.999999999999999, 20999999999999.996}
+for i = 1, #floats do floats[#floats + 1] = -floats[i] end
+for i = 1, 40 do
+  seed = seed * 6364136223846793005 + 1442695040888963407
+  floats[#floats + 1] = (seed >> 12) / (1 << i)
+  floats[#floats + 1] = -(seed >> i) / 1024
+end
+local float_template = [[
+local floats = ...
+local hash, zeros = 0, 0
+for i = 1, #floats do
+  local r = floats[i] % D
+  if r == 0 then zeros = zeros * 3 + (1 / r > 0 and 1 or 2) end
+  local bits = r ~= r and 77 or string.unpack("i8", string.pack("d", r))
+  hash = hash * 31 + bits ~ zeros
+end
+return hash
+]]
+local by = {1.0, 2.0, 3.0, 7.0, 10.0, 16.0, 256.0, 65521.0, 1e7, 2147483647.0, 2.0 ^ 40, 2.0 ^ 51, 2.0 ^ 52 - 1, 2.0 ^ 52, 2.0 ^ 53, 1e300,
+  0.5, 0.1, 1.5, 1e-3, 5e-324, 1 / 0}
+for i = 1, #by do by[#by + 1] = -by[i] end
+for _, d in ipairs(by) do
+  local text = d == 1 / 0 and "math.huge" or d == -1 / 0 and "(-math.huge)" or ("(%.17g)"):format(d)
+  if math.type(d) == "float" and not text:find("[%.en]") then text = text:gsub("%)", ".0)") end
+  print(d, (assert(load((float_template:gsub("D", text))))(floats)))
+end
+local function by_variable(floats, d)
+  local hash = 0
+  for i = 1, #floats do
+    local r = floats[i] % d
+    local bits = r ~= r and 77 or string.unpack("i8", string.pack("d", r))
+    hash = hash * 31 + bits
+  end
+  return hash
+end
+for k = 1, 3 do
+  for _, d in ipairs(by) do print(d, by_variable(floats, d)) end
+end
+print(by_variable(floats, 0.0), by_variable(floats, 0 / 0))
