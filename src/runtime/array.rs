@@ -99,11 +99,14 @@ impl Gc<Table> {
     /// Whether `i` is the index behind the last element, with capacity for it, and a store there has nothing to ask.
     #[inline(always)]
     pub fn appends(self, i: i64) -> bool {
+        self.appends_raw(i) && self.metatable.get().is_none()
+    }
+
+    /// The same if nothing is asked.
+    #[inline(always)]
+    fn appends_raw(self, i: i64) -> bool {
         let index = (i as u64).wrapping_sub(1);
-        index == self.array_len.get() as u64
-            && index < self.array_cap.get() as u64
-            && self.metatable.get().is_none()
-            && self.hash.get().is_null()
+        index == self.array_len.get() as u64 && index < self.array_cap.get() as u64 && self.hash.get().is_null()
     }
 
     /// Whether a store of `v` at `i` needs no more than writing the element: `v` is not nil and of the array's kind, and
@@ -118,6 +121,13 @@ impl Gc<Table> {
         } else {
             self.appends(i)
         }
+    }
+
+    /// The same if no metatable is asked.
+    #[inline(always)]
+    pub fn is_raw_storable(self, i: i64, v: Value) -> bool {
+        let within = (i as u64).wrapping_sub(1) < self.array_len.get() as u64;
+        !v.is_nil() && self.array_kind.get().accepts(v.tag()) && (within || self.appends_raw(i))
     }
 
     /// The tags of the elements in use.

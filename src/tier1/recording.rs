@@ -11,6 +11,7 @@ use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
 use crate::runtime::coroutine::{Coroutine, record_flags};
 use crate::runtime::function::Closure;
+use crate::runtime::number;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
@@ -23,22 +24,24 @@ const RECORDING_MAX: usize = 768;
 
 /// What is known of an indexing instruction's operands.
 pub mod facts {
-    /// The key is an integer within the array in use.
-    pub const IN_ARRAY: u8 = 1;
-    /// The key is the integer behind the last element, and there is capacity for it.
-    pub const APPENDS: u8 = 2;
+    /// The key is an integer, or a float equal to one, within the array in use.
+    pub const IN_ARRAY: u16 = 1;
+    /// The key is the one behind the last element, and there is capacity for it.
+    pub const APPENDS: u16 = 2;
     /// The table has no metatable.
-    pub const NO_METATABLE: u8 = 4;
+    pub const NO_METATABLE: u16 = 4;
     /// All operands of a concatenation are strings.
-    pub const STRINGS: u8 = 8;
+    pub const STRINGS: u16 = 8;
     /// The receiver of a field access has no such field, or has nil there.
-    pub const NIL_FIELD: u8 = 16;
+    pub const NIL_FIELD: u16 = 16;
     /// The frame has marked a variable to be closed.
-    pub const MARKED: u8 = 32;
+    pub const MARKED: u16 = 32;
     /// A numeric loop over integers begins, its step is positive, and so many steps can be counted.
-    pub const COUNTS_UP: u8 = 64;
+    pub const COUNTS_UP: u16 = 64;
     /// The same with a negative step.
-    pub const COUNTS_DOWN: u8 = 128;
+    pub const COUNTS_DOWN: u16 = 128;
+    /// The key is a float equal to an integer.
+    pub const INTEGRAL: u16 = 256;
 }
 
 /// One instruction, as seen before it ran.
@@ -55,7 +58,7 @@ pub struct RecordedStep {
     /// registers in order; of calls those of the called function and, if it is a host function, its first arguments.
     pub tags: [u8; 4],
     /// See [`facts`].
-    pub facts: u8,
+    pub facts: u16,
     /// The shape of the first table among the operands, or 0.
     pub shape: u32,
     /// What the array of the table that is indexed holds.
@@ -212,6 +215,7 @@ impl State {
                         }
                     }
                 }
+                Op::LEN => step.index(Value::load(base.add(instr.b())), Value::NIL),
                 Op::SETLIST if instr.b() == 0 => step.count = self.open_list(a.add(1)),
                 Op::RETURN if instr.b() == 0 => step.count = self.open_list(a),
                 Op::CLOSE if self.frame().flags & record_flags::TBC != 0 => step.facts = facts::MARKED,
@@ -344,12 +348,14 @@ impl RecordedStep {
         self.array_kind = t.array_kind.get().0;
         if let Some(i) = key.as_int() {
             self.facts |= in_array(t, i);
+        } else if let Some(i) = key.as_float().and_then(number::float_to_int_exact) {
+            self.facts |= in_array(t, i) | facts::INTEGRAL;
         }
     }
 }
 
 /// What is known of a numeric loop that begins with a start, a limit and a step.
-fn counting([start, limit, step]: [Value; 3]) -> u8 {
+fn counting([start, limit, step]: [Value; 3]) -> u16 {
     let (Some(start), Some(step)) = (start.as_int(), step.as_int()) else {
         return 0;
     };
@@ -362,7 +368,7 @@ fn counting([start, limit, step]: [Value; 3]) -> u8 {
     }
 }
 
-fn in_array(t: Gc<Table>, i: i64) -> u8 {
+fn in_array(t: Gc<Table>, i: i64) -> u16 {
     let n = (i as u64).wrapping_sub(1);
     if n < t.array_len.get() as u64 {
         facts::IN_ARRAY

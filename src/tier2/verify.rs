@@ -595,8 +595,6 @@ fn group_length(node: &Node) -> Option<u64> {
         MicroOp::GET_METHOD => 2,
         MicroOp::FOR_PREPARE => 4,
         MicroOp::GUARD_ROOM | MicroOp::CLOSE => 1,
-        // At the least there is none.
-        MicroOp::LIST_COUNT => 0,
         // At least one value.
         MicroOp::CONCAT | MicroOp::CONCAT_S | MicroOp::GUARD_STRINGS if count == 0 => return None,
         MicroOp::CONCAT | MicroOp::CONCAT_S | MicroOp::GUARD_STRINGS => count,

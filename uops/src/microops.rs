@@ -352,7 +352,7 @@ microops! {
     /// z = extra argument x, from 0, which exists
     LOAD_EXTRA(Int) -> Tagged {reads Frame State};
     /// z = the number of values in the open list from R[r] on
-    LIST_COUNT[Group]() -> Int {reads State};
+    LIST_COUNT[Use]() -> Int {reads State};
 
     // Types.
     /// z = x; needs x to be an integer
@@ -582,6 +582,8 @@ microops! {
     /// needs w, the third input, to be storable at y: not nil, of the array's kind, and over an element that is not nil
     /// or has no metatable to ask, or behind the last one as for GUARD_APPENDS
     GUARD_STORABLE(Table, Int, Any) {reads Header Element} exit Restart;
+    /// the same without a metatable being asked: over an element, or behind the last one with capacity for it
+    GUARD_RAW_STORABLE(Table, Int, Any) {reads Header Element} exit Restart;
     /// z = element y
     LOAD_ELEMENT(Table, Int) -> Tagged {reads Element Header};
     /// z = element y of an array of integers

@@ -352,6 +352,11 @@ impl Assembler {
         self.append(operand!(from.into(), Rq, QWORD, [imul Rq(to),] [, DWORD imm]));
     }
 
+    /// rdx:rax becomes the product of rax and the operand, unsigned.
+    pub fn mul(&mut self, by: impl Into<Operand>) {
+        self.append(operand!(by.into(), Rq, QWORD, [mul] []));
+    }
+
     pub fn neg(&mut self, r: Gpr) {
         self.append(instruction!(neg Rq(r)));
     }

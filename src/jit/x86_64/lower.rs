@@ -8,10 +8,11 @@ use std::mem::offset_of;
 
 use perilune_uops::{Exit, MicroOp, Type};
 
-use super::assembler::{Alu, Assembler, Cond, Label, Mem, Shift, Sse, at};
+use super::arithmetic::int_condition;
+use super::assembler::{Alu, Assembler, Cond, Label, Mem, Shift, at};
 use super::exits::{Stub, slot_words};
 use super::field;
-use super::operands::{Emitter, TagAt, immediate};
+use super::operands::{Emitter, TagAt};
 use super::registers::*;
 use super::stubs::Stubs;
 use super::{Code, Jump};
@@ -411,205 +412,13 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 }
             }
 
-            // Integers.
-            ADD_I => self.add(&node, out),
-            SUB_I => self.subtract(&node, out),
-            MUL_I => self.multiply(&node, out),
-            AND_I => self.commutative(Alu::And, &node, out),
-            OR_I => self.commutative(Alu::Or, &node, out),
-            XOR_I => self.commutative(Alu::Xor, &node, out),
-            IDIV_I | MOD_I => self.divide(&node, out),
-            NEG_I | NOT_I => {
-                let to = self.e.target(out, RAX);
-                self.e.gpr_to(to, self.input(&node, 0));
-                if node.op == NEG_I {
-                    self.e.asm.neg(to)
-                } else {
-                    self.e.asm.not(to)
-                }
-                self.e.put(out, to);
-            }
-            SHL_I | SHR_I => self.shift(&node, out),
-            SAR_I => {
-                let by = self.input(&node, 1);
-                if !matches!(by, Place::Const(_)) {
-                    self.e.gpr_to(RCX, by);
-                }
-                self.e.gpr_to(RAX, self.input(&node, 0));
-                match by {
-                    Place::Const(by) => self.e.asm.shift_imm(Shift::Arithmetic, RAX, by as u8 & 63),
-                    _ => self.e.asm.shift(Shift::Arithmetic, RAX),
-                }
-                self.e.put(out, RAX);
-            }
-            ABS_I => {
-                self.e.gpr_to(RAX, self.input(&node, 0));
-                self.e.asm.mov(RCX, RAX);
-                self.e.asm.neg(RCX);
-                self.e.asm.cmov(Cond::GreaterEqual, RAX, RCX);
-                self.e.put(out, RAX);
-            }
-            MIN_I | MAX_I => {
-                self.e.gpr_to(RAX, self.input(&node, 0));
-                let y = self.e.gpr(self.input(&node, 1), RCX);
-                self.e.asm.alu(Alu::Cmp, RAX, y);
-                self.e.asm.cmov(
-                    if node.op == MIN_I {
-                        Cond::Greater
-                    } else {
-                        Cond::Less
-                    },
-                    RAX,
-                    y,
-                );
-                self.e.put(out, RAX);
-            }
-            EQ_I | SAME | LT_I | LE_I | LT_U => {
-                self.e.compare(self.input(&node, 0), self.input(&node, 1));
-                self.put_condition(int_condition(node.op), out);
-            }
-            SELECT_I => {
-                self.e.gpr_to(RAX, self.input(&node, 2));
-                let y = self.e.gpr(self.input(&node, 1), RCX);
-                let b = self.e.gpr(self.input(&node, 0), RDX);
-                self.e.asm.test(b, b);
-                self.e.asm.cmov(Cond::NotEqual, RAX, y);
-                self.e.put(out, RAX);
-            }
-            GUARD_NOT_ZERO => {
-                self.compare_zero(self.input(&node, 0));
-                self.leave_if(Cond::Equal, exit);
-            }
-
-            // Floats.
-            ADD_F => self.float_op(Sse::Add, &node, out, true),
-            SUB_F => self.float_op(Sse::Sub, &node, out, false),
-            MUL_F => self.float_op(Sse::Mul, &node, out, true),
-            DIV_F => self.float_op(Sse::Div, &node, out, false),
-            IDIV_F if std::is_x86_feature_detected!("sse4.1") => {
-                self.e.xmm_to(XMM_SCRATCH, self.input(&node, 0));
-                let y = self.e.float_operand_of(self.input(&node, 1));
-                self.e.asm.sse(Sse::Div, XMM_SCRATCH, y);
-                let to = self.e.target_xmm(out);
-                self.e.asm.round(to, XMM_SCRATCH, 1);
-                self.e.put_xmm(out, to);
-            }
-            POW_F if self.input(&node, 1) == Place::Const(2.0f64.to_bits()) => {
-                self.e.xmm_to(XMM_SCRATCH, self.input(&node, 0));
-                self.e.asm.sse(Sse::Mul, XMM_SCRATCH, XMM_SCRATCH);
-                self.e.put_xmm(out, XMM_SCRATCH);
-            }
-            MOD_F if let Some(by) = small_integer(self.input(&node, 1)) => {
-                self.float_modulo(i, &node, by, out)?
-            }
-            FLOOR_F | CEIL_F if std::is_x86_feature_detected!("sse4.1") => {
-                let to = self.e.target_xmm(out);
-                let from = self.e.float_operand(self.input(&node, 0));
-                self.e
-                    .asm
-                    .round(to, from, if node.op == FLOOR_F { 1 } else { 2 });
-                self.e.put_xmm(out, to);
-            }
-            IDIV_F | MOD_F | POW_F | FLOOR_F | CEIL_F => self.helper(i, &node, &[])?,
-            NEG_F | ABS_F => {
-                let to = self.e.target_xmm(out);
-                self.e.xmm_to(to, self.input(&node, 0));
-                let mask = self.e.asm.literal(if node.op == NEG_F {
-                    1 << 63
-                } else {
-                    u64::MAX >> 1
-                });
-                match node.op {
-                    NEG_F => self.e.asm.xor_float(to, mask),
-                    _ => self.e.asm.and_float(to, mask),
-                }
-                self.e.put_xmm(out, to);
-            }
-            SQRT_F => {
-                let to = self.e.target_xmm(out);
-                let from = self.e.float_operand(self.input(&node, 0));
-                self.e.asm.sse(Sse::Sqrt, to, from);
-                self.e.put_xmm(out, to);
-            }
-            MIN_F | MAX_F => {
-                self.e.xmm_to(XMM_SCRATCH, self.input(&node, 1));
-                let x = self.e.float_operand_of(self.input(&node, 0));
-                self.e.asm.sse(
-                    if node.op == MIN_F { Sse::Min } else { Sse::Max },
-                    XMM_SCRATCH,
-                    x,
-                );
-                self.e.put_xmm(out, XMM_SCRATCH);
-            }
-            EQ_F => {
-                self.compare_floats(self.input(&node, 0), self.input(&node, 1));
-                // Equal, and not unordered.
-                self.e.asm.set(Cond::Parity, RCX);
-                self.e.asm.set(Cond::Equal, RAX);
-                self.e.asm.not(RCX);
-                self.e.asm.alu32(Alu::And, RAX, RCX);
-                self.e.put(out, RAX);
-            }
-            LT_F | LE_F => {
-                self.compare_floats(self.input(&node, 1), self.input(&node, 0));
-                self.put_condition(
-                    if node.op == LT_F {
-                        Cond::Above
-                    } else {
-                        Cond::AboveEqual
-                    },
-                    out,
-                );
-            }
-            SELECT_F => {
-                let done = self.e.asm.label();
-                self.compare_zero(self.input(&node, 0));
-                self.e.xmm_keeping_flags(XMM_SCRATCH, self.input(&node, 1));
-                self.e.asm.jump_if(Cond::NotEqual, done);
-                self.e.xmm_keeping_flags(XMM_SCRATCH, self.input(&node, 2));
-                self.e.asm.bind(done);
-                self.e.put_xmm(out, XMM_SCRATCH);
-            }
-            INT_TO_FLOAT => self.int_to_float(self.input(&node, 0), out),
-            FLOAT_TO_INT => {
-                let x = self.e.xmm(self.input(&node, 0), XMM_SCRATCH);
-                self.e.asm.int_of_float(RAX, x);
-                // The one number that does not fit converts to one that is not equal.
-                let kept = x == XMM_SCRATCH;
-                if kept {
-                    self.e.asm.bits_of_float(RCX, x);
-                }
-                self.e.asm.zero_float(XMM_SCRATCH);
-                self.e.asm.float_of_int(XMM_SCRATCH, RAX);
-                if kept {
-                    self.e.asm.bits_of_float(RDX, XMM_SCRATCH);
-                    // Only the zeros are equal and have different bits.
-                    let (different, back) = self.detour(move |l, back| {
-                        l.e.asm.alu(Alu::Or, RDX, RCX);
-                        l.e.asm.alu(Alu::Add, RDX, RDX);
-                        l.leave_if(Cond::NotEqual, exit);
-                        l.e.asm.jump(back);
-                    });
-                    self.e.asm.alu(Alu::Cmp, RDX, RCX);
-                    self.e.asm.jump_if(Cond::NotEqual, different);
-                    self.e.asm.bind(back);
-                } else {
-                    self.e.asm.compare_floats(XMM_SCRATCH, x);
-                    self.leave_if(Cond::NotEqual, exit);
-                    self.leave_if(Cond::Parity, exit);
-                }
-                self.e.put(out, RAX);
-            }
-            FOR_GOES_ON => {
-                let [no, done] = [self.e.asm.label(), self.e.asm.label()];
-                self.goes_on(&node, no);
-                self.e.asm.mov_imm(RAX, 1);
-                self.e.asm.jump(done);
-                self.e.asm.bind(no);
-                self.e.asm.mov_imm(RAX, 0);
-                self.e.asm.bind(done);
-                self.e.put(out, RAX);
-            }
+            // Numbers.
+            ADD_I | SUB_I | MUL_I | AND_I | OR_I | XOR_I | IDIV_I | MOD_I | NEG_I | NOT_I
+            | SHL_I | SHR_I | SAR_I | ABS_I | MIN_I | MAX_I | EQ_I | SAME | LT_I | LE_I | LT_U
+            | SELECT_I | GUARD_NOT_ZERO => self.integers(&node, out),
+            ADD_F | SUB_F | MUL_F | DIV_F | IDIV_F | MOD_F | POW_F | NEG_F | ABS_F | SQRT_F
+            | FLOOR_F | CEIL_F | MIN_F | MAX_F | EQ_F | LT_F | LE_F | SELECT_F | INT_TO_FLOAT
+            | FLOAT_TO_INT | FOR_GOES_ON => self.floats(i, &node, out)?,
 
             // Booleans, identity and strings.
             NOT => {
@@ -688,8 +497,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
             GUARD_NO_METATABLE => {
                 let t = self.e.gpr(self.input(&node, 0), RAX);
-                self.e.asm.alu_imm(Alu::Cmp, at(t, METATABLE), 0);
-                self.leave_if(Cond::NotEqual, exit);
+                self.guard_no_metatable(t, exit);
             }
             SET_METATABLE => {
                 let t = self.e.gpr(self.input(&node, 0), RAX);
@@ -774,8 +582,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let index = self.e.gpr(self.input(&node, 1), RCX);
                 self.e.asm.lea(RCX, at(index, -1));
                 self.guard_appends(t, exit);
+                self.guard_no_metatable(t, exit);
             }
-            GUARD_STORABLE => {
+            GUARD_STORABLE | GUARD_RAW_STORABLE => {
                 self.guard_accepts(node.inputs[0], node.inputs[2], exit);
                 self.guard_place(&node);
             }
@@ -887,7 +696,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             .load(to, at(RAX, offset_of!(State, record) as i32));
     }
 
-    fn compare_zero(&mut self, place: Place) {
+    pub fn compare_zero(&mut self, place: Place) {
         match place {
             Place::Gpr(r) => self.e.asm.test(Gpr(r), Gpr(r)),
             place => self.e.compare(place, Place::Const(0)),
@@ -1109,15 +918,6 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
-    fn int_to_float(&mut self, from: Place, out: Place) {
-        let to = self.e.target_xmm(out);
-        let from = self.e.operand(from, RAX);
-        // The rest of the register would be waited for.
-        self.e.asm.zero_float(to);
-        self.e.asm.float_of_int(to, from);
-        self.e.put_xmm(out, to);
-    }
-
     fn guard_bool(&mut self, node: &Node, out: Place) {
         match (self.type_of(node, 0), self.e.tag(node.inputs[0])) {
             (Type::Bool, _) => {}
@@ -1249,321 +1049,6 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
-    // Arithmetic.
-
-    fn add(&mut self, node: &Node, out: Place) {
-        let (x, y) = (self.input(node, 0), self.input(node, 1));
-        let (x, y) = if matches!(x, Place::Const(_)) {
-            (y, x)
-        } else {
-            (x, y)
-        };
-        if let (Place::Gpr(a), Place::Gpr(to), Some(imm)) = (x, out, constant(y))
-            && a != to
-        {
-            return self.e.asm.lea(Gpr(to), at(Gpr(a), imm));
-        }
-        if let (Place::Gpr(a), Place::Gpr(b), Place::Gpr(to)) = (x, y, out)
-            && a != to
-            && b != to
-        {
-            return self.e.asm.lea(
-                Gpr(to),
-                Mem::Indexed {
-                    base: Gpr(a),
-                    index: Gpr(b),
-                    scale: 1,
-                    disp: 0,
-                },
-            );
-        }
-        self.commutative(Alu::Add, node, out);
-    }
-
-    fn commutative(&mut self, op: Alu, node: &Node, out: Place) {
-        let (mut x, mut y) = (self.input(node, 0), self.input(node, 1));
-        if y == out || matches!(x, Place::Const(_)) {
-            std::mem::swap(&mut x, &mut y);
-        }
-        // Both may be there, or neither.
-        let to = if y == out {
-            RAX
-        } else {
-            self.e.target(out, RAX)
-        };
-        self.e.gpr_to(to, x);
-        self.e.alu(op, to, y, RCX);
-        self.e.put(out, to);
-    }
-
-    fn subtract(&mut self, node: &Node, out: Place) {
-        let (x, y) = (self.input(node, 0), self.input(node, 1));
-        if let (Place::Gpr(a), Place::Gpr(to), Some(imm)) = (x, out, constant(y))
-            && a != to
-            && let Some(disp) = imm.checked_neg()
-        {
-            return self.e.asm.lea(Gpr(to), at(Gpr(a), disp));
-        }
-        let to = if y == out {
-            RAX
-        } else {
-            self.e.target(out, RAX)
-        };
-        self.e.gpr_to(to, x);
-        self.e.alu(Alu::Sub, to, y, RCX);
-        self.e.put(out, to);
-    }
-
-    fn multiply(&mut self, node: &Node, out: Place) {
-        let (mut x, mut y) = (self.input(node, 0), self.input(node, 1));
-        if y == out || matches!(x, Place::Const(_)) {
-            std::mem::swap(&mut x, &mut y);
-        }
-        if let Some(imm) = constant(y) {
-            let to = self.e.target(out, RAX);
-            let from = self.e.operand(x, RAX);
-            self.e.asm.imul_imm(to, from, imm);
-            return self.e.put(out, to);
-        }
-        let to = if y == out {
-            RAX
-        } else {
-            self.e.target(out, RAX)
-        };
-        self.e.gpr_to(to, x);
-        let y = self.e.operand(y, RCX);
-        self.e.asm.imul(to, y);
-        self.e.put(out, to);
-    }
-
-    /// Division rounded down, or its rest.
-    fn divide(&mut self, node: &Node, out: Place) {
-        let modulo = node.op == MicroOp::MOD_I;
-        let (x, y) = (self.input(node, 0), self.input(node, 1));
-        if let Place::Const(by) = y
-            && by.is_power_of_two()
-            && by < 1 << 30
-        {
-            let to = self.e.target(out, RAX);
-            self.e.gpr_to(to, x);
-            if modulo {
-                self.e.asm.alu_imm(Alu::And, to, by as i32 - 1);
-            } else {
-                self.e
-                    .asm
-                    .shift_imm(Shift::Arithmetic, to, by.trailing_zeros() as u8);
-            }
-            return self.e.put(out, to);
-        }
-        self.e.gpr_to(RAX, x);
-        self.e.gpr_to(RCX, y);
-        let done = self.e.asm.label();
-        if !matches!(y, Place::Const(by) if by as i64 != -1) {
-            // The division of the least integer by this one would trap.
-            let (minus_one, _) = self.detour(move |l, _| {
-                if modulo {
-                    l.e.asm.mov_imm(RAX, 0)
-                } else {
-                    l.e.asm.neg(RAX)
-                }
-                l.e.asm.jump(done);
-            });
-            self.e.asm.alu_imm(Alu::Cmp, RCX, -1);
-            self.e.asm.jump_if(Cond::Equal, minus_one);
-        }
-        // Numbers that are not negative and fit into half a register are divided several times as fast.
-        let (wide, narrow_done) = (self.e.asm.label(), self.e.asm.label());
-        self.e.asm.mov(RDX, RAX);
-        self.e.asm.alu(Alu::Or, RDX, RCX);
-        self.e.asm.shift_imm(Shift::Right, RDX, 32);
-        self.e.asm.jump_if(Cond::NotEqual, wide);
-        self.e.asm.div32(RCX);
-        if modulo {
-            self.e.asm.mov(RAX, RDX);
-        }
-        self.e.asm.jump(narrow_done);
-        self.e.asm.bind(wide);
-        self.e.asm.cqo();
-        self.e.asm.idiv(RCX);
-        // Division truncates: if it is inexact and the signs differ, the quotient is one too high.
-        let exact = self.e.asm.label();
-        self.e.asm.test(RDX, RDX);
-        self.e.asm.jump_if(Cond::Equal, exact);
-        if modulo {
-            self.e.asm.mov(RAX, RDX);
-            self.e.asm.alu(Alu::Xor, RAX, RCX);
-            self.e.asm.jump_if(Cond::NotSign, exact);
-            self.e.asm.alu(Alu::Add, RDX, RCX);
-        } else {
-            self.e.asm.alu(Alu::Xor, RDX, RCX);
-            self.e.asm.jump_if(Cond::NotSign, exact);
-            self.e.asm.alu_imm(Alu::Sub, RAX, 1);
-        }
-        self.e.asm.bind(exact);
-        if modulo {
-            self.e.asm.mov(RAX, RDX);
-        }
-        self.e.asm.bind(narrow_done);
-        self.e.asm.bind(done);
-        self.e.put(out, RAX);
-    }
-
-    fn shift(&mut self, node: &Node, out: Place) {
-        let left = node.op == MicroOp::SHL_I;
-        let (x, by) = (self.input(node, 0), self.input(node, 1));
-        if let Place::Const(by) = by {
-            let by = by as i64;
-            let (by, left) = if by < 0 {
-                (by.checked_neg().unwrap_or(64), !left)
-            } else {
-                (by, left)
-            };
-            if by > 63 {
-                return self.e.move_to(out, Place::Const(0));
-            }
-            let to = self.e.target(out, RAX);
-            self.e.gpr_to(to, x);
-            self.e
-                .asm
-                .shift_imm(if left { Shift::Left } else { Shift::Right }, to, by as u8);
-            return self.e.put(out, to);
-        }
-        self.e.gpr_to(RCX, by);
-        self.e.gpr_to(RAX, x);
-        let (there, back) = if left {
-            (Shift::Left, Shift::Right)
-        } else {
-            (Shift::Right, Shift::Left)
-        };
-        let (other, done) = self.detour(move |l, done| {
-            let zero = l.e.asm.label();
-            l.e.asm.neg(RCX);
-            l.e.asm.alu_imm(Alu::Cmp, RCX, 63);
-            l.e.asm.jump_if(Cond::Above, zero);
-            l.e.asm.shift(back, RAX);
-            l.e.asm.jump(done);
-            l.e.asm.bind(zero);
-            l.e.asm.mov_imm(RAX, 0);
-            l.e.asm.jump(done);
-        });
-        self.e.asm.alu_imm(Alu::Cmp, RCX, 63);
-        self.e.asm.jump_if(Cond::Above, other);
-        self.e.asm.shift(there, RAX);
-        self.e.asm.bind(done);
-        self.e.put(out, RAX);
-    }
-
-    fn float_op(&mut self, op: Sse, node: &Node, out: Place, commutative: bool) {
-        let (mut x, mut y) = (self.input(node, 0), self.input(node, 1));
-        if commutative && (y == out || matches!(x, Place::Const(_))) {
-            std::mem::swap(&mut x, &mut y);
-        }
-        let to = if y == out {
-            XMM_SCRATCH
-        } else {
-            self.e.target_xmm(out)
-        };
-        self.e.xmm_to(to, x);
-        let y = self.e.float_operand_of(y);
-        self.e.asm.sse(op, to, y);
-        self.e.put_xmm(out, to);
-    }
-
-    /// The rest of a division by a small positive integer, as [`number::float_modulo`](crate::runtime::number::float_modulo)
-    /// computes it.
-    fn float_modulo(
-        &mut self,
-        i: usize,
-        node: &Node,
-        by: f64,
-        out: Place,
-    ) -> Result<(), CompileError> {
-        let x = self.input(node, 0);
-        let s = XMM_SCRATCH;
-        let call = self.helper_call(i, node, &[])?;
-        let (large, done) = self.detour(move |l, done| {
-            l.call_helper(&call);
-            l.e.asm.jump(done);
-        });
-        let divisor = self.e.asm.literal(by.to_bits());
-        self.e.xmm_to(s, x);
-        self.e.asm.sse(Sse::Div, s, divisor);
-        self.e.asm.int_of_float(RAX, s);
-        // What does not fit into an integer becomes the least one.
-        self.e.asm.lea(RCX, at(RAX, SMALL_BOUND));
-        self.e.asm.alu_imm(Alu::Cmp, RCX, 2 * SMALL_BOUND);
-        self.e.asm.jump_if(Cond::AboveEqual, large);
-        // x - s, as -s + x.
-        self.e.asm.zero_float(s);
-        self.e.asm.float_of_int(s, RAX);
-        self.e.asm.sse(Sse::Mul, s, divisor);
-        let sign = self.e.asm.literal(1 << 63);
-        self.e.asm.xor_float(s, sign);
-        let operand = self.e.float_operand_of(x);
-        self.e.asm.sse(Sse::Add, s, operand);
-        let (not_positive, positive) = self.detour(move |l, positive| {
-            let negative = l.e.asm.label();
-            l.e.asm.jump_if(Cond::NotEqual, negative);
-            // A zero has the sign of x.
-            let x = l.e.xmm(x, s);
-            l.e.asm.bits_of_float(RAX, x);
-            l.e.asm.shift_imm(Shift::Right, RAX, 63);
-            l.e.asm.shift_imm(Shift::Left, RAX, 63);
-            l.e.asm.float_of_bits(s, RAX);
-            l.e.asm.jump(positive);
-            l.e.asm.bind(negative);
-            // But minus zero stays.
-            l.e.asm.alu(Alu::Add, RAX, RAX);
-            l.e.asm.jump_if(Cond::Equal, positive);
-            l.e.asm.sse(Sse::Add, s, divisor);
-            l.e.asm.jump(positive);
-        });
-        self.e.asm.bits_of_float(RAX, s);
-        self.e.asm.test(RAX, RAX);
-        self.e.asm.jump_if(Cond::LessEqual, not_positive);
-        self.e.asm.bind(positive);
-        self.e.put_xmm(out, s);
-        self.e.asm.bind(done);
-        Ok(())
-    }
-
-    fn compare_floats(&mut self, x: Place, y: Place) {
-        let x = self.e.xmm(x, XMM_SCRATCH);
-        let y = self.e.float_operand_of(y);
-        self.e.asm.compare_floats(x, y);
-    }
-
-    /// Jumps to `ends` unless a loop over floats goes on.
-    fn goes_on(&mut self, test: &Node, ends: Label) {
-        let (next, limit, step) = (
-            self.input(test, 0),
-            self.input(test, 1),
-            self.input(test, 2),
-        );
-        match step {
-            Place::Const(bits) if f64::from_bits(bits) > 0.0 => {
-                self.compare_floats(limit, next);
-                self.e.asm.jump_if(Cond::Below, ends);
-            }
-            Place::Const(_) => {
-                self.compare_floats(next, limit);
-                self.e.asm.jump_if(Cond::Below, ends);
-            }
-            step => {
-                let (down, on) = self.detour(move |l, on| {
-                    l.compare_floats(next, limit);
-                    l.e.asm.jump_if(Cond::Below, ends);
-                    l.e.asm.jump(on);
-                });
-                self.compare_floats(step, Place::Const(0));
-                self.e.asm.jump_if(Cond::BelowEqual, down);
-                self.compare_floats(limit, next);
-                self.e.asm.jump_if(Cond::Below, ends);
-                self.e.asm.bind(on);
-            }
-        }
-    }
-
     // Equality.
 
     fn raw_equal(&mut self, i: usize, node: &Node, out: Place) -> Result<(), CompileError> {
@@ -1681,9 +1166,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.leave_if(Cond::NotEqual, exit);
         self.e.asm.alu32(Alu::Cmp, RDX, at(t, ARRAY_CAP));
         self.leave_if(Cond::AboveEqual, exit);
-        self.e.asm.alu_imm(Alu::Cmp, at(t, METATABLE), 0);
-        self.leave_if(Cond::NotEqual, exit);
         self.e.asm.alu_imm(Alu::Cmp, at(t, HASH), 0);
+        self.leave_if(Cond::NotEqual, exit);
+    }
+
+    fn guard_no_metatable(&mut self, t: Gpr, exit: SnapshotId) {
+        self.e.asm.alu_imm(Alu::Cmp, at(t, METATABLE), 0);
         self.leave_if(Cond::NotEqual, exit);
     }
 
@@ -1694,10 +1182,21 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let index = self.e.gpr(self.input(node, 1), RCX);
         self.e.asm.lea(RCX, at(index, -1));
         let ok = self.e.asm.label();
+        let asks = node.op == MicroOp::GUARD_STORABLE;
         let (behind, _) = self.detour(move |l, _| {
             l.guard_appends(t, exit);
+            if asks {
+                l.guard_no_metatable(t, exit);
+            }
             l.e.asm.jump(ok);
         });
+        self.e.asm.load32(RDX, at(t, ARRAY_LEN));
+        self.e.asm.alu(Alu::Cmp, RCX, RDX);
+        self.e.asm.jump_if(Cond::AboveEqual, behind);
+        if !asks {
+            self.e.asm.bind(ok);
+            return;
+        }
         let (with_metatable, _) = self.detour(move |l, _| {
             l.e.asm.load(RDX, at(t, ARRAY));
             l.e.asm.cmp8_imm(
@@ -1712,9 +1211,6 @@ impl<'a, 'p> Lowering<'a, 'p> {
             l.leave_if(Cond::Equal, exit);
             l.e.asm.jump(ok);
         });
-        self.e.asm.load32(RDX, at(t, ARRAY_LEN));
-        self.e.asm.alu(Alu::Cmp, RCX, RDX);
-        self.e.asm.jump_if(Cond::AboveEqual, behind);
         self.e.asm.alu_imm(Alu::Cmp, at(t, METATABLE), 0);
         self.e.asm.jump_if(Cond::NotEqual, with_metatable);
         self.e.asm.bind(ok);
@@ -1913,35 +1409,7 @@ fn uses(operand: Mem, r: Gpr) -> bool {
     }
 }
 
-fn constant(place: Place) -> Option<i32> {
-    match place {
-        Place::Const(bits) => immediate(bits),
-        _ => None,
-    }
-}
-
-/// Quotients and divisors below this have an exact product.
-const SMALL_BOUND: i32 = 1 << 26;
-
-/// A float constant that is a small positive integer.
-fn small_integer(place: Place) -> Option<f64> {
-    let Place::Const(bits) = place else {
-        return None;
-    };
-    let f = f64::from_bits(bits);
-    (f >= 1.0 && f < SMALL_BOUND as f64 && f.trunc() == f).then_some(f)
-}
-
 /// Where a closure's captured variable is.
 fn captured(number: u64) -> i32 {
     (size_of::<Closure>() + number as usize * size_of::<Gc<UpCell>>()) as i32
-}
-
-fn int_condition(op: MicroOp) -> Cond {
-    match op {
-        MicroOp::LT_I => Cond::Less,
-        MicroOp::LE_I => Cond::LessEqual,
-        MicroOp::LT_U => Cond::Below,
-        _ => Cond::Equal,
-    }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod allocate;
+mod arithmetic;
 mod assembler;
 mod exits;
 mod frames;

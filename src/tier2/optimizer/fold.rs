@@ -183,7 +183,7 @@ impl Folder<'_> {
             GUARD_NOT_NIL => self.know(subject).not_nil = true,
             GUARD_FOUND if node.operands[0] == 0 => self.know(subject).not_nil = true,
             GUARD_ACCEPTS => self.know(node.inputs[1]).not_nil = true,
-            GUARD_STORABLE => self.know(node.inputs[2]).not_nil = true,
+            GUARD_STORABLE | GUARD_RAW_STORABLE => self.know(node.inputs[2]).not_nil = true,
             GUARD_TRUE | GUARD_FALSE => {
                 self.know(subject).truth = Some(node.op == GUARD_TRUE);
                 // What decides between nil and the rest also says which of them it was.
@@ -240,7 +240,7 @@ impl Folder<'_> {
             GUARD_FOUND => self.nil_guard(x),
             GUARD_FOUND_IN if self.is_not_nil(y) => Holds,
             GUARD_ACCEPTS if self.is_nil(y) => Fails,
-            GUARD_STORABLE if self.is_nil(w) => Fails,
+            GUARD_STORABLE | GUARD_RAW_STORABLE if self.is_nil(w) => Fails,
             GUARD_OBJECT => match self.object(x) {
                 Some(object) if object == node.operands[0] => Holds,
                 Some(_) => Fails,

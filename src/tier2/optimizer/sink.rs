@@ -421,11 +421,11 @@ impl<'a> Sinking<'a> {
                 fits.then_some(Fate::Is(v))?
             }
             LENGTH_T => Fate::Int(object.elements as i64),
-            GUARD_STORABLE => {
+            GUARD_STORABLE | GUARD_RAW_STORABLE => {
                 let tag = pointer_tag(self.type_of(value(2)))?;
                 let appends = self.constant(node.inputs[1]) == Some(object.elements as i64 + 1)
                     && (object.elements as u64) < self.sb.node(object.node).operands[1]
-                    && part(Part::Metatable).is_none();
+                    && (node.op == GUARD_RAW_STORABLE || part(Part::Metatable).is_none());
                 let within = appends || self.element(object, node.inputs[1]).is_some();
                 return holds(within && object.array_kind.is_some_and(|kind| kind.accepts(tag)));
             }

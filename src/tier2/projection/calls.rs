@@ -43,7 +43,7 @@ impl Projector<'_> {
     /// The length of the open list in memory from a register on: as many as were recorded, which is made sure of.
     pub(super) fn list_in_memory(&mut self, first: usize) -> Option<usize> {
         let (slot, count) = (self.register(first), self.step().count as usize);
-        let fits = count <= LIST_MAX && slot as usize + count <= self.sb.slot_count();
+        let fits = count <= LIST_MAX && slot as usize + count.max(1) <= self.sb.slot_count();
         if self.top != Top::Memory || self.cautious || !fits {
             return None;
         }

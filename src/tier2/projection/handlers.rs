@@ -18,6 +18,7 @@ use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
+use crate::tier1::recording::facts;
 
 /// The longest chain of holders that is followed to a handler.
 const HOLDERS_MAX: usize = 16;
@@ -165,6 +166,19 @@ impl Projector<'_> {
         self.guard_type(x, ty);
         self.assume(Assumption::PrimitiveMetatable(basic_type(tag)?));
         Some(self.st.rt.metamethod(sample, event))
+    }
+
+    /// A table that was recorded to have no handlers for some events: none at all, or none of its class.
+    pub(super) fn plain_table(&mut self, x: Ref, events: &[Event]) -> Option<Ref> {
+        if self.step().facts & facts::NO_METATABLE != 0 {
+            let t = self.guard_type(x, Type::Table);
+            self.emit(MicroOp::GUARD_NO_METATABLE, &[t], &[]);
+            return Some(t);
+        }
+        for &event in events {
+            self.handler(x, Some(Type::Table), event).filter(|handler| handler.is_nil())?;
+        }
+        Some(self.guard_type(x, Type::Table))
     }
 
     /// The handler of an operation on two values of which one is a table.

@@ -6,6 +6,7 @@ use super::super::superblock::*;
 use super::{Flow, Projector, type_of_tag};
 use crate::bytecode::{Instr, Op};
 use crate::runtime::array::ArrayKind;
+use crate::runtime::metatable::Event;
 use crate::runtime::value::Tag;
 use crate::tier1::recording::facts;
 
@@ -18,9 +19,9 @@ impl Projector<'_> {
             return self.general(instr);
         }
         let dest = self.register(instr.a());
-        if step.facts & facts::IN_ARRAY != 0 {
+        if step.facts & facts::IN_ARRAY != 0 && !(self.cautious && step.facts & facts::INTEGRAL != 0) {
             let t = self.guard_type(table, Type::Table);
-            let i = self.guard_type(key, Type::Int);
+            let i = self.integer_key(key);
             self.emit(MicroOp::GUARD_IN_ARRAY, &[t, i], &[]);
             let uniform = match ArrayKind(step.array_kind) {
                 ArrayKind::INT => Some(MicroOp::LOAD_ELEMENT_I),
@@ -57,8 +58,18 @@ impl Projector<'_> {
         let tag = if instr.op().general() == Op::GETINDEX { self.step().tags[2] } else { Tag::INT.byte() };
         match type_of_tag(tag) {
             Some(ty @ (Type::Int | Type::String | Type::Table)) if !self.cautious => self.guard_type(key, ty),
+            Some(Type::Float) if self.step().facts & facts::INTEGRAL != 0 && !self.cautious => self.integer_key(key),
             _ => key,
         }
+    }
+
+    /// A key that was recorded to be an integer, or a float equal to one, as an integer.
+    fn integer_key(&mut self, key: Ref) -> Ref {
+        if self.step().facts & facts::INTEGRAL == 0 {
+            return self.guard_type(key, Type::Int);
+        }
+        let key = self.guard_type(key, Type::Float);
+        self.emit(MicroOp::FLOAT_TO_INT, &[key], &[])
     }
 
     /// A store over an element of an array without nil, which goes on holding what it holds.
@@ -84,7 +95,7 @@ impl Projector<'_> {
             return None;
         }
         let t = self.guard_type(table, Type::Table);
-        let i = self.guard_type(key, Type::Int);
+        let i = self.integer_key(key);
         self.emit(MicroOp::GUARD_ARRAY_KIND, &[t], &[step.array_kind as u64]);
         self.emit(MicroOp::GUARD_IN_ARRAY, &[t, i], &[]);
         let v = match wanted {
@@ -113,17 +124,22 @@ impl Projector<'_> {
         }
         if step.facts & (facts::IN_ARRAY | facts::APPENDS) != 0 && !self.cautious {
             let t = self.guard_type(table, Type::Table);
-            let i = self.guard_type(key, Type::Int);
-            self.emit(MicroOp::GUARD_STORABLE, &[t, i, v], &[]);
+            let i = self.integer_key(key);
+            // A metatable has to be asked about what is absent only.
+            let plain = step.facts & (facts::NO_METATABLE | facts::IN_ARRAY) != 0;
+            let guard = if !plain && self.plain_table(t, &[Event::NewIndex]).is_some() {
+                MicroOp::GUARD_RAW_STORABLE
+            } else {
+                MicroOp::GUARD_STORABLE
+            };
+            self.emit(guard, &[t, i, v], &[]);
             self.emit(MicroOp::STORE_ELEMENT, &[t, i, v], &[]);
             self.emit(MicroOp::BARRIER, &[t], &[]);
             return self.goes_on();
         }
-        if step.facts & facts::NO_METATABLE == 0 {
+        let Some(t) = self.plain_table(table, &[Event::NewIndex]) else {
             return self.general(instr);
-        }
-        let t = self.guard_type(table, Type::Table);
-        self.emit(MicroOp::GUARD_NO_METATABLE, &[t], &[]);
+        };
         self.emit(MicroOp::RAW_SET, &[t, key, v], &[]);
         self.unsettled = true;
         self.goes_on()

@@ -7,6 +7,7 @@ use super::{Ended, Flow, Projector, Stop, type_of_tag};
 use crate::bytecode::proto::CellSource;
 use crate::bytecode::{Instr, Op};
 use crate::runtime::assumption::Assumption;
+use crate::runtime::metatable::Event;
 use crate::runtime::function::{CellState, UpCell};
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value;
@@ -441,8 +442,9 @@ impl Projector<'_> {
         }
         let n = match recorded {
             Some(Type::Table) => {
-                let t = self.guard_type(x, Type::Table);
-                self.emit(MicroOp::GUARD_NO_METATABLE, &[t], &[]);
+                let Some(t) = self.plain_table(x, &[Event::Len]) else {
+                    return self.general(instr);
+                };
                 self.emit(MicroOp::LENGTH_T, &[t], &[])
             }
             Some(Type::String) => {

@@ -429,16 +429,16 @@ impl Projector<'_> {
 
     /// `table.insert` behind the last element of a table without metatable.
     fn appended(&mut self, call: Call) -> Option<Results> {
-        if call.nargs != 2 || self.step().facts & facts::NO_METATABLE == 0 {
+        if call.nargs != 2 {
             return None;
         }
         let t = self.argument(call, 0, Type::Table)?;
         let v = self.read(call.first + 1);
-        self.emit(MicroOp::GUARD_NO_METATABLE, &[t], &[]);
+        let t = self.plain_table(t, &[Event::Len, Event::NewIndex])?;
         let n = self.emit(MicroOp::LENGTH_T, &[t], &[]);
         let one = self.sb.push(Node::int(1));
         let i = self.sb.push(Node::new(MicroOp::ADD_I, &[n, one], &[]));
-        self.emit(MicroOp::GUARD_STORABLE, &[t, i, v], &[]);
+        self.emit(MicroOp::GUARD_RAW_STORABLE, &[t, i, v], &[]);
         self.emit(MicroOp::STORE_ELEMENT, &[t, i, v], &[]);
         self.emit(MicroOp::BARRIER, &[t], &[]);
         Some(Results::new())

@@ -55,6 +55,7 @@ impl Projector<'_> {
             let (low, high) = if up { (zero, step) } else { (step, zero) };
             let holds = self.emit(MicroOp::LT_I, &[low, high], &[]);
             self.emit(MicroOp::GUARD_TRUE, &[holds], &[]);
+            self.emit(MicroOp::GUARD_NOT_ZERO, &[step], &[]);
         }
         let (low, high) = if up { (start, last) } else { (last, start) };
         let runs = self.emit(MicroOp::LE_I, &[low, high], &[]);

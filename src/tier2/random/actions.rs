@@ -494,7 +494,8 @@ impl Generator<'_> {
             self.sb
                 .push(Node::new(MicroOp::REPLACE_ELEMENT, &[table, index, v], &[]));
         } else {
-            self.guard(MicroOp::GUARD_STORABLE, &[table, index, v], &[]);
+            let guard = if self.random.one_in(3) { MicroOp::GUARD_RAW_STORABLE } else { MicroOp::GUARD_STORABLE };
+            self.guard(guard, &[table, index, v], &[]);
             self.sb
                 .push(Node::new(MicroOp::STORE_ELEMENT, &[table, index, v], &[]));
         }

@@ -275,6 +275,7 @@ pub enum Opcode {
     GuardAccepts,
     GuardAppends,
     GuardStorable,
+    GuardRawStorable,
     LoadElement,
     /// `third` is the tag that is needed
     LoadElementGuard,

@@ -853,6 +853,7 @@ impl<'a> Lowering<'a> {
             MicroOp::GUARD_ACCEPTS => with_any!(GuardAccepts, exit as u32),
             MicroOp::GUARD_APPENDS => binary!(GuardAppends),
             MicroOp::GUARD_STORABLE => ternary!(GuardStorable),
+            MicroOp::GUARD_RAW_STORABLE => ternary!(GuardRawStorable),
             MicroOp::LOAD_ELEMENT | MicroOp::LOAD_ELEMENT_I | MicroOp::LOAD_ELEMENT_F => {
                 let (b, c) = (input(0), input(1));
                 let tagged = node.op == MicroOp::LOAD_ELEMENT;

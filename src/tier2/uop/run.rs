@@ -627,6 +627,10 @@ impl Activation {
                         let v = any!(i.third(), i.form());
                         guard!(i, object!(i.b, Table).is_storable(int!(i.c), v));
                     }
+                    Opcode::GuardRawStorable => {
+                        let v = any!(i.third(), i.form());
+                        guard!(i, object!(i.b, Table).is_raw_storable(int!(i.c), v));
+                    }
                     Opcode::LoadElement => {
                         let (payload, tag) = element!(object!(i.b, Table), get!(i.c));
                         put_value!(i.a, Value::new(*payload, Tag::from_byte(*tag)));

@@ -1023,6 +1023,11 @@ impl Run<'_> {
                 }
                 return holds(self.appends(table, i));
             }
+            GUARD_RAW_STORABLE => {
+                let (table, i, v) = (self.object(x), self.int(y), self.value(w));
+                let accepts = self.accepts(table, v);
+                return holds(accepts && (self.in_array(table, i) || self.appends(table, i)));
+            }
             LOAD_ELEMENT | LOAD_ELEMENT_I | LOAD_ELEMENT_F | TEST_ELEMENT => {
                 let (table, i) = (self.object(x), self.int(y));
                 assert!(self.in_array(table, i), "{r} is out of range:\n{}", self.sb);

@@ -142,6 +142,11 @@ fn stores_of_elements() {
                 let accepts = !v.is_nil() && table.array_kind.get().accepts(v.tag());
                 assert_eq!(passes(&mut st, GUARD_ACCEPTS, &[], [t, v, v], [Type::Table, ty, ty]), accepts);
                 let storable = table.is_storable(i, v);
+                assert_eq!(
+                    passes(&mut st, GUARD_RAW_STORABLE, &[], [t, Value::int(i), v], types),
+                    table.is_raw_storable(i, v)
+                );
+                assert!(!storable || table.is_raw_storable(i, v));
                 let used = i >= 1 && i <= table.array_len.get() as i64;
                 let stored = through(&mut st, args, types, |b, [t, i, v]| {
                     b.guard(GUARD_STORABLE, &[t, i, v], &[], 1, &[]);
