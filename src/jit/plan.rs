@@ -10,7 +10,7 @@
 use perilune_uops::{MicroOp, Type};
 
 use super::allocation::Place;
-use crate::bytecode::proto::Proto;
+use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::object::Gc;
 use crate::runtime::value::Tag;
 use crate::tier2::superblock::{Node, ObjectId, ObjectKind, Ref, Superblock};
@@ -44,6 +44,8 @@ pub struct Located {
 pub struct Prototype {
     pub params: u32,
     pub registers: u32,
+    /// Whether it takes extra arguments.
+    pub is_vararg: bool,
     /// The address of the place at the function's entry.
     pub entry: u64,
     proto: Gc<Proto>,
@@ -54,6 +56,7 @@ impl Prototype {
         Prototype {
             params: proto.params as u32,
             registers: proto.registers,
+            is_vararg: proto.flags & proto_flags::VARARG != 0,
             entry: &raw const proto.entry as u64,
             proto,
         }

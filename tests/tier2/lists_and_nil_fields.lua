@@ -108,3 +108,28 @@ for i = 1, 100 do
   if ok then good = good + b else good = good - #a end
 end
 print(good)
+
+-- Selectors that are no constants, in and out of range; results of functions with extra arguments.
+local function pick(n, ...)
+  local s = 0
+  for i = 1, n do s = s + (select(i, ...) or 7) end
+  return s
+end
+local function both(a, ...)
+  local x, y = select(a, ...)
+  return x, y, a
+end
+local function three(...) return 1, 2, 3 end
+local function none(...) return end
+local picked = 0
+for i = 1, 300 do
+  picked = picked + pick(i % 6, 1, 2, 3)
+  local a, b, c = both(i % 3 + 1, i, i + 1, i + 2)
+  picked = picked + a + (b or 0) + c
+  local d, e, f, g = three(i, i, i)
+  picked = picked + d + e + f + #{ three(i) } + #{ none(i) } + (g and 1 or 0)
+  local h = none(i, i)
+  if h ~= nil then print("something") end
+end
+print(picked)
+print(pcall(pick, -1, 1), pcall(function(...) local s = 0; for i = 1, -2, -1 do s = s + select(i, ...) end return s end, 1, 2))

@@ -291,7 +291,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
     pub fn pop_frame(&mut self, i: usize, node: &Node) {
         let [first, count, ..] = node.operands;
         let sb = self.e.plan.sb;
-        let inlined = sb.frame(sb.snapshot_at(node.exit).frame).caller.is_some();
+        let frame = *sb.frame(sb.snapshot_at(node.exit).frame);
+        let inlined = frame.caller.is_some();
         let Some(n) = count
             .checked_sub(1)
             .filter(|n| *n < i16::MAX as u64 && !inlined)
@@ -300,12 +301,14 @@ impl<'a, 'p> Lowering<'a, 'p> {
         };
         let owned = *node;
         let pop = self.e.asm.label();
-        let other = self.cold(move |l| l.pop_other(i, &owned, n, pop));
+        let running = self.prototype(frame.proto);
+        let other = self.cold(move |l| l.pop_other(i, &owned, n, &running, pop));
         let asm = &mut self.e.asm;
         asm.load(RCX, at(RBP, field!(state)));
         asm.load(RDX, at(RCX, offset_of!(State, record) as i32));
         asm.alu32_imm(Alu::Cmp, at(RDX, PURPOSE as i32), n as i32);
         asm.jump_if(Cond::NotEqual, other);
+        self.e.asm.load(RAX, at(RBP, field!(slots)));
         self.store_results(node, first, n);
         self.load_record();
         self.e.asm.bind(pop);
@@ -333,23 +336,28 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// The record in rdx is not of a call that wants exactly `n` results.
-    fn pop_other(&mut self, i: usize, node: &Node, n: u64, pop: Label) {
+    fn pop_other(&mut self, i: usize, node: &Node, n: u64, running: &Prototype, pop: Label) {
         let first = node.operands[0];
         let (call, fewer, open) = (self.e.asm.label(), self.e.asm.label(), self.e.asm.label());
         let asm = &mut self.e.asm;
         asm.load32(RAX, at(RDX, PURPOSE as i32));
         asm.mov(RCX, RAX);
-        asm.alu32_imm(Alu::And, RCX, unless_call(record_flags::TAIL));
+        let vararg = if running.is_vararg { record_flags::VARARG } else { 0 };
+        asm.alu32_imm(Alu::And, RCX, unless_call(record_flags::TAIL | vararg));
         asm.jump_if(Cond::Equal, call);
         self.call_out(i, node);
         self.e.asm.bind(call);
+        self.e.asm.load(RAX, at(RBP, field!(slots)));
+        if running.is_vararg {
+            self.below_extra_arguments(running);
+        }
         self.store_results(node, first, n);
+        self.e.asm.mov(RDI, RAX);
         self.load_record();
         let asm = &mut self.e.asm;
         asm.load32(RAX, at(RDX, PURPOSE as i32));
         asm.shift_imm(Shift::Left, RAX, 48);
         asm.shift_imm(Shift::Arithmetic, RAX, 48);
-        asm.load(RDI, at(RBP, field!(slots)));
         asm.test(RAX, RAX);
         asm.jump_if(Cond::Less, open);
         asm.alu_imm(Alu::Cmp, RAX, n as i32);
@@ -372,17 +380,32 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.jump(pop);
     }
 
-    /// Stores the results of the running function where its caller expects them: from its own slot on. Uses rax and rcx.
+    /// With the running function's slot in rax, and its record in rdx: moves rax to the slot that its caller has called, which is
+    /// another one if there are extra arguments. Uses rcx.
+    fn below_extra_arguments(&mut self, running: &Prototype) {
+        let plain = self.e.asm.label();
+        let asm = &mut self.e.asm;
+        asm.load8(RCX, at(RDX, offset_of!(CallRecord, flags) as i32));
+        asm.alu32_imm(Alu::And, RCX, record_flags::VARARG as i32);
+        asm.jump_if(Cond::Equal, plain);
+        asm.load32(RCX, at(RDX, offset_of!(CallRecord, extra_args) as i32));
+        asm.alu_imm(Alu::Add, RCX, running.params as i32 + 1);
+        asm.shift_imm(Shift::Left, RCX, 4);
+        asm.alu(Alu::Sub, RAX, RCX);
+        asm.bind(plain);
+    }
+
+    /// Stores the results of the running function where its caller expects them: from the slot in rax on. Uses rcx and rdx.
     fn store_results(&mut self, node: &Node, first: u64, n: u64) {
         let slots = self.e.plan.sb.slots_of(node.exit);
-        self.e.asm.load(RAX, at(RBP, field!(slots)));
+        self.e.asm.load(RDX, at(RBP, field!(slots)));
         for k in 0..n {
             let (payload, tag) = slot_words(k);
             match slots.iter().find(|s| s.0 as u64 == first + k) {
                 Some(&(_, r)) => self.e.store_value(payload, tag, r, RCX),
                 None => {
                     // What is moved has not been overwritten yet: it lies above.
-                    let (from, from_tag) = slot_words(first + k);
+                    let (from, from_tag) = slot_at(RDX, (first + k) as i32);
                     for (to, from) in [(payload, from), (tag, from_tag)] {
                         self.e.asm.load(RCX, from);
                         self.e.asm.store(to, RCX);

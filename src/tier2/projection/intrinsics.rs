@@ -326,7 +326,7 @@ impl Projector<'_> {
             return if counts { one(self.sb.push(Node::int(count - 1))) } else { None };
         }
         if node.op != MicroOp::CONST_INT {
-            return None;
+            return self.selected_extra(call, selector);
         }
         let n = node.operands[0] as i64;
         let first = if n < 0 { count.saturating_add(n) } else { n.min(count) };
@@ -334,6 +334,22 @@ impl Projector<'_> {
             return None;
         }
         Some((first..count).map(|i| self.read(call.first + i as Slot)).collect())
+    }
+
+    /// One of the extra arguments of the function in which the superblock begins.
+    fn selected_extra(&mut self, call: Call, selector: Ref) -> Option<Results> {
+        let values: Results = (1..call.nargs as Slot).map(|i| self.slots[(call.first + i) as usize].value).collect();
+        let are_extra = self.extra.as_ref().is_some_and(|extra| extra.as_slice() == values.as_slice());
+        if call.wanted != 1 || !are_extra || self.cautious || self.argument_type(call, 0) != Some(Type::Int) {
+            return None;
+        }
+        let i = self.guard_type(selector, Type::Int);
+        let one = self.sb.push(Node::int(1));
+        let i = self.sb.push(Node::new(MicroOp::SUB_I, &[i, one], &[]));
+        let count = self.sb.push(Node::int(values.len() as i64));
+        let exists = self.emit(MicroOp::LT_U, &[i, count], &[]);
+        self.emit(MicroOp::GUARD_TRUE, &[exists], &[]);
+        self::one(self.emit(MicroOp::LOAD_EXTRA, &[i], &[]))
     }
 
     /// `next`, where it does not matter that there is no second result at the end.

@@ -974,7 +974,9 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
     let mut unseen = false;
     for node in sb.nodes.iter().filter(|node| node.exit == exit) {
         let failed = match node.op {
-            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE | MicroOp::POLL | MicroOp::GUARD_VALID => continue,
+            MicroOp::POLL | MicroOp::GUARD_VALID => continue,
+            // The recording goes the other way.
+            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE if step.instr().op().general().is_conditional() => continue,
             MicroOp::EXIT | MicroOp::LINK | MicroOp::JOIN => continue,
             MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
             MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
