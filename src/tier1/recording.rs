@@ -5,6 +5,7 @@
 //! has an executor, or when the frame in which it began returns. The last step is where it ended and has not been
 //! executed. The functions in a recording are kept alive.
 
+use super::native::to_integer;
 use super::state::State;
 use crate::bytecode::cache::LoopSite;
 use crate::bytecode::proto::Proto;
@@ -293,7 +294,7 @@ impl RecordedStep {
             self.facts |= facts::NO_METATABLE;
         }
         self.array_kind = t.array_kind.get().0;
-        if let Some(i) = key.as_int() {
+        if let Some(i) = to_integer(key) {
             self.facts |= in_array(t, i);
         }
     }

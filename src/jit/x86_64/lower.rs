@@ -499,7 +499,21 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     .round(to, from, if node.op == FLOOR_F { 1 } else { 2 });
                 self.e.put_xmm(out, to);
             }
-            IDIV_F | MOD_F | POW_F | FLOOR_F | CEIL_F => self.helper(i, &node, &[])?,
+            IDIV_F | MOD_F | POW_F | FLOOR_F | CEIL_F | CALL_F | CALL_FF => {
+                self.float_function(i, &node)?
+            }
+            RANDOM_F => {
+                self.call_for_word(i, helpers::random_float as *const () as usize, &[], out)
+            }
+            RANDOM_I => {
+                let bounds = [self.input(&node, 0), self.input(&node, 1)];
+                self.call_for_word(
+                    i,
+                    helpers::random_between as *const () as usize,
+                    &bounds,
+                    out,
+                );
+            }
             NEG_F | ABS_F => {
                 let to = self.e.target_xmm(out);
                 self.e.xmm_to(to, self.input(&node, 0));
@@ -560,6 +574,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.put_xmm(out, XMM_SCRATCH);
             }
             INT_TO_FLOAT => self.int_to_float(self.input(&node, 0), out),
+            EXACT_FLOAT => {
+                let x = self.input(&node, 0);
+                self.e.gpr_to(RAX, x);
+                self.e.asm.mov_imm(RCX, 1 << 53);
+                self.e.asm.alu(Alu::Add, RAX, RCX);
+                self.e.asm.shift_imm(Shift::Right, RAX, 54);
+                self.leave_if(Cond::NotEqual, exit);
+                self.int_to_float(x, out);
+            }
             FLOAT_TO_INT => {
                 let x = self.e.xmm(self.input(&node, 0), XMM_SCRATCH);
                 self.e.asm.int_of_float(RAX, x);
@@ -607,6 +630,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.alu_imm(Alu::Xor, to, 1);
                 self.e.put(out, to);
             }
+            SELECT => self.select(i, &node),
             RAW_EQ => self.raw_equal(i, &node, out)?,
             GUARD_RAW_EQ => {
                 let asks = |ty: Type| matches!(ty, Type::Tagged | Type::Table | Type::Userdata);
@@ -1474,6 +1498,58 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
     /// The rest of a division by a small positive integer, as [`number::float_modulo`](crate::runtime::number::float_modulo)
     /// computes it.
+    /// A call of a function of floats, whose arguments and result are in float registers.
+    fn float_function(&mut self, i: usize, node: &Node) -> Result<(), CompileError> {
+        let call = self.float_call(i, node)?;
+        self.call_float(&call);
+        Ok(())
+    }
+
+    fn float_call(&self, i: usize, node: &Node) -> Result<FloatCall, CompileError> {
+        let function = helpers::float_function(node).ok_or(CompileError::MicroOp(node.op))?;
+        Ok(FloatCall {
+            function,
+            inputs: node.inputs().iter().map(|&r| self.e.place(r, 0)).collect(),
+            out: self.e.place(Ref(i as u32), 0),
+            live: self.e.allocation.live_through(i).collect(),
+        })
+    }
+
+    fn call_float(&mut self, call: &FloatCall) {
+        self.e.save(&call.live, false);
+        let arguments = (0..).map(Place::Xmm).zip(call.inputs.iter().copied());
+        self.e.moves(arguments.collect());
+        self.e.asm.mov_imm(RAX, call.function as u64);
+        self.e.asm.call(RAX);
+        self.e.asm.movsd(XMM_SCRATCH, Xmm(0));
+        self.e.restore(&call.live);
+        self.e.put_xmm(call.out, XMM_SCRATCH);
+    }
+
+    /// `SELECT`: payload and tag of one of two values.
+    fn select(&mut self, i: usize, node: &Node) {
+        let done = self.e.asm.label();
+        let [condition, x, y] = node.inputs;
+        // What is made may be in the places of inputs.
+        for (r, last) in [(y, false), (x, true)] {
+            let payload = self.e.payload(r);
+            self.e.gpr_to(RCX, payload);
+            let tag = self.e.tag_in(r, RDX);
+            self.e.asm.mov(RDX, tag);
+            if !last {
+                self.compare_zero(self.e.place(condition, 0));
+                self.e.asm.jump_if(Cond::Equal, done);
+            }
+        }
+        self.e.asm.bind(done);
+        let (payload, tag) = (
+            self.e.place(Ref(i as u32), 0),
+            self.e.place(Ref(i as u32), 1),
+        );
+        self.e.put(payload, RCX);
+        self.e.put(tag, RDX);
+    }
+
     fn float_modulo(
         &mut self,
         i: usize,
@@ -1483,9 +1559,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
     ) -> Result<(), CompileError> {
         let x = self.input(node, 0);
         let s = XMM_SCRATCH;
-        let call = self.helper_call(i, node, &[])?;
+        let call = self.float_call(i, node)?;
         let (large, done) = self.detour(move |l, done| {
-            l.call_helper(&call);
+            l.call_float(&call);
             l.e.asm.jump(done);
         });
         let divisor = self.e.asm.literal(by.to_bits());
@@ -1904,6 +1980,14 @@ pub struct HelperCall {
     name: Ref,
     function: usize,
     operands: Vec<u64>,
+    live: Vec<Place>,
+}
+
+/// A call of a function of floats, to be emitted.
+struct FloatCall {
+    function: usize,
+    inputs: Vec<Place>,
+    out: Place,
     live: Vec<Place>,
 }
 

@@ -18,9 +18,10 @@ impl Projector<'_> {
             return self.general(instr);
         }
         let dest = self.register(instr.a());
-        if step.facts & facts::IN_ARRAY != 0 {
+        let float = self.is_float_key(instr, key);
+        if step.facts & facts::IN_ARRAY != 0 && !(float && self.cautious) {
             let t = self.guard_type(table, Type::Table);
-            let i = self.guard_type(key, Type::Int);
+            let i = self.index_of(key, float);
             self.emit(MicroOp::GUARD_IN_ARRAY, &[t, i], &[]);
             let uniform = match ArrayKind(step.array_kind) {
                 ArrayKind::INT => Some(MicroOp::LOAD_ELEMENT_I),
@@ -45,7 +46,7 @@ impl Projector<'_> {
             return self.general(instr);
         }
         let t = self.guard_type(table, Type::Table);
-        let key = self.typed_key(instr, key);
+        let key = if float && !self.cautious { self.index_of(key, true) } else { self.typed_key(instr, key) };
         let v = self.emit(MicroOp::RAW_GET, &[t, key], &[]);
         self.emit(MicroOp::GUARD_FOUND_IN, &[t, v], &[]);
         self.write(dest, v);
@@ -61,8 +62,30 @@ impl Projector<'_> {
         }
     }
 
+    /// Whether a key is a float, or was one when it was recorded.
+    fn is_float_key(&self, instr: Instr, key: Ref) -> bool {
+        let recorded = match instr.op().general() {
+            Op::GETINDEX => self.step().tags[2],
+            Op::SETINDEX | Op::SETINDEXK => self.step().tags[1],
+            _ => Tag::INT.byte(),
+        };
+        match self.sb.type_of(key) {
+            Type::Tagged => recorded == Tag::FLOAT.byte(),
+            ty => ty == Type::Float,
+        }
+    }
+
+    /// A key as an integer. Floats among keys are most often integral.
+    fn index_of(&mut self, key: Ref, float: bool) -> Ref {
+        if !float {
+            return self.guard_type(key, Type::Int);
+        }
+        let f = self.guard_type(key, Type::Float);
+        self.emit(MicroOp::FLOAT_TO_INT, &[f], &[])
+    }
+
     /// A store over an element of an array without nil, which goes on holding what it holds.
-    fn replace_element(&mut self, table: Ref, key: Ref, v: Ref) -> Option<()> {
+    fn replace_element(&mut self, table: Ref, key: Ref, float: bool, v: Ref) -> Option<()> {
         let step = *self.step();
         let kind = ArrayKind(step.array_kind);
         // What the value is, it must be known to be before anything has happened.
@@ -84,7 +107,7 @@ impl Projector<'_> {
             return None;
         }
         let t = self.guard_type(table, Type::Table);
-        let i = self.guard_type(key, Type::Int);
+        let i = self.index_of(key, float);
         self.emit(MicroOp::GUARD_ARRAY_KIND, &[t], &[step.array_kind as u64]);
         self.emit(MicroOp::GUARD_IN_ARRAY, &[t, i], &[]);
         let v = match wanted {
@@ -108,12 +131,13 @@ impl Projector<'_> {
         if step.tags[0] != Tag::TABLE.byte() || !self.stays() {
             return self.general(instr);
         }
-        if step.facts & facts::IN_ARRAY != 0 && !self.cautious && self.replace_element(table, key, v).is_some() {
+        let float = self.is_float_key(instr, key);
+        if step.facts & facts::IN_ARRAY != 0 && !self.cautious && self.replace_element(table, key, float, v).is_some() {
             return self.goes_on();
         }
         if step.facts & (facts::IN_ARRAY | facts::APPENDS) != 0 && !self.cautious {
             let t = self.guard_type(table, Type::Table);
-            let i = self.guard_type(key, Type::Int);
+            let i = self.index_of(key, float);
             self.emit(MicroOp::GUARD_STORABLE, &[t, i, v], &[]);
             self.emit(MicroOp::STORE_ELEMENT, &[t, i, v], &[]);
             self.emit(MicroOp::BARRIER, &[t], &[]);
@@ -124,6 +148,7 @@ impl Projector<'_> {
         }
         let t = self.guard_type(table, Type::Table);
         self.emit(MicroOp::GUARD_NO_METATABLE, &[t], &[]);
+        let key = if float && !self.cautious { self.index_of(key, true) } else { key };
         self.emit(MicroOp::RAW_SET, &[t, key, v], &[]);
         self.unsettled = true;
         self.goes_on()
