@@ -349,7 +349,6 @@ const NOT_MADE: &[(&str, &[&str])] = &[
             "INTERPRET",
             "RAISE",
             "RESUME",
-            "SELECT_F",
             "SELECT_I",
             "TEST_ELEMENT",
             "YIELD",
@@ -370,6 +369,8 @@ const EXTRA: &[&str] = &[
     "local s = 0.0; for i = 1, 50 do s = s + math.sqrt(i) + math.floor(i / 3) + math.ceil(i / 3) + math.abs(-i)
       + math.max(i, 3) + math.min(i, 4) + math.max(i + 0.5, 2.5) + math.min(i + 0.5, 7.5) + math.abs(-i - 0.5)
       + i // 2.5 + (i + 0.5) % 3 + 2.0 ^ (i % 5) + -(i + 0.5) + -i end; print(s)",
+    "local s = 0; for i = 1, 60 do s = s + math.sin(i) + math.atan(i, 2) + math.random() + math.random(i)
+      + math.max(i, 30.5); if s > i then s = s - 1 end end; print(s > 0)",
     "local n = 0; for i = 1, 50 do n = (n | i) & 0xffff ~ (i << 3) ~ (~i >> 60) ~ (i >> 1) end; print(n)",
     "local t = {}; for i = 1, 60 do t[i] = i; t[#t + 1] = nil end; local s = 0
       for _, v in ipairs(t) do s = s + v end; for k, v in pairs(t) do s = s + k * v end

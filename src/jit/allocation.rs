@@ -89,10 +89,18 @@ impl Allocation {
 
     /// The registers in use while node `i` runs, its outputs not among them.
     pub fn live_at(&self, i: usize) -> impl Iterator<Item = Place> + '_ {
-        let at = 2 * i as u32;
+        self.live_between(2 * i as u32, 2 * i as u32)
+    }
+
+    /// The registers in use while node `i` runs and afterwards, its outputs not among them.
+    pub fn live_through(&self, i: usize) -> impl Iterator<Item = Place> + '_ {
+        self.live_between(2 * i as u32, 2 * i as u32 + 1)
+    }
+
+    fn live_between(&self, from: u32, to: u32) -> impl Iterator<Item = Place> + '_ {
         let live = move |l: &&Life| {
-            l.start <= at
-                && l.end >= at
+            l.start <= from
+                && l.end >= to
                 && !matches!(l.place, Place::Spill(_))
                 && !self.reserved.contains(&l.place)
         };

@@ -5,18 +5,20 @@
 
 use std::ptr::NonNull;
 
-use perilune_uops::MicroOp;
+use perilune_uops::{FloatFunction, MicroOp};
 
 use super::frame::Frame;
 use crate::bytecode::proto::Proto;
+use crate::runtime::functions::{self, Binary, Code, Unary};
 use crate::runtime::number;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
-use crate::stdlib::substring;
+use crate::stdlib::{self, substring};
 use crate::tier1::{State, slow};
+use crate::tier2::superblock::Node;
 
 /// A helper. Called with the frame of the running activation, in which inputs and operands have been stored.
 pub type Helper = unsafe extern "C" fn(*mut Frame) -> u64;
@@ -51,16 +53,8 @@ impl Frame {
         self.output[0] = word;
     }
 
-    fn put_float(&mut self, f: f64) {
-        self.output[0] = f.to_bits();
-    }
-
     fn object<T: crate::runtime::object::Object>(&self, k: usize) -> Gc<T> {
         Gc::from_addr(self.args[2 * k])
-    }
-
-    fn float(&self, k: usize) -> f64 {
-        f64::from_bits(self.args[2 * k])
     }
 }
 
@@ -85,11 +79,6 @@ fn made<T, E>(
 
 helpers! {
     guard_next |st, frame| status(slow::is_next(frame.arg(0)));
-    power |st, frame| { frame.put_float(number::pow(frame.float(0), frame.float(1))); DONE };
-    modulo |st, frame| { frame.put_float(number::float_modulo(frame.float(0), frame.float(1))); DONE };
-    floor_division |st, frame| { frame.put_float(number::float_floor_div(frame.float(0), frame.float(1))); DONE };
-    floor |st, frame| { frame.put_float(frame.float(0).floor()); DONE };
-    ceil |st, frame| { frame.put_float(frame.float(0).ceil()); DONE };
     raw_eq |st, frame| { frame.put_word(frame.arg(0).raw_equals(frame.arg(1)) as u64); DONE };
     guard_raw_eq |st, frame| status(slow::is_raw_equality(st, frame.arg(0), frame.arg(1)));
     less_string |st, frame| {
@@ -195,8 +184,49 @@ direct! {
     get_int |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::int(key as i64)).into() }
     next_position |st, table, position| -> u64 { st.rt.next_position(Gc::from_addr(table), position) }
     get_table |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::table(Gc::from_addr(key))).into() }
+    random_float |st| -> u64 { stdlib::random_float(st).to_bits() }
+    random_between |st, low, high| -> u64 { stdlib::random_between(st, low as i64, high as i64) as u64 }
     load_key |st, table, position| -> Pair { st.rt.key_before(Gc::from_addr(table), position).into() }
     load_value |st, table, position| -> Pair { st.rt.value_before(Gc::from_addr(table), position).into() }
+}
+
+extern "C" fn power(x: f64, y: f64) -> f64 {
+    number::pow(x, y)
+}
+
+extern "C" fn modulo(x: f64, y: f64) -> f64 {
+    number::float_modulo(x, y)
+}
+
+extern "C" fn floor_division(x: f64, y: f64) -> f64 {
+    number::float_floor_div(x, y)
+}
+
+extern "C" fn floor(x: f64) -> f64 {
+    x.floor()
+}
+
+extern "C" fn ceil(x: f64) -> f64 {
+    x.ceil()
+}
+
+/// The address of the function of floats that a micro-op calls, if it is one without a short form.
+pub fn float_function(node: &Node) -> Option<usize> {
+    use MicroOp::*;
+    let unary = |f: Unary| f as usize;
+    let binary = |f: Binary| f as usize;
+    Some(match node.op {
+        POW_F => binary(power),
+        MOD_F => binary(modulo),
+        IDIV_F => binary(floor_division),
+        FLOOR_F => unary(floor),
+        CEIL_F => unary(ceil),
+        CALL_F | CALL_FF => match functions::code(FloatFunction::from_operand(node.operands[0])?) {
+            Code::Unary(f) => unary(f),
+            Code::Binary(f) => binary(f),
+        },
+        _ => return None,
+    })
 }
 
 /// A cell of at most [`SMALL_MAX`](crate::heap::SMALL_MAX) bytes, or null if there is no memory.
@@ -214,11 +244,6 @@ pub fn helper(op: MicroOp) -> Option<Helper> {
     use MicroOp::*;
     Some(match op {
         GUARD_NEXT => guard_next,
-        POW_F => power,
-        MOD_F => modulo,
-        IDIV_F => floor_division,
-        FLOOR_F => floor,
-        CEIL_F => ceil,
         RAW_EQ | EQ_S => raw_eq,
         GUARD_RAW_EQ => guard_raw_eq,
         LT_S => less_string,

@@ -6,6 +6,7 @@ pub mod class;
 mod context;
 pub mod coroutine;
 pub mod function;
+pub mod functions;
 pub mod hash;
 pub mod hasher;
 pub mod metatable;

@@ -656,6 +656,13 @@ pub fn float_to_int_exact(value: f64) -> Option<i64> {
     (int as f64 == value && value < TWO_POW_63).then_some(int)
 }
 
+/// An integer as a float, if it is in the range in which all are exact: -2^53 <= `i` < 2^53.
+#[inline]
+pub fn exact_float(i: i64) -> Option<f64> {
+    const BOUND: i64 = 1 << 53;
+    (-BOUND..BOUND).contains(&i).then_some(i as f64)
+}
+
 /// Converts a whole float (or an infinity or NaN).
 #[inline]
 fn in_int_range(whole: f64) -> Option<i64> {

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::random::{Rng, float_from};
 use super::support::less_than;
 use super::{Fields, library_of, running};
+use crate::runtime::functions;
 use crate::runtime::number::{self, Rounding};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -22,6 +23,27 @@ impl Default for Generator {
     }
 }
 
+/// How many degrees a radian is.
+pub const DEGREES: f64 = 180.0 / std::f64::consts::PI;
+/// How many radians a degree is.
+pub const RADIANS: f64 = std::f64::consts::PI / 180.0;
+
+/// The next random float of `math.random`.
+pub fn random_float(st: &mut State) -> f64 {
+    float_from(random_bits(st))
+}
+
+/// The next random integer of `math.random`, from `low` to `high`.
+pub fn random_between(st: &mut State, low: i64, high: i64) -> i64 {
+    debug_assert!(low <= high);
+    let bits = random_bits(st);
+    st.extensions.get_or_default::<Generator>().0.project(bits, low, high)
+}
+
+fn random_bits(st: &mut State) -> u64 {
+    st.extensions.get_or_default::<Generator>().0.next_u64()
+}
+
 /// A seed that differs from run to run.
 fn random_seed() -> u64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -32,11 +54,23 @@ fn random_seed() -> u64 {
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     let known = [
         ("abs", abs as NativeFn, Builtin::MathAbs),
+        ("acos", |st, args| float_function(st, args, f64::acos), Builtin::MathAcos),
+        ("asin", |st, args| float_function(st, args, f64::asin), Builtin::MathAsin),
+        ("atan", atan, Builtin::MathAtan),
         ("ceil", ceil, Builtin::MathCeil),
+        ("cos", |st, args| float_function(st, args, f64::cos), Builtin::MathCos),
+        ("deg", |st, args| float_function(st, args, |x| x * DEGREES), Builtin::MathDeg),
+        ("exp", |st, args| float_function(st, args, f64::exp), Builtin::MathExp),
         ("floor", floor, Builtin::MathFloor),
+        ("fmod", fmod, Builtin::MathFmod),
+        ("log", log, Builtin::MathLog),
         ("max", max, Builtin::MathMax),
         ("min", min, Builtin::MathMin),
+        ("rad", |st, args| float_function(st, args, |x| x * RADIANS), Builtin::MathRad),
+        ("random", random, Builtin::MathRandom),
+        ("sin", |st, args| float_function(st, args, f64::sin), Builtin::MathSin),
         ("sqrt", |st, args| float_function(st, args, f64::sqrt), Builtin::MathSqrt),
+        ("tan", |st, args| float_function(st, args, f64::tan), Builtin::MathTan),
         ("tointeger", tointeger, Builtin::MathToInteger),
         ("ult", ult, Builtin::MathUlt),
     ];
@@ -45,22 +79,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     known.add_builtin(st, ("type", type_, Builtin::MathType), &names)?;
     library_of(
         st,
-        &[
-            ("acos", |st, args| float_function(st, args, f64::acos)),
-            ("asin", |st, args| float_function(st, args, f64::asin)),
-            ("atan", atan),
-            ("cos", |st, args| float_function(st, args, f64::cos)),
-            ("deg", |st, args| float_function(st, args, |x| x * (180.0 / std::f64::consts::PI))),
-            ("exp", |st, args| float_function(st, args, f64::exp)),
-            ("fmod", fmod),
-            ("log", log),
-            ("modf", modf),
-            ("rad", |st, args| float_function(st, args, |x| x * (std::f64::consts::PI / 180.0))),
-            ("random", random),
-            ("randomseed", randomseed),
-            ("sin", |st, args| float_function(st, args, f64::sin)),
-            ("tan", |st, args| float_function(st, args, f64::tan)),
-        ],
+        &[("modf", modf), ("randomseed", randomseed)],
         known,
         &[
             ("pi", Value::float(std::f64::consts::PI)),
@@ -111,7 +130,7 @@ fn round(st: &mut State, args: Args, rounding: Rounding) -> NativeResult {
 fn atan(st: &mut State, args: Args) -> NativeResult {
     let y = st.arg_float(args, 0)?;
     let x = if st.arg(args, 1).is_nil() { 1.0 } else { st.arg_float(args, 1)? };
-    st.ret1(args, Value::float(y.atan2(x)))
+    st.ret1(args, Value::float(functions::atan(y, x)))
 }
 
 fn fmod(st: &mut State, args: Args) -> NativeResult {
@@ -123,22 +142,15 @@ fn fmod(st: &mut State, args: Args) -> NativeResult {
     }
     let a = st.arg_float(args, 0)?;
     let b = st.arg_float(args, 1)?;
-    st.ret1(args, Value::float(a % b))
+    st.ret1(args, Value::float(functions::fmod(a, b)))
 }
 
 fn log(st: &mut State, args: Args) -> NativeResult {
     let x = st.arg_float(args, 0)?;
     let result = if st.arg(args, 1).is_nil() {
-        x.ln()
+        functions::log(x)
     } else {
-        let base = st.arg_float(args, 1)?;
-        if base == 2.0 {
-            x.log2()
-        } else if base == 10.0 {
-            x.log10()
-        } else {
-            x.ln() / base.ln()
-        }
+        functions::log_to(x, st.arg_float(args, 1)?)
     };
     st.ret1(args, Value::float(result))
 }
@@ -181,7 +193,7 @@ fn modf(st: &mut State, args: Args) -> NativeResult {
 }
 
 fn random(st: &mut State, args: Args) -> NativeResult {
-    let bits = st.extensions.get_or_default::<Generator>().0.next_u64();
+    let bits = random_bits(st);
     let (low, high) = match args.count {
         0 => return st.ret1(args, Value::float(float_from(bits))),
         1 => {
@@ -203,7 +215,7 @@ fn random(st: &mut State, args: Args) -> NativeResult {
 
 fn randomseed(st: &mut State, args: Args) -> NativeResult {
     let (n1, n2) = if args.count == 0 {
-        (random_seed() as i64, st.extensions.get_or_default::<Generator>().0.next_u64() as i64)
+        (random_seed() as i64, random_bits(st) as i64)
     } else {
         (st.arg_int(args, 0)?, st.arg_int_or(args, 1, 0)?)
     };

@@ -21,6 +21,7 @@ mod table;
 mod utf8;
 mod utf8_codec;
 
+pub use math::{DEGREES, RADIANS, random_between, random_float};
 pub use string::substring;
 
 use std::ops::BitOr;

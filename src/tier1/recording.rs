@@ -76,6 +76,12 @@ impl RecordedStep {
         unsafe { *(*self.proto).code.add(self.pc as usize) }
     }
 
+    /// Whether it uses a list of values that ends where the state says.
+    pub fn uses_open_list(&self) -> bool {
+        let instr = self.instr();
+        matches!(instr.op().general(), Op::CALL | Op::TAILCALL | Op::RETURN | Op::SETLIST) && instr.b() == 0
+    }
+
     /// Whether it gets or sets a field by a constant key.
     pub fn accesses_field(&self) -> bool {
         matches!(self.instr().op().general(), Op::GETFIELD | Op::SELF | Op::SETFIELD | Op::SETFIELDK)

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use perilune_uops::{Exit, MicroOp, Operation, Type};
+use perilune_uops::{Exit, FloatFunction, MicroOp, Operation, Type};
 
 use super::superblock::*;
 use crate::bytecode::cache::SlotOffsets;

@@ -30,7 +30,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use perilune_uops::{Immediate, MicroOp, Operation};
+use perilune_uops::{FloatFunction, Immediate, MicroOp, Operation};
 
 use super::superblock::*;
 use crate::runtime::array::ArrayKind;
@@ -263,6 +263,10 @@ fn write_operand(f: &mut Formatter, kind: Immediate, operand: u64) -> fmt::Resul
         }
         Immediate::Operation => match Operation::from_operand(operand) {
             Some(operation) => write!(f, "{operation}"),
+            None => write!(f, "{operand}"),
+        },
+        Immediate::Function => match FloatFunction::from_operand(operand) {
+            Some(function) => write!(f, "{function}"),
             None => write!(f, "{operand}"),
         },
         Immediate::ArrayKind => match ARRAY_KINDS.iter().find(|k| k.0.0 as u64 == operand) {

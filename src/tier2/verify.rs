@@ -21,7 +21,7 @@
 use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
 
-use perilune_uops::{Exit, Immediate, MicroOp, Operation, Type};
+use perilune_uops::{Exit, FloatFunction, Immediate, MicroOp, Operation, Type};
 
 use super::superblock::*;
 use crate::runtime::function::CellState;
@@ -618,6 +618,8 @@ fn in_range(op: MicroOp, kind: Immediate, operand: u64) -> bool {
         Immediate::Flag => operand <= 1,
         Immediate::Operation => Operation::from_operand(operand)
             .is_some_and(|operation| operation.is_comparison() == (op == MicroOp::COMPARE)),
+        Immediate::Function => FloatFunction::from_operand(operand)
+            .is_some_and(|function| function.arity() == op.declaration().inputs.len()),
         Immediate::ArrayKind | Immediate::Captured => operand <= u8::MAX as u64,
         Immediate::Count | Immediate::Constant | Immediate::Nested => operand <= u16::MAX as u64,
         Immediate::Shape => operand != 0 && operand <= u32::MAX as u64,

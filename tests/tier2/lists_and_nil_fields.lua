@@ -133,3 +133,16 @@ for i = 1, 300 do
 end
 print(picked)
 print(pcall(pick, -1, 1), pcall(function(...) local s = 0; for i = 1, -2, -1 do s = s + select(i, ...) end return s end, 1, 2))
+
+-- Lists in memory at an exit of an executor.
+local function listed(f, ...)
+  local text
+  for i = 1, 60 do
+    local arguments = i < 40 and { 1, 2 } or { ... }
+    local ok, e = pcall(f, table.unpack(arguments))
+    if not ok then text = e end
+  end
+  return text
+end
+local function less(x, y) return x < y end
+print(listed(less, 1.5, {}), listed(less, 1, "x"), listed(less), listed(less, 1.5, {}), listed(less, {}, 2, 3))

@@ -332,6 +332,22 @@ macro_rules! compare {
     };
 }
 
+/// The same of an integer and a float, compared as floats.
+macro_rules! compare_mixed {
+    (int $op:ident $jump:ident) => {
+        steps!([]
+            x = LOAD [a]; i = GUARD_INT x; y = LOAD [b]; g = GUARD_FLOAT y; f = EXACT_FLOAT i;
+            c = $op f g; $jump {d} c;
+        )
+    };
+    (float $op:ident $jump:ident) => {
+        steps!([]
+            x = LOAD [a]; f = GUARD_FLOAT x; y = LOAD [b]; j = GUARD_INT y; g = EXACT_FLOAT j;
+            c = $op f g; $jump {d} c;
+        )
+    };
+}
+
 macro_rules! expand {
     ({ $($step:tt)* }) => { steps!([] $($step)*) };
     (($form:ident $($argument:tt)*)) => { $form!($($argument)*) };
@@ -447,15 +463,19 @@ expansions! {
     JNEK { x = LOAD [a]; y = CONST {bc}; c = RAW_EQ x y; JUMP_UNLESS {d} c; }
     JLT { x = LOAD [a]; y = LOAD [b]; c = COMPARE {Lt} x y; JUMP_IF {d} c; }
         | (compare GUARD_INT LT_I JUMP_IF) | (compare GUARD_FLOAT LT_F JUMP_IF)
+        | (compare_mixed int LT_F JUMP_IF) | (compare_mixed float LT_F JUMP_IF)
         | (compare GUARD_STRING LT_S JUMP_IF)
     JNLT { x = LOAD [a]; y = LOAD [b]; c = COMPARE {Lt} x y; JUMP_UNLESS {d} c; }
         | (compare GUARD_INT LT_I JUMP_UNLESS) | (compare GUARD_FLOAT LT_F JUMP_UNLESS)
+        | (compare_mixed int LT_F JUMP_UNLESS) | (compare_mixed float LT_F JUMP_UNLESS)
         | (compare GUARD_STRING LT_S JUMP_UNLESS)
     JLE { x = LOAD [a]; y = LOAD [b]; c = COMPARE {Le} x y; JUMP_IF {d} c; }
         | (compare GUARD_INT LE_I JUMP_IF) | (compare GUARD_FLOAT LE_F JUMP_IF)
+        | (compare_mixed int LE_F JUMP_IF) | (compare_mixed float LE_F JUMP_IF)
         | (compare GUARD_STRING LE_S JUMP_IF)
     JNLE { x = LOAD [a]; y = LOAD [b]; c = COMPARE {Le} x y; JUMP_UNLESS {d} c; }
         | (compare GUARD_INT LE_I JUMP_UNLESS) | (compare GUARD_FLOAT LE_F JUMP_UNLESS)
+        | (compare_mixed int LE_F JUMP_UNLESS) | (compare_mixed float LE_F JUMP_UNLESS)
         | (compare GUARD_STRING LE_S JUMP_UNLESS)
     JLTI { x = LOAD [a]; y = CONST_INT {bc}; c = COMPARE {Lt} x y; JUMP_IF {d} c; }
         | { x = LOAD [a]; i = GUARD_INT x; y = CONST_INT {bc}; c = LT_I i y; JUMP_IF {d} c; }

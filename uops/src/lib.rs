@@ -6,11 +6,13 @@
 //! `cargo run -p perilune-uops --example manual` prints all three.
 
 pub mod expansion;
+pub mod functions;
 pub mod instructions;
 pub mod microops;
 pub mod names;
 
 pub use expansion::{Feedback, Field, Listing, Operand, Operation, Step};
+pub use functions::FloatFunction;
 pub use instructions::{Format, Op, Role, Wide};
 pub use microops::{Declaration, Effects, Exit, Immediate, Memory, MemorySet, MicroOp, Type};
 pub use names::UnknownName;

@@ -89,6 +89,8 @@ named! {
         Target,
         /// Which operation a call-out performs.
         Operation,
+        /// A mathematical function of floats.
+        Function,
         /// An index of a field cache, which names the key.
         Field,
         /// An index of a call site.
@@ -479,12 +481,24 @@ microops! {
     SELECT_F(Bool, Float, Float) -> Float;
     /// z = x, rounded to nearest
     INT_TO_FLOAT(Int) -> Float;
+    /// z = x as a float; needs -2^53 <= x < 2^53, so that nothing is rounded
+    EXACT_FLOAT(Int) -> Float exit Restart;
     /// z = x; needs x to be integral and in the range of integers
     FLOAT_TO_INT(Float) -> Int exit Restart;
+    /// z = f(x), f a function of one float
+    CALL_F[Function](Float) -> Float;
+    /// z = f(x, y), f a function of two floats
+    CALL_FF[Function](Float, Float) -> Float;
+    /// z = a random float, 0 <= z < 1
+    RANDOM_F() -> Float {reads State, writes State};
+    /// z = a random integer, x <= z <= y; x <= y
+    RANDOM_I(Int, Int) -> Int {reads State, writes State};
     /// z = if w > 0 then x <= y else y <= x, w the third input: whether a loop with step w goes on
     FOR_GOES_ON(Float, Float, Float) -> Bool;
 
     // Booleans, identity and strings.
+    /// z = if x then y else w, the third input
+    SELECT(Bool, Any, Any) -> Tagged;
     /// z = not x
     NOT(Bool) -> Bool;
     /// z = x == y, by identity

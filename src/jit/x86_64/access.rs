@@ -54,6 +54,13 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.restore(live);
     }
 
+    /// A helper whose result is a word, as what a node is.
+    pub fn call_for_word(&mut self, i: usize, function: usize, arguments: &[Place], out: Place) {
+        let live = self.live(i);
+        self.call_with(&live, function, arguments);
+        self.e.put(out, RAX);
+    }
+
     fn live(&self, i: usize) -> Vec<Place> {
         self.e.allocation.live_at(i).collect()
     }

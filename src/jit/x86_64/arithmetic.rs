@@ -8,7 +8,16 @@ use super::operands::immediate;
 use super::registers::*;
 use crate::jit::CompileError;
 use crate::jit::allocation::Place;
+use crate::jit::helpers;
 use crate::tier2::superblock::{Node, Ref, Superblock};
+
+/// A call of a function of floats, to be emitted: arguments and result are in float registers.
+struct FloatCall {
+    function: usize,
+    inputs: Vec<Place>,
+    out: Place,
+    live: Vec<Place>,
+}
 
 impl Lowering<'_, '_> {
     /// A node that is about integers.
@@ -118,7 +127,22 @@ impl Lowering<'_, '_> {
                     .round(to, from, if node.op == FLOOR_F { 1 } else { 2 });
                 self.e.put_xmm(out, to);
             }
-            IDIV_F | MOD_F | POW_F | FLOOR_F | CEIL_F => self.helper(i, node, &[])?,
+            IDIV_F | MOD_F | POW_F | FLOOR_F | CEIL_F | CALL_F | CALL_FF => {
+                let call = self.float_call(i, node)?;
+                self.call_float(&call);
+            }
+            RANDOM_F => {
+                self.call_for_word(i, helpers::random_float as *const () as usize, &[], out)
+            }
+            RANDOM_I => {
+                let bounds = [self.input(node, 0), self.input(node, 1)];
+                self.call_for_word(
+                    i,
+                    helpers::random_between as *const () as usize,
+                    &bounds,
+                    out,
+                );
+            }
             NEG_F | ABS_F => {
                 let to = self.e.target_xmm(out);
                 self.e.xmm_to(to, self.input(node, 0));
@@ -179,6 +203,15 @@ impl Lowering<'_, '_> {
                 self.e.put_xmm(out, XMM_SCRATCH);
             }
             INT_TO_FLOAT => self.int_to_float(self.input(node, 0), out),
+            EXACT_FLOAT => {
+                let x = self.input(node, 0);
+                self.e.gpr_to(RAX, x);
+                self.e.asm.mov_imm(RCX, 1 << 53);
+                self.e.asm.alu(Alu::Add, RAX, RCX);
+                self.e.asm.shift_imm(Shift::Right, RAX, 54);
+                self.leave_if(Cond::NotEqual, node.exit);
+                self.int_to_float(x, out);
+            }
             FLOAT_TO_INT => {
                 let x = self.e.xmm(self.input(node, 0), XMM_SCRATCH);
                 self.e.asm.int_of_float(RAX, x);
@@ -481,6 +514,27 @@ impl Lowering<'_, '_> {
         self.e.put_xmm(out, to);
     }
 
+    fn float_call(&self, i: usize, node: &Node) -> Result<FloatCall, CompileError> {
+        let function = helpers::float_function(node).ok_or(CompileError::MicroOp(node.op))?;
+        Ok(FloatCall {
+            function,
+            inputs: node.inputs().iter().map(|&r| self.e.place(r, 0)).collect(),
+            out: self.e.place(Ref(i as u32), 0),
+            live: self.e.allocation.live_through(i).collect(),
+        })
+    }
+
+    fn call_float(&mut self, call: &FloatCall) {
+        self.e.save(&call.live, false);
+        let arguments = (0..).map(Place::Xmm).zip(call.inputs.iter().copied());
+        self.e.moves(arguments.collect());
+        self.e.asm.mov_imm(RAX, call.function as u64);
+        self.e.asm.call(RAX);
+        self.e.asm.movsd(XMM_SCRATCH, Xmm(0));
+        self.e.restore(&call.live);
+        self.e.put_xmm(call.out, XMM_SCRATCH);
+    }
+
     /// The rest of a division: in place if the divisor is a positive integer and both operands are below 2^52. Then the quotient,
     /// rounded down, has an exact product with the divisor. If rounding has carried it up to the next integer, the rest is
     /// negative, and becomes exact again when the divisor is added.
@@ -492,12 +546,14 @@ impl Lowering<'_, '_> {
         };
         let fits = |y: f64| (1.0..BOUND).contains(&y) && y.trunc() == y;
         if constant.is_some_and(|y| !fits(y)) {
-            return self.helper(i, node, &[]);
+            let call = self.float_call(i, node)?;
+            self.call_float(&call);
+            return Ok(());
         }
         let s = XMM_SCRATCH;
-        let call = self.helper_call(i, node, &[])?;
+        let call = self.float_call(i, node)?;
         let (otherwise, done) = self.detour(move |l, done| {
-            l.call_helper(&call);
+            l.call_float(&call);
             l.e.asm.jump(done);
         });
         if constant.is_none() {

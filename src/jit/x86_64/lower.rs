@@ -418,7 +418,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             | SELECT_I | GUARD_NOT_ZERO => self.integers(&node, out),
             ADD_F | SUB_F | MUL_F | DIV_F | IDIV_F | MOD_F | POW_F | NEG_F | ABS_F | SQRT_F
             | FLOOR_F | CEIL_F | MIN_F | MAX_F | EQ_F | LT_F | LE_F | SELECT_F | INT_TO_FLOAT
-            | FLOAT_TO_INT | FOR_GOES_ON => self.floats(i, &node, out)?,
+            | CALL_F | CALL_FF | RANDOM_F | RANDOM_I | EXACT_FLOAT | FLOAT_TO_INT | FOR_GOES_ON => self.floats(i, &node, out)?,
 
             // Booleans, identity and strings.
             NOT => {
@@ -427,6 +427,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.alu_imm(Alu::Xor, to, 1);
                 self.e.put(out, to);
             }
+            SELECT => self.select(i, &node),
             RAW_EQ => self.raw_equal(i, &node, out)?,
             GUARD_RAW_EQ => {
                 let asks = |ty: Type| matches!(ty, Type::Tagged | Type::Table | Type::Userdata);
@@ -1050,6 +1051,30 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     // Equality.
+
+    /// `SELECT`: payload and tag of one of two values.
+    fn select(&mut self, i: usize, node: &Node) {
+        let done = self.e.asm.label();
+        let [condition, x, y] = node.inputs;
+        // What is made may be in the places of inputs.
+        for (r, last) in [(y, false), (x, true)] {
+            let payload = self.e.payload(r);
+            self.e.gpr_to(RCX, payload);
+            let tag = self.e.tag_in(r, RDX);
+            self.e.asm.mov(RDX, tag);
+            if !last {
+                self.compare_zero(self.e.place(condition, 0));
+                self.e.asm.jump_if(Cond::Equal, done);
+            }
+        }
+        self.e.asm.bind(done);
+        let (payload, tag) = (
+            self.e.place(Ref(i as u32), 0),
+            self.e.place(Ref(i as u32), 1),
+        );
+        self.e.put(payload, RCX);
+        self.e.put(tag, RDX);
+    }
 
     fn raw_equal(&mut self, i: usize, node: &Node, out: Place) -> Result<(), CompileError> {
         let (x, y) = (self.type_of(node, 0), self.type_of(node, 1));

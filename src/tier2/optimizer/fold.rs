@@ -8,7 +8,7 @@
 
 use perilune_uops::{MicroOp, Type};
 
-use crate::runtime::number;
+use crate::runtime::{functions, number};
 use crate::tier2::superblock::{is_constant, Node, ObjectId, Ref, Rewriter, Superblock};
 
 /// What becomes of a node.
@@ -339,7 +339,7 @@ impl Folder<'_> {
             {
                 self.int_operation(node)
             }
-            SELECT_I | SELECT_F => match (self.bool(x), *self.node(x)) {
+            SELECT_I | SELECT_F | SELECT => match (self.bool(x), *self.node(x)) {
                 (Some(b), _) => Value(if b { y } else { w }),
                 _ if y == w => Value(y),
                 (
@@ -552,6 +552,10 @@ impl Folder<'_> {
                 NOT_I => Become(Node::int(!a)),
                 ABS_I => Become(Node::int(a.wrapping_abs())),
                 INT_TO_FLOAT => Become(Node::float(a as f64)),
+                EXACT_FLOAT => match number::exact_float(a) {
+                    Some(f) => Become(Node::float(f)),
+                    None => Fails,
+                },
                 _ => Keep,
             };
         }
@@ -671,6 +675,7 @@ impl Folder<'_> {
                 SQRT_F => a.sqrt(),
                 FLOOR_F => a.floor(),
                 CEIL_F => a.ceil(),
+                CALL_F => functions::call(node.operands[0], a, 0.0),
                 _ => return Keep,
             };
             return if z.is_nan() {
@@ -699,6 +704,7 @@ impl Folder<'_> {
                 IDIV_F => number::float_floor_div(a, b),
                 MOD_F => number::float_modulo(a, b),
                 POW_F => number::pow(a, b),
+                CALL_FF => functions::call(node.operands[0], a, b),
                 MIN_F => {
                     if b < a {
                         b

@@ -82,7 +82,7 @@ impl Projector<'_> {
             MicroOp::GUARD_NO_METATABLE => return facts & facts::NO_METATABLE != 0,
             MicroOp::GUARD_FOUND_IN => return facts & facts::NO_METATABLE != 0 || !self.cautious,
             MicroOp::GUARD_NUMBER => None,
-            MicroOp::GUARD_NOT_ZERO => return !self.cautious,
+            MicroOp::GUARD_NOT_ZERO | MicroOp::EXACT_FLOAT => return !self.cautious,
             op => match guarded_type(op) {
                 Some(ty) => Some(ty),
                 None => return true,

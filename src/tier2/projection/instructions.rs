@@ -327,6 +327,16 @@ impl Projector<'_> {
     /// Compares two values whose tags were recorded, primitively.
     fn compare_equal(&mut self, instr: Instr, x: Ref, y: Ref, tx: u8, ty: u8, positive: Op) -> Flow {
         let same = type_of_tag(tx).filter(|t| tx == ty && Some(*t) == type_of_tag(ty) && !self.cautious);
+        if let (Some(a @ (Type::Int | Type::Float)), Some(b @ (Type::Int | Type::Float))) =
+            (type_of_tag(tx), type_of_tag(ty))
+            && a != b
+            && !self.cautious
+        {
+            let (x, y) = (self.guard_type(x, a), self.guard_type(y, b));
+            let inputs = [self.exact_float(x), self.exact_float(y)];
+            let c = self.emit(MicroOp::EQ_F, &inputs, &[]);
+            return self.jump_on(instr, c, positive);
+        }
         let op = match same {
             Some(Type::Int) => MicroOp::EQ_I,
             Some(Type::Float) => MicroOp::EQ_F,
@@ -379,6 +389,7 @@ impl Projector<'_> {
             (n, _) => n as u64,
         };
         if count == 0 && instr.b() == 0 && self.top != super::Top::Memory {
+            self.top = super::Top::None;
             return self.goes_on();
         }
         if self.elements_of_new(t, instr, count).is_some() {

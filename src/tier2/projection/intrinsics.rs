@@ -4,7 +4,7 @@
 //! [`stdlib`](crate::stdlib), which is the definition. Arguments for which that is not enough, errors among them, fail a guard, and
 //! tier 1 makes the call.
 
-use perilune_uops::{MicroOp, Type};
+use perilune_uops::{FloatFunction, MicroOp, Type};
 use smallvec::{SmallVec, smallvec};
 
 use super::super::superblock::*;
@@ -16,6 +16,7 @@ use crate::runtime::function::Native;
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Tag;
+use crate::stdlib;
 use crate::tier1::Builtin;
 use crate::tier1::recording::facts;
 
@@ -76,6 +77,33 @@ impl Projector<'_> {
                 let x = self.float_argument(call, 0)?;
                 one(self.emit(MicroOp::SQRT_F, &[x], &[]))
             }
+            Builtin::MathAcos => self.float_function(call, FloatFunction::Acos),
+            Builtin::MathAsin => self.float_function(call, FloatFunction::Asin),
+            Builtin::MathCos => self.float_function(call, FloatFunction::Cos),
+            Builtin::MathExp => self.float_function(call, FloatFunction::Exp),
+            Builtin::MathSin => self.float_function(call, FloatFunction::Sin),
+            Builtin::MathTan => self.float_function(call, FloatFunction::Tan),
+            Builtin::MathAtan => {
+                let y = self.float_argument(call, 0)?;
+                let x = if call.nargs < 2 { self.sb.push(Node::float(1.0)) } else { self.float_argument(call, 1)? };
+                one(self.call_function(FloatFunction::Atan, &[y, x]))
+            }
+            Builtin::MathLog if call.nargs < 2 => self.float_function(call, FloatFunction::Log),
+            Builtin::MathLog => {
+                let (x, base) = (self.float_argument(call, 0)?, self.float_argument(call, 1)?);
+                one(self.call_function(FloatFunction::LogTo, &[x, base]))
+            }
+            Builtin::MathFmod => {
+                let types = [self.argument_type(call, 0)?, self.argument_type(call, 1)?];
+                if types == [Type::Int; 2] {
+                    return None;
+                }
+                let (x, y) = (self.float_argument(call, 0)?, self.float_argument(call, 1)?);
+                one(self.call_function(FloatFunction::Fmod, &[x, y]))
+            }
+            Builtin::MathDeg => self.scaled(call, stdlib::DEGREES),
+            Builtin::MathRad => self.scaled(call, stdlib::RADIANS),
+            Builtin::MathRandom => self.random(call),
             Builtin::MathFloor => self.rounded(call, MicroOp::FLOOR_F),
             Builtin::MathCeil => self.rounded(call, MicroOp::CEIL_F),
             Builtin::MathMax => self.extreme(call, MicroOp::MAX_I, MicroOp::MAX_F),
@@ -280,23 +308,81 @@ impl Projector<'_> {
         }
     }
 
-    /// `math.max` and `math.min` of numbers of one type.
-    fn extreme(&mut self, call: Call, of_ints: MicroOp, of_floats: MicroOp) -> Option<Results> {
-        let ty = self.argument_type(call, 0)?;
-        let op = match ty {
-            Type::Int => of_ints,
-            Type::Float => of_floats,
+    fn call_function(&mut self, function: FloatFunction, inputs: &[Ref]) -> Ref {
+        let op = if inputs.len() == 1 { MicroOp::CALL_F } else { MicroOp::CALL_FF };
+        self.emit(op, inputs, &[function as u64])
+    }
+
+    /// A function of one float.
+    fn float_function(&mut self, call: Call, function: FloatFunction) -> Option<Results> {
+        let x = self.float_argument(call, 0)?;
+        one(self.call_function(function, &[x]))
+    }
+
+    /// The argument, a number, times a constant.
+    fn scaled(&mut self, call: Call, factor: f64) -> Option<Results> {
+        let x = self.float_argument(call, 0)?;
+        let factor = self.sb.push(Node::float(factor));
+        one(self.emit(MicroOp::MUL_F, &[x, factor], &[]))
+    }
+
+    /// `math.random`, if there are numbers in the interval.
+    fn random(&mut self, call: Call) -> Option<Results> {
+        let (low, high) = match call.nargs {
+            0 => return one(self.emit(MicroOp::RANDOM_F, &[], &[])),
+            1 => (self.sb.push(Node::int(1)), self.argument(call, 0, Type::Int)?),
+            2 => (self.argument(call, 0, Type::Int)?, self.argument(call, 1, Type::Int)?),
             _ => return None,
         };
-        if (1..call.nargs).any(|i| self.argument_type(call, i) != Some(ty)) {
+        let any = self.emit(MicroOp::LE_I, &[low, high], &[]);
+        self.emit(MicroOp::GUARD_TRUE, &[any], &[]);
+        one(self.emit(MicroOp::RANDOM_I, &[low, high], &[]))
+    }
+
+    /// `math.max` and `math.min` of numbers.
+    fn extreme(&mut self, call: Call, of_ints: MicroOp, of_floats: MicroOp) -> Option<Results> {
+        let types: Option<SmallVec<[Type; 4]>> = (0..call.nargs).map(|i| self.argument_type(call, i)).collect();
+        let types = types?;
+        let &ty = types.first()?;
+        if types.iter().any(|ty| !matches!(ty, Type::Int | Type::Float)) {
             return None;
         }
+        let op = match ty {
+            Type::Int => of_ints,
+            _ => of_floats,
+        };
         let mut best = self.argument(call, 0, ty)?;
+        if types.iter().any(|other| *other != ty) {
+            return self.mixed_extreme(call, &types, best, of_floats == MicroOp::MAX_F);
+        }
         for i in 1..call.nargs {
             let x = self.argument(call, i, ty)?;
             best = self.emit(op, &[best, x], &[]);
         }
         one(best)
+    }
+
+    /// The same of integers and floats: these are compared, and the argument that is better than the ones before is taken as it is.
+    fn mixed_extreme(&mut self, call: Call, types: &[Type], first: Ref, greatest: bool) -> Option<Results> {
+        let mut best = first;
+        let mut best_float = self.exact_float(best);
+        for (i, &ty) in types.iter().enumerate().skip(1) {
+            let x = self.argument(call, i, ty)?;
+            let float = self.exact_float(x);
+            let inputs = if greatest { [best_float, float] } else { [float, best_float] };
+            let better = self.emit(MicroOp::LT_F, &inputs, &[]);
+            best = self.emit(MicroOp::SELECT, &[better, x, best], &[]);
+            best_float = self.emit(MicroOp::SELECT_F, &[better, float, best_float], &[]);
+        }
+        one(best)
+    }
+
+    /// A number as a float that compares as it does.
+    pub(super) fn exact_float(&mut self, x: Ref) -> Ref {
+        match self.sb.type_of(x) {
+            Type::Int => self.emit(MicroOp::EXACT_FLOAT, &[x], &[]),
+            _ => x,
+        }
     }
 
     /// `assert` that holds.

@@ -267,7 +267,11 @@ impl<'a> Projector<'a> {
             p.slots[slot as usize] = SlotValue { value, dirty: true };
         }
         p.in_memory = types_in_memory(from, exit);
-        p.top = snapshot.top.map_or(Top::None, Top::Slot);
+        p.top = match snapshot.top {
+            Some(top) => Top::Slot(top),
+            None if steps.first().is_some_and(RecordedStep::uses_open_list) => Top::Memory,
+            None => Top::None,
+        };
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
         p.is_side = true;
         p.join = join::Join::new(parent, exit);
@@ -977,6 +981,8 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
             MicroOp::POLL | MicroOp::GUARD_VALID => continue,
             // The recording goes the other way.
             MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE if step.instr().op().general().is_conditional() => continue,
+            // The recording tells another number.
+            MicroOp::GUARD_TRUE if compares_count(sb, node.inputs[0]) => continue,
             MicroOp::EXIT | MicroOp::LINK | MicroOp::JOIN => continue,
             MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
             MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
@@ -1002,6 +1008,12 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
         }
     }
     unseen
+}
+
+/// Whether a condition is about the number of values in a list.
+fn compares_count(sb: &Superblock, condition: Ref) -> bool {
+    let counts = |r: &Ref| matches!(sb.node(*r).op, MicroOp::LIST_COUNT | MicroOp::EXTRA_COUNT);
+    sb.node(condition).inputs().iter().any(counts)
 }
 
 /// The end of the registers in use before an instruction: those that it reads, and those in use behind it.

@@ -37,7 +37,7 @@ const FLOATS: [MicroOp; 16] = [
     MicroOp::SELECT_F,
     MicroOp::INT_TO_FLOAT,
 ];
-const CONDITIONS: [MicroOp; 17] = [
+const CONDITIONS: [MicroOp; 18] = [
     MicroOp::EQ_I,
     MicroOp::LT_I,
     MicroOp::LE_I,
@@ -47,6 +47,7 @@ const CONDITIONS: [MicroOp; 17] = [
     MicroOp::LE_F,
     MicroOp::FOR_GOES_ON,
     MicroOp::NOT,
+    MicroOp::SELECT,
     MicroOp::TRUTH,
     MicroOp::IS_NIL,
     MicroOp::SAME,
@@ -57,7 +58,7 @@ const CONDITIONS: [MicroOp; 17] = [
     MicroOp::LENGTH_S,
 ];
 /// Guards that often fail.
-const GUARDS: [MicroOp; 8] = [
+const GUARDS: [MicroOp; 9] = [
     MicroOp::GUARD_TRUE,
     MicroOp::GUARD_FALSE,
     MicroOp::GUARD_NIL,
@@ -66,6 +67,7 @@ const GUARDS: [MicroOp; 8] = [
     MicroOp::GUARD_NUMBER,
     MicroOp::GUARD_NO_METATABLE,
     MicroOp::FLOAT_TO_INT,
+    MicroOp::EXACT_FLOAT,
 ];
 /// Reads of any part of a table.
 const READS: [MicroOp; 3] = [MicroOp::LENGTH_T, MicroOp::RAW_GET, MicroOp::GUARD_FOUND_IN];
@@ -115,7 +117,8 @@ impl Generator<'_> {
     pub(super) fn action(&mut self) {
         match self.random.below(42) {
             0..6 => self.any_of(&INTS),
-            6..10 => self.any_of(&FLOATS),
+            6..9 => self.any_of(&FLOATS),
+            9 => self.float_function(),
             10..14 => self.any_of(&CONDITIONS),
             14 => self.any_of(&POLLS),
             15 => self.any_of(&GUARDS),
@@ -239,6 +242,21 @@ impl Generator<'_> {
             Some(ty) => _ = self.make(node, Content::of(ty)),
             None => _ = self.sb.push(node),
         }
+    }
+
+    fn float_function(&mut self) {
+        let function = FloatFunction::ALL[self.random.below(FloatFunction::ALL.len())];
+        let (Some(x), Some(y)) = (self.value(Type::Float), self.value(Type::Float)) else {
+            return;
+        };
+        let (op, inputs) = match function.arity() {
+            1 => (MicroOp::CALL_F, &[x.r][..]),
+            _ => (MicroOp::CALL_FF, &[x.r, y.r][..]),
+        };
+        self.make(
+            Node::new(op, inputs, &[function as u64]),
+            Content::of(Type::Float),
+        );
     }
 
     fn divide(&mut self) {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-use perilune_uops::{Immediate, MicroOp, Operation, Type};
+use perilune_uops::{FloatFunction, Immediate, MicroOp, Operation, Type};
 
 use super::super::superblock::*;
 use super::ARRAY_KINDS;
@@ -523,6 +523,13 @@ impl<'a> Parser<'a> {
                     Ok(operation as u64)
                 }
                 Err(_) => c.number("an operation"),
+            },
+            Immediate::Function => match c.peek().parse::<FloatFunction>() {
+                Ok(function) => {
+                    c.next();
+                    Ok(function as u64)
+                }
+                Err(_) => c.number("a function"),
             },
             Immediate::ArrayKind => match ARRAY_KINDS.iter().find(|k| k.1 == c.peek()) {
                 Some((kind, _)) => {

@@ -177,6 +177,8 @@ pub enum Opcode {
     LtU,
     /// a = if b then c else the third
     Select,
+    /// the same with c in the first form and the third in the second; a is tagged
+    SelectTagged,
     GuardNotZero,
 
     AddF,
@@ -198,6 +200,12 @@ pub enum Opcode {
     LeF,
     IntToFloat,
     FloatToInt,
+    ExactFloat,
+    /// the function is the immediate
+    CallF,
+    CallFF,
+    RandomF,
+    RandomI,
     GoesOn,
 
     // Comparisons with their guards.

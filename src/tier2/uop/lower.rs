@@ -750,10 +750,26 @@ impl<'a> Lowering<'a> {
             MicroOp::LE_F => binary!(LeF),
             MicroOp::INT_TO_FLOAT => unary!(IntToFloat),
             MicroOp::FLOAT_TO_INT => unary!(FloatToInt),
+            MicroOp::EXACT_FLOAT => unary!(ExactFloat),
+            MicroOp::CALL_F => {
+                let b = input(0);
+                self.emit(O::CallF, a, b, 0, operand)
+            }
+            MicroOp::CALL_FF => {
+                let (b, c) = (input(0), input(1));
+                self.emit(O::CallFF, a, b, c, operand)
+            }
+            MicroOp::RANDOM_F => self.emit(O::RandomF, a, 0, 0, 0),
+            MicroOp::RANDOM_I => binary!(RandomI),
             MicroOp::FOR_GOES_ON => ternary!(GoesOn),
 
             // Booleans, identity and strings.
             MicroOp::NOT => unary!(Not),
+            MicroOp::SELECT => {
+                let (b, c, third) = (input(0), input(1), input(2));
+                let imm = immediate(0, third, form(1), form(2));
+                self.emit(O::SelectTagged, a, b, c, imm)
+            }
             MicroOp::RAW_EQ | MicroOp::GUARD_RAW_EQ => {
                 let op = if node.op == MicroOp::RAW_EQ { O::RawEq } else { O::GuardRawEq };
                 let imm = immediate(exit as u32, 0, form(0), form(1));

@@ -14,6 +14,7 @@ use super::code::{CallOut, Code, Form, Insn, Location, Opcode, value_at};
 use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::{Coroutine, record_flags};
 use crate::runtime::function::{CellState, Closure, Native, UpCell};
+use crate::runtime::functions;
 use crate::runtime::number;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::ShapeId;
@@ -22,7 +23,7 @@ use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::bytecode::proto::Proto;
 use crate::heap::OutOfMemory;
-use crate::stdlib::substring;
+use crate::stdlib::{self, substring};
 use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State, slow};
 use crate::tier2::deopt;
@@ -475,6 +476,14 @@ impl Activation {
                     Opcode::LeI => ints!(i, |x, y| x <= y),
                     Opcode::LtU => ints!(i, |x, y| (x as u64) < y as u64),
                     Opcode::Select => put!(i.a, if get!(i.b) != 0 { get!(i.c) } else { get!(i.third()) }),
+                    Opcode::SelectTagged => {
+                        let chosen = if get!(i.b) != 0 {
+                            any!(i.c, i.form())
+                        } else {
+                            any!(i.third(), i.second_form())
+                        };
+                        put_value!(i.a, chosen)
+                    }
                     Opcode::GuardNotZero => guard!(i, get!(i.b) != 0),
 
                     Opcode::AddF => floats!(i, |x, y| x + y),
@@ -499,6 +508,17 @@ impl Activation {
                         Some(n) => put!(i.a, n as u64),
                         None => leave!(i.exit()),
                     },
+                    Opcode::ExactFloat => match number::exact_float(int!(i.b)) {
+                        Some(f) => put!(i.a, f.to_bits()),
+                        None => leave!(i.exit()),
+                    },
+                    Opcode::CallF => put!(i.a, functions::call(i.imm, float!(i.b), 0.0).to_bits()),
+                    Opcode::CallFF => put!(i.a, functions::call(i.imm, float!(i.b), float!(i.c)).to_bits()),
+                    Opcode::RandomF => put!(i.a, stdlib::random_float(st).to_bits()),
+                    Opcode::RandomI => {
+                        let (low, high) = (int!(i.b), int!(i.c));
+                        put!(i.a, stdlib::random_between(st, low, high) as u64)
+                    }
                     Opcode::GoesOn => {
                         let step = float!(i.third());
                         float_test!(i, |x, y| goes_on(x, y, step));

@@ -291,10 +291,16 @@ proptest! {
         }
         assert_same(value_of(ABS_I, &args, &[Type::Int]), Value::int(x.wrapping_abs()));
         assert_same(value_of(INT_TO_FLOAT, &args, &[Type::Int]), Value::float(x as f64));
+        let exact = number::exact_float(x).map_or(Value::NIL, Value::float);
+        assert_same(value_of(EXACT_FLOAT, &args, &[Type::Int]), exact);
         for b in [false, true] {
             let args = [Value::bool(b), args[0], args[1]];
             let expected = if b { args[1] } else { args[2] };
             assert_same(value_of(SELECT_I, &args, &[Type::Bool, Type::Int, Type::Int]), expected);
+            let mixed = [args[0], Value::float(y as f64), args[2]];
+            let expected = if b { mixed[1] } else { mixed[2] };
+            assert_same(value_of(SELECT, &mixed, &[Type::Bool, Type::Float, Type::Int]), expected);
+            assert_same(value_of(SELECT, &mixed, &[Type::Bool, Type::Tagged, Type::Tagged]), expected);
         }
     }
 

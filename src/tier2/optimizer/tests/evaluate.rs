@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use perilune_uops::{Immediate, MicroOp, Type};
 
 use crate::runtime::array::ArrayKind;
-use crate::runtime::number;
+use crate::runtime::{functions, number};
 use crate::runtime::value::Tag;
 use crate::tier2::superblock::*;
 
@@ -866,7 +866,7 @@ impl Run<'_> {
             LT_I => Bool(self.int(x) < self.int(y)),
             LE_I => Bool(self.int(x) <= self.int(y)),
             LT_U => Bool((self.int(x) as u64) < self.int(y) as u64),
-            SELECT_I | SELECT_F => self.value(if self.bool(x) { y } else { w }),
+            SELECT_I | SELECT_F | SELECT => self.value(if self.bool(x) { y } else { w }),
             GUARD_NOT_ZERO => return holds(self.int(x) != 0),
             ADD_F => return fl(self.float(x) + self.float(y)),
             SUB_F => return fl(self.float(x) - self.float(y)),
@@ -886,6 +886,12 @@ impl Run<'_> {
             LT_F => Bool(self.float(x) < self.float(y)),
             LE_F => Bool(self.float(x) <= self.float(y)),
             INT_TO_FLOAT => return fl(self.int(x) as f64),
+            EXACT_FLOAT => {
+                let exact = (-(1 << 53)..1 << 53).contains(&self.int(x));
+                return exact.then_some(Float((self.int(x) as f64).to_bits()));
+            }
+            CALL_F => return fl(functions::call(operand, self.float(x), 0.0)),
+            CALL_FF => return fl(functions::call(operand, self.float(x), self.float(y))),
             FLOAT_TO_INT => return number::float_to_int_exact(self.float(x)).map(Int),
             FOR_GOES_ON => {
                 let (a, b) = if self.float(w) > 0.0 { (x, y) } else { (y, x) };
