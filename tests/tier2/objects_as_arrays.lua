@@ -46,3 +46,31 @@ for i = 1, 100 do sparse[i] = sparse[i] or -i end
 local n = 0
 for i = 1, 200 do n = n + (sparse[i] or 0) end
 print(n, #sparse == 100 or #sparse == 200)
+
+-- Elements that are removed at the end, in the middle, and by a value that may be nil.
+local function remove(t, n, v)
+  t[n] = nil
+  t[2] = v
+  return #t
+end
+local kept = 0
+for k = 1, 200 do
+  local t = { 1, 2, 3, 4, 5 }
+  local n = remove(t, 5, k % 3 == 0 and "x" or k)
+  kept = kept + n + (t[5] == nil and 1 or 0)
+  local u = { 1, 2, 3 }
+  u[1] = k % 4 ~= 0 and k or nil
+  kept = kept + (u[1] or 1000)
+  local s = new()
+  for i = 1, 8 do s[i] = i end
+  while #s > 0 do kept = kept + s[#s]; s[#s] = nil end
+end
+print(kept)
+-- Tail calls of functions with extra arguments.
+local function last(n, ...) if n == 0 then return select("#", ...), ... end return last(n - 1, n, ...) end
+local function spread(...) return last(3, ...) end
+for k = 1, 100 do
+  local a, b, c = spread(k, k + 1)
+  kept = kept + a + b + c
+end
+print(kept, select("#", spread()))

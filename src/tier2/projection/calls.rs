@@ -131,6 +131,7 @@ impl Projector<'_> {
             && instr.op().general() == Op::CALL
             && self.enters(closure.proto.as_ptr())
             && takes(&closure.proto, nargs)
+            && !self.cautious
         {
             return self.push_out(instr, func, nargs, &closure.proto);
         }
@@ -263,7 +264,9 @@ impl Projector<'_> {
             && self.may_inline(closure.proto.as_ptr());
         if frame.caller.is_none() || !enters || frame.flags & record_flags::VARARG != 0 {
             let recorded = next.pc == 0 && std::ptr::eq(next.proto, closure.proto.as_ptr());
-            if frame.caller.is_none() && recorded && takes(&closure.proto, nargs) {
+            // A frame with extra arguments is not replaced where it is.
+            let plain = self.proto().flags & proto_flags::VARARG == 0 && !self.cautious;
+            if frame.caller.is_none() && recorded && plain && takes(&closure.proto, nargs) {
                 self.guard_callee(instr.a(), closure.proto.as_ptr());
                 let id = self.object(ObjectKind::Proto, closure.proto.addr());
                 let operands = [self.register(instr.a()) as u64, nargs as u64 + 1, id.0 as u64];

@@ -119,10 +119,14 @@ impl Projector<'_> {
         if step.tags[0] != Tag::TABLE.byte() || !self.stays() {
             return self.general(instr);
         }
-        if step.facts & facts::IN_ARRAY != 0 && !self.cautious && self.replace_element(table, key, v).is_some() {
+        // What a table does when it loses an element is the runtime's business.
+        let removes = self.sb.node(v).op == MicroOp::CONST_NIL
+            || self.sb.type_of(v) == Type::Tagged && self.stored_tag(instr) == Some(Tag::NIL.byte());
+        let puts = step.facts & (facts::IN_ARRAY | facts::APPENDS) != 0 && !removes && !self.cautious;
+        if puts && step.facts & facts::IN_ARRAY != 0 && self.replace_element(table, key, v).is_some() {
             return self.goes_on();
         }
-        if step.facts & (facts::IN_ARRAY | facts::APPENDS) != 0 && !self.cautious {
+        if puts {
             let t = self.guard_type(table, Type::Table);
             let i = self.integer_key(key);
             // A metatable has to be asked about what is absent only.
@@ -140,8 +144,20 @@ impl Projector<'_> {
         let Some(t) = self.plain_table(table, &[Event::NewIndex]) else {
             return self.general(instr);
         };
+        let is_int = instr.op().general() != Op::SETINT && step.tags[1] == Tag::INT.byte();
+        let key = if is_int && !self.cautious { self.guard_type(key, Type::Int) } else { key };
         self.emit(MicroOp::RAW_SET, &[t, key, v], &[]);
-        self.unsettled = true;
+        // What is assumed of tables is about their fields.
+        self.unsettled = self.sb.type_of(key) != Type::Int;
         self.goes_on()
+    }
+
+    /// The recorded tag of the value that is stored.
+    fn stored_tag(&self, instr: Instr) -> Option<u8> {
+        match instr.op().general() {
+            Op::SETINDEX => Some(self.step().tags[2]),
+            Op::SETINT => Some(self.step().tags[1]),
+            _ => None,
+        }
     }
 }
