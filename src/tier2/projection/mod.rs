@@ -32,7 +32,7 @@ use crate::runtime::coroutine::Continuation;
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::recording::{Origin, RecordedStep, facts};
-use crate::tier1::{State, is_next};
+use crate::tier1::{Builtin, State, is_next};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
@@ -978,11 +978,12 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
     let mut unseen = false;
     for node in sb.nodes.iter().filter(|node| node.exit == exit) {
         let failed = match node.op {
-            MicroOp::POLL | MicroOp::GUARD_VALID => continue,
-            // The recording goes the other way.
-            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE if step.instr().op().general().is_conditional() => continue,
-            // The recording tells another number.
-            MicroOp::GUARD_TRUE if compares_count(sb, node.inputs[0]) => continue,
+            // The recording does not tell which argument has been selected.
+            MicroOp::GUARD_TRUE if selects(step) && sb.node(node.inputs[0]).op == MicroOp::LT_U => {
+                unseen = true;
+                continue;
+            }
+            MicroOp::GUARD_TRUE | MicroOp::GUARD_FALSE | MicroOp::POLL | MicroOp::GUARD_VALID => continue,
             MicroOp::EXIT | MicroOp::LINK | MicroOp::JOIN => continue,
             MicroOp::GUARD_SHAPE => step.shape != node.operands[0] as u32,
             MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
@@ -1010,10 +1011,8 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
     unseen
 }
 
-/// Whether a condition is about the number of values in a list.
-fn compares_count(sb: &Superblock, condition: Ref) -> bool {
-    let counts = |r: &Ref| matches!(sb.node(*r).op, MicroOp::LIST_COUNT | MicroOp::EXTRA_COUNT);
-    sb.node(condition).inputs().iter().any(counts)
+fn selects(step: &RecordedStep) -> bool {
+    step.callee_value().as_native().is_some_and(|native| native.builtin == Builtin::Select)
 }
 
 /// The end of the registers in use before an instruction: those that it reads, and those in use behind it.
