@@ -10,12 +10,13 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::process::ExitCode;
 
 use repl::interrupt::Watch;
 
 use perilune::{
-    Bytes, Chunk, Engine, Error, Function, MultiValue, Result, Table, Value, Variadic, Vm,
+    Bytes, Chunk, Engine, Error, Function, MultiValue, Perf, Result, Table, Value, Variadic, Vm,
 };
 
 /// What messages begin with if the command has been called without a name.
@@ -39,9 +40,12 @@ Available options are:
   --        stop handling options
   -         stop handling options and execute stdin
   --dump=bytecode        list the script's bytecode instead of running it
-  --dump=LIST            show what is named, with commas between: bytecode, superblock, uops (on stderr as they are made)
+  --dump=LIST            show what is named, with commas between: bytecode, superblock, uops, asm (on stderr as they are made)
   --dump-filter=WHAT     show only what begins in function WHAT, or at FILE:LINE
-  --graph=FILE           write the graph of executors to FILE after the run
+  --graph=FILE           write the graph of executors to FILE after the run: a page if it ends in .html, else for Graphviz
+  --perf=map             name machine code for perf in /tmp/perf-PID.map
+  --perf=dump            write machine code to jit-PID.dump, for perf inject --jit
+  --gdb                  tell debuggers of machine code
   --tier2=ENGINE         run what is hot with: off, uops, jit
   --stats                show statistics on stderr after the run
   --count-instructions   count instructions for the statistics, which makes the interpreter slower
@@ -77,8 +81,11 @@ struct Options {
     engine: Option<Engine>,
     dump_superblocks: bool,
     dump_micro_ops: bool,
+    dump_machine_code: bool,
     dump_filters: Vec<String>,
     graph: Option<OsString>,
+    perf: Option<Perf>,
+    gdb: bool,
     count_instructions: bool,
     memory_limit: Option<usize>,
     script: Option<Script>,
@@ -96,10 +103,12 @@ impl Options {
                 b"bytecode" => self.dump_bytecode = true,
                 b"superblock" => self.dump_superblocks = true,
                 b"uops" => self.dump_micro_ops = true,
+                b"asm" => self.dump_machine_code = true,
                 _ => return None,
             }
         }
-        self.list_only = self.dump_bytecode && !self.dump_superblocks && !self.dump_micro_ops;
+        let executors = self.dump_superblocks || self.dump_micro_ops || self.dump_machine_code;
+        self.list_only = self.dump_bytecode && !executors;
         Some(())
     }
 
@@ -143,6 +152,9 @@ impl Options {
                 b"--tier2=jit" => options.engine = Some(Engine::Jit),
                 b"--tier2=uops" => options.engine = Some(Engine::Uops),
                 b"--stats" => options.stats = true,
+                b"--perf=map" => options.perf = Some(Perf::Map),
+                b"--perf=dump" => options.perf = Some(Perf::Dump),
+                b"--gdb" => options.gdb = true,
                 b"--gc-stress" => options.gc_stress = true,
                 [b'-', rest @ ..] => {
                     if let Some(digits) = rest.strip_prefix(b"-hot-threshold=") {
@@ -220,12 +232,23 @@ fn run() -> std::result::Result<(), Failed> {
         show(io::stderr(), statistics.to_string().trim_end());
     }
     if let Some(file) = graph {
-        let graph = vm.executor_graph().map_err(complain)?;
+        let graph = if is_page(&file) {
+            vm.executor_page()
+        } else {
+            vm.executor_graph()
+        };
+        let graph = graph.map_err(complain)?;
         fs::write(&file, graph).map_err(|e| complain(cannot("write", &file, &e)))?;
     }
     // Runs the finalizers, which may print, and writes what is still to be written.
     drop(vm);
     if succeeded { Ok(()) } else { Err(Failed) }
+}
+
+/// Whether a file is to be a page for browsers, by its name.
+fn is_page(file: &OsStr) -> bool {
+    let extension = Path::new(file).extension();
+    extension.is_some_and(|extension| extension == "html" || extension == "htm")
 }
 
 fn new_vm(options: &Options) -> Result<Vm> {
@@ -234,12 +257,19 @@ fn new_vm(options: &Options) -> Result<Vm> {
         .environment(!options.ignore_environment)
         .dump_superblocks(options.dump_superblocks)
         .dump_micro_ops(options.dump_micro_ops)
-        .count_instructions(options.count_instructions);
+        .dump_machine_code(options.dump_machine_code)
+        .count_instructions(options.count_instructions)
+        .count_executions(options.stats || options.graph.is_some())
+        .executor_details(options.graph.as_deref().is_some_and(is_page))
+        .gdb(options.gdb);
     for filter in &options.dump_filters {
         builder = builder.dump_filter(filter);
     }
     if let Some(engine) = options.engine {
         builder = builder.engine(engine);
+    }
+    if let Some(perf) = options.perf {
+        builder = builder.perf(perf);
     }
     if let Some(passes) = options.hot_threshold {
         builder = builder.hot_threshold(passes);

@@ -411,6 +411,38 @@ fn shows_what_executors_are_made_of() {
 }
 
 #[test]
+fn shows_machine_code_with_its_micro_ops() {
+    if !Engine::Jit.is_built_in() {
+        return;
+    }
+    let program = "local s = 0.5\nfor i = 1, 3000 do\n  s = s + i\nend\nprint(s)";
+    let directory = Directory::new("asm").file("hot.lua", program);
+    let run = directory.run(&["--dump=asm", "hot.lua"]);
+    if cfg!(not(feature = "disasm")) {
+        assert_eq!(run.status, 1);
+        assert!(run.stderr.contains("--features disasm"), "{}", run.stderr);
+        return;
+    }
+    assert_eq!((run.status, run.stdout.as_str()), (0, "4501500.5\n"));
+    let mut lines = run.stderr.lines();
+    let header = lines.next().unwrap();
+    assert!(
+        header.starts_with("machine code of main chunk hot.lua:3 pc ")
+            && header.ends_with(", loop, stop loop"),
+        "{header}"
+    );
+    // Behind the micro-op there is its instruction.
+    let add = lines.find(|line| line.contains(" = ADD_F ")).unwrap();
+    let instruction = lines.next().unwrap();
+    assert!(instruction.contains("addsd xmm"), "{add}\n{instruction}");
+    for expected in ["; the loop", "; slots", "exit 0 (s0, pc "] {
+        assert!(run.stderr.contains(expected), "{expected}\n{}", run.stderr);
+    }
+    let uops = directory.run(&["--dump=asm", "--tier2=off", "hot.lua"]);
+    assert!(uops.status == 1 && uops.stderr.contains("makes no machine code"));
+}
+
+#[test]
 fn shows_statistics_after_the_run() {
     let program = "local t = {x = 0} for i = 1, 1000 do t.x = t.x + i end print(t.x)";
     let count = |run: &Run, figure: &str| {

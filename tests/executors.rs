@@ -37,16 +37,20 @@ fn run(builder: VmBuilder, engine: Engine, source: &str) -> (String, Vm) {
     (text, vm)
 }
 
+/// The engines with executors that the build has.
+fn engines() -> impl Iterator<Item = Engine> {
+    [Engine::Uops, Engine::Jit]
+        .into_iter()
+        .filter(|engine| engine.is_built_in())
+}
+
 /// Runs a program without executors and with those of every engine: everything hot at once, with a collection at every
 /// opportunity, and with few executors.
 fn check(source: &str) -> Option<Vm> {
     let (expected, _) = run(Vm::builder(), Engine::Off, source);
     assert!(!expected.is_empty());
     let mut last = None;
-    for engine in [Engine::Uops, Engine::Jit]
-        .into_iter()
-        .filter(|engine| engine.is_built_in())
-    {
+    for engine in engines() {
         let (text, _) = run(
             Vm::builder().hot_threshold(1).gc_stress(true),
             engine,
@@ -269,10 +273,38 @@ fn executors_that_are_not_used_are_retired() {
 }
 
 #[test]
-fn executed_instructions_are_counted() {
-    if !Engine::Uops.is_built_in() {
-        return;
+fn what_is_used_stays() {
+    // `step` is hot all the time, entered from machine code; each round makes a new function hot and forgets it.
+    let source = "local function step(x)\nif x % 2 == 0 then return x + 1 end\nreturn x + 3\nend\nlocal s = 0\n\
+                  local function work(n) for i = 1, n do s = step(s) % 1000 end end\n\
+                  for round = 1, 120 do\nwork(100)\n\
+                  local f = load('local t = 0; for i = 1, 50 do t = t + (i % 3) end; return t')\n\
+                  s = s + f()\nend\nprint(s)";
+    for engine in engines() {
+        let settings = Vm::builder().hot_threshold(4).executor_limit(12);
+        let (text, vm) = run(settings, engine, source);
+        let (expected, _) = run(Vm::builder(), Engine::Off, source);
+        assert_eq!(text, expected, "{engine:?}");
+        let statistics = vm.statistics().unwrap().executors;
+        assert!(statistics.made > 100, "{engine:?}: {statistics}");
+        let graph = vm.executor_graph().unwrap();
+        let number = |line: &str| -> Option<u64> {
+            let (number, rest) = line.trim().strip_prefix('e')?.split_once(" [label=")?;
+            rest.contains(": loop\\nprogram:6 ")
+                .then_some(number)?
+                .parse()
+                .ok()
+        };
+        let worker = graph.lines().find_map(number);
+        assert!(
+            worker.is_some_and(|n| n < 40),
+            "{engine:?}: {worker:?}\n{graph}"
+        );
     }
+}
+
+#[test]
+fn executed_instructions_are_counted() {
     let source = "local s = 0; for i = 1, 20000 do if i % 3 == 0 then s = s + i else s = s - 1 end end; print(s)";
     let counted = |engine| {
         let (_, vm) = run(Vm::builder().count_instructions(true), engine, source);
@@ -284,13 +316,18 @@ fn executed_instructions_are_counted() {
         (0, Some(0.0))
     );
     let total = all.interpreted.unwrap() as f64;
-    let split = counted(Engine::Uops);
-    let sum = (split.interpreted.unwrap() + split.executors.executed) as f64;
-    assert!(
-        (sum - total).abs() < total / 10.0,
-        "{sum} instead of {total}\n{split}"
-    );
-    assert!(split.percent_in_executors() > Some(80.0), "{split}");
+    for engine in engines() {
+        let split = counted(engine);
+        let sum = (split.interpreted.unwrap() + split.executors.executed) as f64;
+        assert!(
+            (sum - total).abs() < total / 10.0,
+            "{engine:?}: {sum} instead of {total}\n{split}"
+        );
+        assert!(
+            split.percent_in_executors() > Some(80.0),
+            "{engine:?}: {split}"
+        );
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ use super::table::Table;
 use crate::bytecode::cache::POLY_MAX;
 use crate::bytecode::{FunctionDescription, LoadError};
 use crate::heap::OutOfMemory;
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+use crate::jit::{Watch, outside::Outside};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::{self, Libraries};
@@ -26,7 +28,8 @@ use crate::tier1::statistics::Statistics;
 use crate::tier1::{Raised, State};
 use crate::tier2::dot::Dot;
 use crate::tier2::executor::Limits;
-use crate::tier2::{Dump, Engine};
+use crate::tier2::page::page;
+use crate::tier2::{Dump, Engine, Perf};
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
 ///
@@ -329,6 +332,23 @@ impl Vm {
         self.inner.with(|st, _| Dot(&st.tier2.graph).to_string())
     }
 
+    /// The same as a page for browsers, which needs nothing but itself: with what
+    /// [`executor_details`](VmBuilder::executor_details) keeps, source lines, superblocks, exits, and machine code if the
+    /// disassembler is built in (cargo feature `disasm`). The sources are read from the files that chunks are named after.
+    ///
+    /// ```
+    /// let vm = perilune::Vm::builder().executor_details(true).build()?;
+    /// assert!(vm.executor_page()?.starts_with("<!DOCTYPE html>"));
+    /// # Ok::<(), perilune::Error>(())
+    /// ```
+    pub fn executor_page(&self) -> Result<String> {
+        self.inner.with(|st, _| {
+            // Broken assumptions may be about objects that have died.
+            st.settle_assumptions();
+            page(&st.tier2.graph, st.tier2.engine)
+        })
+    }
+
     /// Runs a full collection and the finalizers that become due.
     ///
     /// ```
@@ -393,17 +413,40 @@ impl std::fmt::Debug for CancelHandle {
     }
 }
 
-/// A VM was asked for with an engine that is not part of the build.
+/// A VM was asked for that cannot be made.
 #[derive(Debug)]
-struct EngineMissing(Engine);
+enum Impossible {
+    /// The engine is not part of the build.
+    EngineMissing(Engine),
+    /// The disassembler is not part of the build.
+    DisassemblerMissing,
+    /// The engine makes no machine code, and something is wanted of that.
+    NoMachineCode(Engine),
+}
 
-impl std::fmt::Display for EngineMissing {
+impl std::fmt::Display for Impossible {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the engine {:?} is not built in", self.0)
+        match self {
+            Impossible::EngineMissing(engine) => {
+                write!(f, "the engine {engine:?} is not built in")
+            }
+            Impossible::DisassemblerMissing => f.write_str(
+                "the disassembler is not built in (cargo feature 'disasm': cargo install perilune --features disasm)",
+            ),
+            Impossible::NoMachineCode(engine) => {
+                write!(f, "the engine {engine:?} makes no machine code to be shown")
+            }
+        }
     }
 }
 
-impl std::error::Error for EngineMissing {}
+impl std::error::Error for Impossible {}
+
+impl From<Impossible> for Error {
+    fn from(problem: Impossible) -> Error {
+        Error::external(problem)
+    }
+}
 
 /// Settings of a VM to be; made by [`Vm::builder`].
 #[must_use = "settings do nothing until the VM is built"]
@@ -418,6 +461,10 @@ pub struct VmBuilder {
     engine: Engine,
     dump: Dump,
     count_instructions: bool,
+    count_executions: bool,
+    executor_details: bool,
+    perf: Option<Perf>,
+    gdb: bool,
     executor_limits: Limits,
     output: Option<Box<dyn Write + Send>>,
     warnings: Option<WarningSink>,
@@ -438,6 +485,10 @@ impl Default for VmBuilder {
             engine: Engine::DEFAULT,
             dump: Dump::default(),
             count_instructions: false,
+            count_executions: false,
+            executor_details: false,
+            perf: None,
+            gdb: false,
             executor_limits: Limits::default(),
             output: None,
             warnings: None,
@@ -513,6 +564,14 @@ impl VmBuilder {
         self
     }
 
+    /// Prints machine code to standard error when it is made: disassembled, with the micro-ops that it comes from. For
+    /// people who work on the engine. Needs the engine [`Engine::Jit`] and the cargo feature `disasm`; without them
+    /// [`build`](VmBuilder::build) fails.
+    pub fn dump_machine_code(mut self, on: bool) -> VmBuilder {
+        self.dump.machine_code = on;
+        self
+    }
+
     /// Prints only what begins in certain functions: those of a name, or those with a line, given as `FILE:LINE` or
     /// `LINE`. Several filters show what any of them wants.
     pub fn dump_filter(mut self, filter: impl Into<String>) -> VmBuilder {
@@ -521,7 +580,8 @@ impl VmBuilder {
     }
 
     /// Counts the instructions that the interpreter executes, which makes it slower;
-    /// see [`Statistics::interpreted`].
+    /// see [`Statistics::interpreted`]. Implies
+    /// [`count_executions`](VmBuilder::count_executions).
     ///
     /// ```
     /// let vm = perilune::Vm::builder().count_instructions(true).build()?;
@@ -531,6 +591,39 @@ impl VmBuilder {
     /// ```
     pub fn count_instructions(mut self, on: bool) -> VmBuilder {
         self.count_instructions = on;
+        self
+    }
+
+    /// Lets machine code count how often it is entered and how often its loops go back, which makes short loops slower.
+    /// Without that [`ExecutorStatistics::executed`](crate::ExecutorStatistics::executed) and the
+    /// [graph of executors](Vm::executor_graph) know of none. The tier-2 interpreter always counts.
+    pub fn count_executions(mut self, on: bool) -> VmBuilder {
+        self.count_executions = on;
+        self
+    }
+
+    /// Keeps for [`Vm::executor_page`] what is of no use otherwise: the names of functions, superblocks before optimization,
+    /// and maps of machine code. The memory for it is not limited. Implies
+    /// [`count_executions`](VmBuilder::count_executions).
+    pub fn executor_details(mut self, on: bool) -> VmBuilder {
+        self.executor_details = on;
+        self
+    }
+
+    /// Tells the profiler `perf` which executor machine code belongs to: its function, its line, and its number. The file is
+    /// made by the first VM of the process that asks for it. Needs the engine [`Engine::Jit`]; without it, and if the file
+    /// cannot be made, [`build`](VmBuilder::build) fails. Costs time and memory when an executor is made. Default: nothing
+    /// is told.
+    pub fn perf(mut self, perf: Perf) -> VmBuilder {
+        self.perf = Some(perf);
+        self
+    }
+
+    /// Tells debuggers of machine code by the interface that GDB has defined: names, source lines, and how to unwind the
+    /// native stack. Needs the engine [`Engine::Jit`]; without it [`build`](VmBuilder::build) fails. Costs time and memory
+    /// when an executor is made.
+    pub fn gdb(mut self, on: bool) -> VmBuilder {
+        self.gdb = on;
         self
     }
 
@@ -601,16 +694,39 @@ impl VmBuilder {
         self
     }
 
+    /// Whether the build has what the settings need.
+    fn check(&self) -> std::result::Result<(), Impossible> {
+        if !self.engine.is_built_in() {
+            return Err(Impossible::EngineMissing(self.engine));
+        }
+        let of_machine_code = self.dump.machine_code || self.perf.is_some() || self.gdb;
+        if of_machine_code && self.engine != Engine::Jit {
+            return Err(Impossible::NoMachineCode(self.engine));
+        }
+        if self.dump.machine_code && cfg!(not(feature = "disasm")) {
+            return Err(Impossible::DisassemblerMissing);
+        }
+        Ok(())
+    }
+
     /// Makes the VM.
     pub fn build(self) -> Result<Vm> {
-        if !self.engine.is_built_in() {
-            return Err(Error::external(EngineMissing(self.engine)));
-        }
+        self.check()?;
         let mut state = State::new()?;
         let st = &mut *state;
         st.rt.heap.set_limit(self.memory_limit);
         st.tier2.engine = self.engine;
+        #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+        {
+            let outside = Outside::new(self.perf, self.gdb).map_err(Error::external)?;
+            st.tier2.jit.watch = Watch {
+                map: self.dump.machine_code || self.executor_details || outside.is_on(),
+                counts: self.count_executions || self.count_instructions || self.executor_details,
+            };
+            st.tier2.jit.outside = outside;
+        }
         st.tier2.dump = self.dump;
+        st.tier2.keeps_superblocks = self.executor_details;
         st.tier2.graph.limits = self.executor_limits;
         st.count_instructions = self.count_instructions;
         if let Some(passes) = self.hot_threshold {

@@ -1,6 +1,6 @@
 //! Code memory: one region of which every executor's code is a block.
 //!
-//! The region is one memory object with two views: code is written and patched through the one, and runs in the other.
+//! The region is memory with two views: code is written and patched through the one, and runs in the other.
 //! No page is ever writable and executable at once. Blocks are freed when they are dropped, and the region is
 //! unmapped with the last user.
 //!
@@ -62,12 +62,15 @@ impl std::error::Error for MemoryError {}
 
 /// The system calls that a region is made with.
 trait System {
-    /// A memory object of this size, as a file descriptor.
-    fn create(&self, size: usize) -> Result<i32, MemoryError>;
-    /// A view of a memory object.
-    fn map(&self, object: i32, size: usize, protection: i32) -> Result<*mut u8, MemoryError>;
+    /// Memory that several views can share, and a writable view of it.
+    fn create(&self, size: usize) -> Result<*mut u8, MemoryError>;
+    /// Another view of the same memory.
+    fn view(&self, of: *mut u8, size: usize) -> Result<*mut u8, MemoryError>;
+    /// Makes a view executable, and no longer writable.
+    fn make_executable(&self, view: *mut u8, size: usize) -> Result<(), MemoryError>;
 }
 
+/// Memory is anonymous, not a file: perf looks for names of code in such mappings only.
 struct Linux;
 
 fn failed(call: &'static str, address: usize, size: usize) -> MemoryError {
@@ -80,36 +83,16 @@ fn failed(call: &'static str, address: usize, size: usize) -> MemoryError {
     }
 }
 
-fn close(object: i32) {
-    // SAFETY: a file descriptor that was opened here. Its only error is that it was not open.
-    unsafe { libc::close(object) };
-}
-
 impl System for Linux {
-    fn create(&self, size: usize) -> Result<i32, MemoryError> {
-        // SAFETY: the name is a C string.
-        let object = unsafe { libc::memfd_create(c"perilune code".as_ptr(), libc::MFD_CLOEXEC) };
-        if object < 0 {
-            return Err(failed("memfd_create", 0, size));
-        }
-        // SAFETY: a memory object of our own.
-        if unsafe { libc::ftruncate(object, size as libc::off_t) } != 0 {
-            let error = failed("ftruncate", 0, size);
-            close(object);
-            return Err(error);
-        }
-        Ok(object)
-    }
-
-    fn map(&self, object: i32, size: usize, protection: i32) -> Result<*mut u8, MemoryError> {
+    fn create(&self, size: usize) -> Result<*mut u8, MemoryError> {
         // SAFETY: the system chooses the address.
         let view = unsafe {
             libc::mmap(
                 ptr::null_mut(),
                 size,
-                protection,
-                libc::MAP_SHARED,
-                object,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
                 0,
             )
         };
@@ -119,9 +102,29 @@ impl System for Linux {
             Ok(view.cast())
         }
     }
+
+    fn view(&self, of: *mut u8, size: usize) -> Result<*mut u8, MemoryError> {
+        // SAFETY: of shared memory, moving nothing makes another view; the system chooses the address.
+        let view = unsafe { libc::mremap(of.cast(), 0, size, libc::MREMAP_MAYMOVE) };
+        if view == libc::MAP_FAILED {
+            Err(failed("mremap", of.addr(), size))
+        } else {
+            Ok(view.cast())
+        }
+    }
+
+    fn make_executable(&self, view: *mut u8, size: usize) -> Result<(), MemoryError> {
+        // SAFETY: a view that nobody uses yet.
+        let status =
+            unsafe { libc::mprotect(view.cast(), size, libc::PROT_READ | libc::PROT_EXEC) };
+        if status != 0 {
+            return Err(failed("mprotect", view.addr(), size));
+        }
+        Ok(())
+    }
 }
 
-/// A view of the memory object.
+/// A view of the memory.
 struct View {
     start: *mut u8,
     size: usize,
@@ -173,17 +176,10 @@ impl CodeMemory {
     fn with_system(limit: usize, system: &dyn System) -> Result<CodeMemory, MemoryError> {
         // Displacements between blocks are 32 bits wide.
         let size = limit.clamp(PAGE, 1 << 30).next_multiple_of(PAGE);
-        let object = system.create(size)?;
-        let view = |protection| {
-            system
-                .map(object, size, protection)
-                .map(|start| View { start, size })
-        };
-        let views = view(libc::PROT_READ | libc::PROT_WRITE)
-            .and_then(|writable| Ok((writable, view(libc::PROT_READ | libc::PROT_EXEC)?)));
-        // The views keep the object.
-        close(object);
-        let (writable, executable) = views?;
+        let view = |start| View { start, size };
+        let writable = view(system.create(size)?);
+        let executable = view(system.view(writable.start, size)?);
+        system.make_executable(executable.start, size)?;
         let free = Free {
             ranges: vec![(0, size as u32)],
             bytes: size,
@@ -341,21 +337,25 @@ mod tests {
     }
 
     impl System for Failing {
-        fn create(&self, size: usize) -> Result<i32, MemoryError> {
-            self.check("memfd_create", size)?;
+        fn create(&self, size: usize) -> Result<*mut u8, MemoryError> {
+            self.check("mmap", size)?;
             Linux.create(size)
         }
 
-        fn map(&self, object: i32, size: usize, protection: i32) -> Result<*mut u8, MemoryError> {
-            assert!(protection & libc::PROT_WRITE == 0 || protection & libc::PROT_EXEC == 0);
-            self.check("mmap", size)?;
-            Linux.map(object, size, protection)
+        fn view(&self, of: *mut u8, size: usize) -> Result<*mut u8, MemoryError> {
+            self.check("mremap", size)?;
+            Linux.view(of, size)
+        }
+
+        fn make_executable(&self, view: *mut u8, size: usize) -> Result<(), MemoryError> {
+            self.check("mprotect", size)?;
+            Linux.make_executable(view, size)
         }
     }
 
     #[test]
     fn failures_of_the_system_are_errors_with_the_range() {
-        let calls = ["memfd_create", "mmap", "mmap"];
+        let calls = ["mmap", "mremap", "mprotect"];
         for (n, call) in calls.iter().enumerate() {
             let system = Failing {
                 left: Cell::new(n as u32),

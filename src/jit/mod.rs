@@ -6,7 +6,9 @@
 //! memory      code memory                      plan        what code is made for, and which values are kept
 //! frame       what code and runtime share      allocation  the places of values      checker  whether they are right
 //! run         entering, leaving, call-outs     helpers     functions that code calls
-//! exits       where values are at exits        x86_64      lowering, for this instruction set
+//! exits       where values are at exits        map         which part of the code is for what
+//! x86_64      lowering, for this instruction set
+//! outside     what profilers and debuggers are told
 //! ```
 //!
 //! Nothing outside of the instruction set's folder knows an encoding or a register's role.
@@ -19,14 +21,16 @@ mod checker;
 mod exits;
 pub mod frame;
 mod helpers;
+pub mod map;
 pub mod memory;
+pub mod outside;
 pub mod plan;
 pub mod run;
 #[cfg(test)]
 mod tests;
 mod x86_64;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::ptr;
 use std::sync::{Arc, Weak};
@@ -35,14 +39,18 @@ use parking_lot::Mutex;
 use perilune_uops::MicroOp;
 
 use crate::runtime::shape::Shapes;
-use crate::tier2::executor::{Anchor, Executor};
+use crate::tier2::executor::{Anchor, Counts, Executor};
 use crate::tier2::superblock::{SnapshotId, Superblock};
 use crate::tier2::uop::Request;
 use allocation::Place;
 use exits::ExitTable;
+use map::CodeMap;
 use memory::{Block, CodeMemory, MemoryError};
 use plan::Located;
+#[cfg(feature = "disasm")]
+pub use x86_64::listing::Section;
 use x86_64::stubs::Stubs;
+pub use x86_64::stubs::UNWINDING;
 
 /// Bytes of code that all VMs of a process may have.
 const CODE_LIMIT: usize = 128 << 20;
@@ -105,6 +113,23 @@ impl Engine {
     }
 }
 
+/// How the native stack looks while code runs, for debuggers.
+pub struct Unwinding {
+    /// Bytes between the stack pointer and the frame of whoever has entered.
+    pub depth: u64,
+    /// The registers, as DWARF numbers them, that have been saved below the return address, one below the other.
+    pub saved: [u8; 6],
+}
+
+/// What code does and tells for those who look at it.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Watch {
+    /// Whether it is kept which part of the code is for what.
+    pub map: bool,
+    /// Whether entries and passes of loops are counted.
+    pub counts: bool,
+}
+
 /// The executor at whose exit a side executor begins.
 #[derive(Clone, Copy)]
 pub struct Parent<'a> {
@@ -126,6 +151,7 @@ pub struct CallOut {
 pub struct Info {
     /// The executor whose code it is; null until that is made.
     pub executor: Cell<*const Executor>,
+    pub counts: Counts,
     pub exits: ExitTable,
     pub call_outs: Box<[CallOut]>,
 }
@@ -143,6 +169,8 @@ struct Jump {
 
 /// The machine code of an executor.
 pub struct Machine {
+    /// Dropped before the code is freed.
+    published: OnceCell<outside::Published>,
     block: Block,
     engine: Arc<Engine>,
     pub info: Box<Info>,
@@ -156,6 +184,8 @@ pub struct Machine {
     kept: Box<[Place]>,
     /// Where a side executor that cannot be entered leaves instead, with the exit's number at hand.
     out: u32,
+    /// What its ranges are for, if that was asked.
+    pub map: Option<CodeMap>,
     /// Bytes of it.
     pub size: usize,
 }
@@ -174,6 +204,7 @@ pub fn compile(
     sb: &Superblock,
     shapes: &Shapes,
     parent: Option<Parent>,
+    watch: Watch,
 ) -> Result<Machine, CompileError> {
     let params: Vec<Located> = match parent {
         None => Vec::new(),
@@ -199,6 +230,7 @@ pub fn compile(
     let exits = ExitTable::new(&plan, &allocation)?;
     let mut info = Box::new(Info {
         executor: Cell::new(ptr::null()),
+        counts: Counts::default(),
         exits,
         call_outs: Box::default(),
     });
@@ -209,6 +241,7 @@ pub fn compile(
         &raw const *info,
         shapes,
         parent,
+        watch,
     )?;
     info.call_outs = code.call_outs.into();
     let mut block = engine.memory.allocate(code.bytes.len())?;
@@ -220,6 +253,7 @@ pub fn compile(
     }
     block.write(&code.bytes);
     Ok(Machine {
+        published: OnceCell::new(),
         block,
         engine: engine.clone(),
         info,
@@ -229,6 +263,7 @@ pub fn compile(
         loop_start: code.loop_start,
         kept: allocation.kept_by_loop(&plan).into(),
         out: code.out,
+        map: code.map,
         size: code.bytes.len(),
     })
 }
@@ -280,6 +315,18 @@ impl Machine {
         let from = self.address() + jump.displacement as u64 + 4;
         self.block
             .patch(jump.displacement as usize, to.wrapping_sub(from) as u32);
+    }
+
+    /// Its parts, disassembled, if it has a map.
+    #[cfg(feature = "disasm")]
+    pub fn sections(&self, sb: &Superblock, addresses: x86_64::listing::Addresses) -> Vec<Section> {
+        x86_64::listing::list(self, sb, addresses)
+    }
+
+    /// Whether an address is in it.
+    #[cfg(feature = "disasm")]
+    pub fn contains(&self, address: u64) -> bool {
+        (self.address()..self.address() + self.size as u64).contains(&address)
     }
 
     fn bytes(&self) -> &[u8] {

@@ -18,8 +18,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::frame::Frame;
+use super::outside::Outside;
 use super::plan::Located;
-use super::{CallOut, Engine, Info, Machine, Parent, compile};
+use super::{CallOut, Engine, Info, Machine, Parent, Watch, compile};
 use crate::heap::OutOfMemory;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::Gc;
@@ -39,6 +40,9 @@ pub struct Jit {
     engine: Option<Arc<Engine>>,
     /// Whether that has failed: it is not tried again.
     failed: bool,
+    /// What all code of the VM does for those who look at it.
+    pub watch: Watch,
+    pub outside: Outside,
     /// Frames that no activation uses at the moment, each in a list of its own.
     frames: Vec<Vec<Frame>>,
     /// How many frames there are, used or not.
@@ -56,6 +60,9 @@ impl Jit {
         if self.engine.is_none() && !self.failed {
             self.engine = Engine::shared().ok();
             self.failed = self.engine.is_none();
+            if let Some(engine) = &self.engine {
+                self.outside.publish_stubs(engine.stubs.bytes());
+            }
         }
         let engine = self.engine.as_ref()?;
         let parent = parent.map(|(executor, exit)| Parent {
@@ -63,7 +70,7 @@ impl Jit {
             code: executor.code.machine(),
             exit,
         });
-        compile(engine, sb, shapes, parent).ok()
+        compile(engine, sb, shapes, parent, self.watch).ok()
     }
 
     /// A frame, if there is memory for one.
@@ -204,7 +211,7 @@ impl Activation {
         self.co = st.co;
         self.depth = st.depth();
         self.switch_to(st, executor);
-        e.entries.set(e.entries.get() + 1);
+        e.wake();
         self.refresh(st);
         true
     }
@@ -245,9 +252,12 @@ impl Activation {
         st.check_memory(stored)?;
         // SAFETY: a patched edge keeps its target alive.
         let next = match unsafe { e.exit(id).target.get().as_ref() } {
-            Some(target) if matches!(target.anchor, Anchor::Site(_)) => Some(&raw const *target),
-            // Machine code comes here only if there was no room.
-            Some(_) => None,
+            Some(target) => {
+                // Machine code comes here only if there was no room, or if the target sleeps.
+                e.wake_target(id, target);
+                let in_memory = matches!(target.anchor, Anchor::Site(_));
+                in_memory.then_some(&raw const *target)
+            }
             None => {
                 st.exit_taken(e, id);
                 None
@@ -325,6 +335,7 @@ pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64)
     let (activation, st, info) =
         unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };
     activation.switch_to(st, info.executor.get());
+    info.counts.call_out();
     let out = &info.call_outs[at as usize];
     activation.locate(st);
     activation.depth -= out.inlined;

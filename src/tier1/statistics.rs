@@ -137,7 +137,8 @@ pub struct ExecutorStatistics {
     pub snapshot_bytes: usize,
     /// Bytes of executors altogether, including those that wait to be freed.
     pub bytes: usize,
-    /// About how many instructions have been executed in executors.
+    /// About how many instructions have been executed in executors. Machine code counts only if
+    /// [`VmBuilder::count_executions`](crate::VmBuilder::count_executions) asks for it.
     pub executed: u64,
 }
 

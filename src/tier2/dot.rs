@@ -23,8 +23,8 @@ impl Display for Dot<'_> {
                 e.number,
                 place::kind(e),
                 e.place.pc,
-                e.entries.get(),
-                e.passes.get(),
+                e.counts().entries.get(),
+                e.counts().passes.get(),
                 e.superblock.nodes.len(),
             )?;
             for (id, exit) in e.exits.iter().enumerate() {

@@ -22,7 +22,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::ptr;
 
-use super::place::Place;
+use super::place::{self, Place};
 use super::superblock::{SnapshotId, Superblock};
 use super::uop;
 #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
@@ -66,6 +66,32 @@ impl ExitState {
     }
 }
 
+/// How often code has been run. Machine code counts entries and passes only if someone wants to know.
+#[derive(Default, Debug)]
+#[repr(C)]
+pub struct Counts {
+    /// Times that it has been entered.
+    pub entries: Cell<u64>,
+    /// Times that its loop has gone back. What side executors bring back to it is not among them.
+    pub passes: Cell<u64>,
+    /// Times that it has called out.
+    pub call_outs: Cell<u64>,
+}
+
+impl Counts {
+    pub fn enter(&self) {
+        self.entries.set(self.entries.get() + 1);
+    }
+
+    pub fn pass(&self, passes: u64) {
+        self.passes.set(self.passes.get() + passes);
+    }
+
+    pub fn call_out(&self) {
+        self.call_outs.set(self.call_outs.get() + 1);
+    }
+}
+
 /// What runs for an executor. All executors of a VM are of the same kind.
 pub enum Code {
     Uops(uop::Code),
@@ -81,6 +107,28 @@ impl Code {
             Code::Uops(code) => code,
             #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
             Code::Machine(_) => unreachable!("the tier-2 interpreter enters its own code only"),
+        }
+    }
+
+    /// How often it has been run.
+    #[inline(always)]
+    fn counts(&self) -> &Counts {
+        match self {
+            Code::Uops(code) => &code.counts,
+            #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => &code.info.counts,
+        }
+    }
+
+    /// Machine code that has a map, disassembled; empty where that cannot be done.
+    #[cfg_attr(not(feature = "disasm"), allow(unused_variables, reason = "the disassembler uses them"))]
+    pub fn listing(&self, superblock: &Superblock) -> String {
+        match self {
+            #[cfg(all(feature = "disasm", target_arch = "x86_64", target_os = "linux"))]
+            Code::Machine(code) => {
+                code.sections(superblock, &|_| None).iter().map(ToString::to_string).collect()
+            }
+            _ => String::new(),
         }
     }
 
@@ -143,6 +191,13 @@ impl fmt::Display for Code {
     }
 }
 
+/// What people may want to know of an executor. It is kept if someone looks, and not charged.
+pub struct Details {
+    pub header: place::Header,
+    /// The text of the superblock before optimization, if that was asked.
+    pub before: Option<String>,
+}
+
 /// Slots and records that an activation may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Room {
@@ -160,10 +215,14 @@ pub struct Executor {
     doomed: Cell<bool>,
     /// Whether the place of its anchor enters it, and counts it.
     placed: Cell<bool>,
+    /// Whether control has come to it since retirement last looked.
+    awake: Cell<bool>,
     /// Where it is in the graph's list.
     index: Cell<usize>,
     /// Its use when retirement last looked.
     seen: Cell<u64>,
+    /// The use of it and its side executors since then, while retirement looks.
+    recent: Cell<u64>,
     /// The number in dumps, counted from 1 in each VM.
     pub number: u32,
     pub anchor: Anchor,
@@ -186,10 +245,7 @@ pub struct Executor {
     pub bytes: usize,
     /// Instructions that one pass stands for: those before the loop, and those in it.
     pub instructions: (u32, u32),
-    /// Times that it has been entered.
-    pub entries: Cell<u64>,
-    /// Times that its loop has gone back.
-    pub passes: Cell<u64>,
+    pub details: Option<Box<Details>>,
 }
 
 impl Executor {
@@ -223,6 +279,39 @@ impl Executor {
         target
     }
 
+    /// Lets control come to it, and from it to others, through the runtime only, which wakes who is needed. The tier-2
+    /// interpreter always takes that way.
+    fn put_to_sleep(&self) {
+        self.awake.set(false);
+        if let Anchor::Site(site) = self.anchor
+            && self.placed.get()
+        {
+            // SAFETY: the prototypes of valid executors' places are alive.
+            unsafe { (*site).code.set(ptr::null()) };
+        }
+        let linked = |id: &SnapshotId| !self.exit(*id).target.get().is_null();
+        self.exit_ids().filter(linked).for_each(|id| self.patch(id, None));
+    }
+
+    /// It is entered in memory, at its place.
+    pub fn wake(&self) {
+        if let Anchor::Site(site) = self.anchor
+            && !self.awake.replace(true)
+            && self.placed.get()
+        {
+            // SAFETY: the place's function is running.
+            unsafe { (*site).code.set(self.code.entry()) };
+        }
+    }
+
+    /// Control has left by an exit to the runtime, although it has a target.
+    pub fn wake_target(&self, id: SnapshotId, target: &Executor) {
+        if matches!(target.anchor, Anchor::Exit(..)) {
+            target.awake.set(true);
+        }
+        self.patch(id, Some(target));
+    }
+
     /// By the numbers of its exits.
     fn exit_ids(&self) -> impl Iterator<Item = SnapshotId> + use<> {
         (0..self.exits.len() as u32).map(SnapshotId)
@@ -240,9 +329,23 @@ impl Executor {
         left == 0
     }
 
+    /// How often it has been run.
+    #[inline(always)]
+    pub fn counts(&self) -> &Counts {
+        self.code.counts()
+    }
+
     /// How much it has been used.
     fn used(&self) -> u64 {
-        self.entries.get() + self.passes.get()
+        let counts = self.counts();
+        counts.entries.get() + counts.passes.get() + counts.call_outs.get()
+    }
+
+    /// The executors at whose exits it, and those between, have begun.
+    fn ancestors(&self) -> impl Iterator<Item = &Executor> {
+        // SAFETY: the parents of an executor are freed no sooner than it is.
+        let parent = |e: &Executor| unsafe { e.parent.as_ref() };
+        std::iter::successors(parent(self), move |e| parent(e))
     }
 
     /// About how many bytecode instructions have been executed in it: what its passes stand for, of passes that
@@ -251,7 +354,8 @@ impl Executor {
         let nodes = &self.superblock.nodes;
         let head = self.superblock.looping.as_ref().map_or(nodes.len(), |l| l.head.index());
         let (before, within) = (u64::from(self.instructions.0), u64::from(self.instructions.1));
-        let mut executed = self.entries.get() * before + self.passes.get() * within;
+        let (entries, passes) = (self.counts().entries.get(), self.counts().passes.get());
+        let mut executed = entries * before + passes * within;
         let mut done = Vec::new();
         if done.try_reserve_exact(self.exits.len()).is_ok() {
             done.resize(self.exits.len(), false);
@@ -264,7 +368,7 @@ impl Executor {
             let exit = self.exit(node.exit);
             // SAFETY: a patched edge keeps its target alive. A side executor is entered by its exit only.
             let passed = unsafe { exit.target.get().as_ref() };
-            let passed = passed.filter(|t| matches!(t.anchor, Anchor::Exit(..))).map_or(0, |t| t.entries.get());
+            let passed = passed.filter(|t| matches!(t.anchor, Anchor::Exit(..))).map_or(0, |t| t.counts().entries.get());
             let left = passed + u64::from(exit.taken.get());
             if at < head {
                 executed = executed.saturating_sub(left * before * (head - at) as u64 / head.max(1) as u64);
@@ -365,6 +469,7 @@ pub struct Parts {
     pub code: Code,
     pub assumptions: Vec<Assumption>,
     pub instructions: (u32, u32),
+    pub details: Option<Box<Details>>,
 }
 
 impl Parts {
@@ -432,7 +537,7 @@ impl Graph {
         parts: Parts,
         bytes: usize,
     ) -> Result<*const Executor, OutOfMemory> {
-        let Parts { anchor, place, parent, generation, superblock, code, assumptions: assumed, instructions } = parts;
+        let Parts { anchor, place, parent, generation, superblock, code, assumptions: assumed, instructions, details } = parts;
         reserve(&mut self.executors, 1)?;
         // Whatever is alive can be buried.
         let all = self.executors.len() + 1;
@@ -469,8 +574,10 @@ impl Graph {
                 reached: Cell::new(false),
                 doomed: Cell::new(false),
                 placed: Cell::new(false),
+                awake: Cell::new(true),
                 index: Cell::new(self.executors.len()),
                 seen: Cell::new(0),
+                recent: Cell::new(0),
                 number: self.made,
                 anchor,
                 place,
@@ -483,8 +590,7 @@ impl Graph {
                 assumptions: assumed.into(),
                 bytes,
                 instructions,
-                entries: Cell::new(0),
-                passes: Cell::new(0),
+                details,
             });
             (*executor).code.belongs_to(executor);
         }
@@ -712,7 +818,11 @@ impl Graph {
     }
 
     /// Unlinks executors until a quarter of what the limits allow is free: those that have been used least since
-    /// the last look, with their side executors.
+    /// the last look, with their side executors. The use of these is theirs, too: a loop whose passes go through side
+    /// executors is never entered.
+    ///
+    /// Machine code that counted its entries would be slower by up to a tenth. Instead all that stay are put to sleep, and
+    /// those that still sleep at the next look have not been used.
     pub fn retire(&mut self, rt: &mut Runtime) {
         // Waiting executors are as good as freed.
         // SAFETY: those in the graveyard have not been freed.
@@ -720,7 +830,14 @@ impl Graph {
         let (mut count, mut bytes) = (self.count(), self.bytes - waiting);
         let allowed = |max: usize| max - max.div_ceil(4);
         let (most, most_bytes) = (allowed(self.limits.executors), allowed(self.limits.bytes));
-        let class = |e: &Executor| u64::BITS - (e.used() - e.seen.get()).leading_zeros();
+        self.executors().for_each(|e| e.recent.set(0));
+        for e in self.executors() {
+            let recent = e.used() - e.seen.replace(e.used()) + u64::from(e.awake.get());
+            for e in std::iter::once(e).chain(e.ancestors()) {
+                e.recent.set(e.recent.get().saturating_add(recent));
+            }
+        }
+        let class = |e: &Executor| u64::BITS - e.recent.get().leading_zeros();
         let mut direct = 0;
         'classes: for least in 0..=u64::BITS {
             for e in self.executors().filter(|e| class(e) == least) {
@@ -733,10 +850,10 @@ impl Graph {
                 bytes -= e.bytes;
             }
         }
-        self.executors().for_each(|e| e.seen.set(e.used()));
         if direct > 0 {
             self.departed.retired += direct + self.unlink(rt, &|_| false);
         }
+        self.executors().for_each(Executor::put_to_sleep);
     }
 
     /// Frees the executors that never run again.

@@ -4,11 +4,11 @@ use std::ptr;
 
 use perilune_uops::MicroOp;
 
-use super::executor::{Anchor, Code, Executor, Parts};
+use super::executor::{Anchor, Code, Details, Executor, Parts};
 use super::place::{Header, Place};
 use super::projection::{self, Projection};
 use super::superblock::Superblock;
-use super::{Engine, optimizer, uop, verify};
+use super::{Dump, Engine, optimizer, uop, verify};
 use crate::bytecode::cache::LoopSite;
 use crate::tier1::State;
 use crate::tier1::recording::Origin;
@@ -28,10 +28,8 @@ impl State {
         self.recording.origin = None;
         let installed = projection.zip(first).and_then(|(projection, (closure, pc))| {
             let place = Place { proto: Some(closure.proto), pc };
-            let dump = &self.tier2.dump;
-            let header = (dump.superblocks || dump.uops)
-                .then(|| Header::new(self, origin, closure, place, projection.stop))
-                .filter(|header| place.matches(&self.tier2.dump.filters, &header.function));
+            let named = self.tier2.names_executors();
+            let header = named.then(|| Header::new(self, origin, closure, place, projection.stop));
             self.install(origin, place, projection, header)
         });
         if wanted && installed.is_none() {
@@ -85,8 +83,9 @@ impl State {
         counters.projected += 1;
         counters.stops[stop as usize] += 1;
         counters.micro_ops_before += superblock.nodes.len() as u64;
-        let (superblocks, uops) = (self.tier2.dump.superblocks, self.tier2.dump.uops);
-        if let Some(header) = header.as_ref().filter(|_| superblocks) {
+        let Dump { superblocks, uops, machine_code, ref filters } = self.tier2.dump;
+        let shown = header.as_ref().filter(|header| place.matches(filters, &header.function));
+        if let Some(header) = shown.filter(|_| superblocks) {
             eprintln!("superblock of {header}\n{superblock}");
         }
         if cfg!(debug_assertions)
@@ -94,8 +93,9 @@ impl State {
         {
             panic!("projection breaks a rule: {error}\n{superblock}");
         }
+        let before = self.tier2.keeps_superblocks.then(|| superblock.to_string());
         let optimized = optimizer::optimize(superblock);
-        if let Some(header) = header.as_ref().filter(|_| superblocks) {
+        if let Some(header) = shown.filter(|_| superblocks) {
             eprintln!("optimized superblock of {header}\n{optimized}");
         }
         let counters = &mut self.tier2.counters;
@@ -103,8 +103,11 @@ impl State {
         counters.instructions += u64::from(instructions.0) + u64::from(instructions.1);
         counters.micro_ops.count(&optimized);
         let code = self.code_for(origin, &optimized)?;
-        if let Some(header) = header.filter(|_| uops) {
+        if let Some(header) = shown.filter(|_| uops) {
             eprintln!("code of {header}\n{code}");
+        }
+        if let Some(header) = shown.filter(|_| machine_code) {
+            eprintln!("machine code of {header}\n{}", code.listing(&optimized));
         }
         assumptions.sort_unstable();
         assumptions.dedup();
@@ -118,8 +121,13 @@ impl State {
         // The end may not be reached: then the optimizer has replaced it.
         let last = optimized.nodes.last().filter(|node| node.op == MicroOp::LINK).map(|node| node.exit);
         let graph = &mut self.tier2.graph;
-        let parts = Parts { anchor, place, parent, generation, superblock: optimized, code, assumptions, instructions };
+        let details = header.map(|header| Box::new(Details { header, before }));
+        let parts =
+            Parts { anchor, place, parent, generation, superblock: optimized, code, assumptions, instructions, details };
         let executor = graph.add(&mut self.rt, parts).ok()?;
+        // SAFETY: just made.
+        self.tier2.publish(unsafe { &*executor });
+        let graph = &mut self.tier2.graph;
         // SAFETY: just made, or checked by `is_current`.
         unsafe {
             match origin {

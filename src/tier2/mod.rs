@@ -2,7 +2,7 @@
 //!
 //! - [`projection`] makes superblocks ([`superblock`]) from recorded passes; [`executor`] is what they become and the graph
 //!   that these form; [`uop`] is the interpreter that runs them, [`jit`](crate::jit) makes machine code of them;
-//! - [`place`] says where superblocks begin, and [`dot`] shows executors, for people;
+//! - [`place`] says where superblocks begin, and [`dot`] and [`page`](mod@page) show executors, for people;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors; [`transfer`]
 //!   goes from executor to executor over calls and returns.
 
@@ -11,6 +11,7 @@ pub mod dot;
 pub mod executor;
 mod exits;
 mod install;
+pub mod page;
 pub mod place;
 pub mod optimizer;
 pub mod projection;
@@ -65,6 +66,18 @@ impl Engine {
     }
 }
 
+/// How the profiler `perf` is told of machine code; see [`VmBuilder::perf`](crate::VmBuilder::perf).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Perf {
+    /// A list of names and addresses in `/tmp/perf-PID.map`, which `perf report` reads by itself. When code is freed and
+    /// its memory used again, one address has several names, of which the list cannot say when they were right.
+    Map,
+    /// All code that there has been, with source lines, in `jit-PID.dump` in the current directory, for
+    /// `perf record -k mono` and then `perf inject --jit`.
+    Dump,
+}
+
 /// Enters an executor that begins in memory, in the current record. When this returns, control is in tier 1 again, at
 /// the current record's program counter. An executor for whose frames there is no room is not entered.
 pub(crate) fn run(st: &mut State, executor: *const Executor) -> Result<Outcome, Raised> {
@@ -102,6 +115,8 @@ pub struct Tier2 {
     #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
     pub jit: crate::jit::run::Jit,
     pub dump: Dump,
+    /// Whether the text of superblocks before optimization is kept.
+    pub keeps_superblocks: bool,
     pub counters: Counters,
     /// How often someone has changed registers of frames from outside (`debug.setlocal`).
     pub disturbances: u64,
@@ -118,8 +133,17 @@ pub struct Dump {
     pub superblocks: bool,
     /// The code that the tier-2 interpreter runs.
     pub uops: bool,
+    /// Machine code, disassembled.
+    pub machine_code: bool,
     /// Only what begins in these functions or lines, if there are any; see [`place::Place::matches`].
     pub filters: Vec<String>,
+}
+
+impl Dump {
+    /// Whether anything is printed.
+    fn is_on(&self) -> bool {
+        self.superblocks || self.uops || self.machine_code
+    }
 }
 
 /// Micro-ops of optimized superblocks, by micro-op.
@@ -182,10 +206,32 @@ impl Default for Tier2 {
             #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
             jit: Default::default(),
             dump: Dump::default(),
+            keeps_superblocks: false,
             counters: Counters::default(),
             disturbances: 0,
             invalidation_stress: 0,
             settled: 0,
+        }
+    }
+}
+
+impl Tier2 {
+    /// Whether somebody wants to know what executors are called.
+    fn names_executors(&self) -> bool {
+        let mut wanted = self.dump.is_on() || self.keeps_superblocks;
+        #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+        {
+            wanted |= self.jit.outside.is_on();
+        }
+        wanted
+    }
+
+    /// Tells tools outside of a new executor.
+    #[cfg_attr(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")), allow(unused_variables, reason = "machine code uses it"))]
+    fn publish(&self, executor: &Executor) {
+        #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+        if self.jit.outside.is_on() {
+            self.jit.outside.publish(executor);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::executor::{Anchor, Executor};
 use super::projection::Stop;
+use super::superblock::{SnapshotId, Superblock};
 use crate::bytecode::cache::LoopSite;
 use crate::bytecode::proto::Proto;
 use crate::bytecode::source::chunk_id;
@@ -27,6 +28,27 @@ impl Place {
     #[cfg(test)]
     pub const fn none() -> Place {
         Place { proto: None, pc: 0 }
+    }
+
+    /// Where a snapshot resumes. The superblock's objects are alive.
+    pub fn of_snapshot(sb: &Superblock, id: SnapshotId) -> Place {
+        let snapshot = sb.snapshot_at(id);
+        let object = sb.object(sb.frame(snapshot.frame).proto);
+        Place { proto: Some(Gc::from_addr(object.addr)), pc: snapshot.pc }
+    }
+
+    /// What the function's source is called: all of a file's name, where messages shorten it.
+    pub fn file(&self) -> String {
+        let Some(proto) = self.proto else { return "?".to_owned() };
+        let source = proto.info.source.as_bytes();
+        match source {
+            [b'@', path @ ..] => String::from_utf8_lossy(path).into_owned(),
+            _ => String::from_utf8_lossy(&chunk_id(source)).into_owned(),
+        }
+    }
+
+    pub fn line(&self) -> u32 {
+        self.proto.map_or(0, |proto| proto.info.lines.line(self.pc))
     }
 
     /// Whether a filter wants to see it: `FILE:LINE` a line of its function (of the main chunk its own line),

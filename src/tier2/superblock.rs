@@ -40,7 +40,7 @@ impl Ref {
 }
 
 /// Names a snapshot.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct SnapshotId(pub u32);
 
 impl SnapshotId {

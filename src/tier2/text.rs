@@ -140,11 +140,11 @@ impl Display for Part {
     }
 }
 
-/// The new numbers of snapshots: in the order of their first use.
-struct Numbers(Vec<Option<u32>>);
+/// The names of a superblock's snapshots: numbers in the order of their first use.
+pub struct Names(Vec<Option<u32>>);
 
 /// A snapshot's name.
-struct SnapshotName(Option<u32>);
+pub struct SnapshotName(Option<u32>);
 
 impl Display for SnapshotName {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
@@ -155,25 +155,62 @@ impl Display for SnapshotName {
     }
 }
 
-impl Numbers {
-    fn name(&self, id: SnapshotId) -> SnapshotName {
+impl Names {
+    pub fn name(&self, id: SnapshotId) -> SnapshotName {
         SnapshotName(self.0.get(id.0 as usize).copied().flatten())
     }
 
-    /// Gives a snapshot that exists and has no number yet the next one, and says whether it did.
-    fn assign(&mut self, id: SnapshotId, next: &mut u32) -> bool {
-        match self.0.get_mut(id.0 as usize) {
-            Some(number @ None) => {
-                *number = Some(*next);
-                *next += 1;
-                true
-            }
-            _ => false,
+    /// Gives a snapshot that exists and has no number yet the next one.
+    fn assign(&mut self, id: SnapshotId, next: &mut u32) {
+        if let Some(number @ None) = self.0.get_mut(id.0 as usize) {
+            *number = Some(*next);
+            *next += 1;
         }
     }
 }
 
+/// A node as the text form has it.
+pub struct NodeText<'a> {
+    sb: &'a Superblock,
+    node: Ref,
+    names: &'a Names,
+}
+
+impl Display for NodeText<'_> {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let node = self.sb.node(self.node);
+        self.sb.write_node(f, self.node, node, self.names)
+    }
+}
+
 impl Superblock {
+    /// The names of its snapshots in the text form.
+    pub fn names(&self) -> Names {
+        let mut names = Names(vec![None; self.snapshots.len()]);
+        let mut next = 0;
+        for (r, _) in self.iter() {
+            self.snapshots_at(r)
+                .for_each(|id| names.assign(id, &mut next));
+        }
+        names
+    }
+
+    /// A node as the text form has it.
+    pub fn node_text<'a>(&'a self, node: Ref, names: &'a Names) -> NodeText<'a> {
+        NodeText {
+            sb: self,
+            node,
+            names,
+        }
+    }
+
+    /// The snapshots that a node names, in order.
+    fn snapshots_at(&self, r: Ref) -> impl Iterator<Item = SnapshotId> {
+        let node = self.node(r);
+        let entry = self.entry_at(r).filter(|_| node.op == MicroOp::LOOP);
+        entry.into_iter().chain([node.exit])
+    }
+
     fn write_snapshot(&self, f: &mut Formatter, id: SnapshotId) -> fmt::Result {
         let snapshot = self.snapshot_at(id);
         if snapshot.frame != FrameId(0) {
@@ -214,7 +251,7 @@ impl Superblock {
         (looping.head == r).then_some(looping.entry)
     }
 
-    fn write_node(&self, f: &mut Formatter, r: Ref, node: &Node, numbers: &Numbers) -> fmt::Result {
+    fn write_node(&self, f: &mut Formatter, r: Ref, node: &Node, names: &Names) -> fmt::Result {
         let declaration = node.op.declaration();
         if node.ty.or(declaration.output).is_some() {
             write!(f, "{r} = ")?;
@@ -241,10 +278,10 @@ impl Superblock {
         if node.op == MicroOp::LOOP
             && let Some(entry) = self.entry_at(r)
         {
-            write!(f, " entry {}", numbers.name(entry))?;
+            write!(f, " entry {}", names.name(entry))?;
         }
         if !node.exit.is_none() {
-            write!(f, " exit {}", numbers.name(node.exit))?;
+            write!(f, " exit {}", names.name(node.exit))?;
         }
         Ok(())
     }
@@ -301,19 +338,20 @@ impl Display for Superblock {
         if self.keeps_bounds {
             writeln!(f, "keep bounds")?;
         }
-        let mut numbers = Numbers(vec![None; self.snapshots.len()]);
-        let mut next = 0;
-        for (r, node) in self.iter() {
-            let entry = self.entry_at(r).filter(|_| node.op == MicroOp::LOOP);
-            for id in entry.into_iter().chain([node.exit]) {
-                if numbers.assign(id, &mut next) {
-                    write!(f, "{}: ", numbers.name(id))?;
+        let names = self.names();
+        let mut written = 0;
+        for (r, _) in self.iter() {
+            for id in self.snapshots_at(r) {
+                // It is written where it is used first.
+                let name = names.name(id);
+                if name.0 == Some(written) {
+                    written += 1;
+                    write!(f, "{name}: ")?;
                     self.write_snapshot(f, id)?;
                     writeln!(f)?;
                 }
             }
-            self.write_node(f, r, node, &numbers)?;
-            writeln!(f)?;
+            writeln!(f, "{}", self.node_text(r, &names))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::field;
 use super::lower::Lowering;
 use super::registers::*;
 use crate::jit::Parent;
+use crate::jit::map::Part;
 use crate::runtime::value::Value;
 use crate::tier2::superblock::{Node, SnapshotId};
 
@@ -106,10 +107,12 @@ impl Lowering<'_, '_> {
                 continue;
             };
             self.e.asm.align_cold(2);
+            self.mark(Part::Exit(SnapshotId(id as u32)));
             self.e.asm.bind(label);
             self.e.asm.mov32_imm(RAX, id as u32);
             self.stub_jump(SnapshotId(id as u32), false);
         }
+        self.mark(Part::Out);
         self.e.asm.bind(self.out);
         self.e.asm.mov_imm(RCX, self.info as u64);
         self.e.asm.mov_imm(RDX, self.stubs.exit());

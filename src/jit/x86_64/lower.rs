@@ -19,9 +19,10 @@ use super::{Code, Jump};
 use crate::heap::Heap;
 use crate::jit::allocation::{Allocation, Place};
 use crate::jit::helpers::{self, helper};
+use crate::jit::map::{self, CodeMap};
 use crate::jit::plan::{Located, Part, Plan, guarded_type, tag_of};
 use crate::jit::run::call_out;
-use crate::jit::{CallOut, CompileError, Info, Parent};
+use crate::jit::{CallOut, CompileError, Info, Parent, Watch};
 use crate::runtime::Runtime;
 use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::{CallRecord, record_flags};
@@ -32,6 +33,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Tag;
 use crate::tier1::State;
+use crate::tier2::executor::Counts;
 use crate::tier2::superblock::{Node, ObjectId, Ref, SnapshotId, slot_offsets};
 use crate::tier2::uop::Request;
 
@@ -70,6 +72,10 @@ pub struct Lowering<'a, 'p> {
     /// See [`Code::joins`].
     pub joins: Option<u32>,
     pub parent: Option<Parent<'p>>,
+    watch: Watch,
+    map: Option<CodeMap>,
+    /// The node that code is made for.
+    current: u32,
     call_outs: Vec<CallOut>,
     cold: Vec<Cold<'a, 'p>>,
     loop_start: Label,
@@ -84,6 +90,7 @@ pub fn lower<'a, 'p>(
     info: *const Info,
     shapes: &'p Shapes,
     parent: Option<Parent<'p>>,
+    watch: Watch,
 ) -> Result<Code, CompileError> {
     let mut asm = Assembler::default();
     let (out, loop_start, left, begin) = (asm.label(), asm.label(), asm.label(), asm.label());
@@ -102,13 +109,20 @@ pub fn lower<'a, 'p>(
         jumps: Vec::new(),
         joins: None,
         parent,
+        watch,
+        map: watch.map.then(CodeMap::default),
+        current: 0,
         call_outs: Vec::new(),
         cold: Vec::new(),
         loop_start,
         left,
     };
+    l.mark(map::Part::Begin);
+    l.count(offset_of!(Counts, entries));
     l.params();
     for i in 0..plan.sb.nodes.len() {
+        l.current = i as u32;
+        l.mark(map::Part::Node(i as u32));
         l.node(i)?;
     }
     while !l.cold.is_empty() {
@@ -116,11 +130,14 @@ pub fn lower<'a, 'p>(
             cold(&mut l);
         }
     }
+    l.mark(map::Part::Leave);
     l.e.asm.bind(left);
     l.e.asm.mov_imm(RAX, stubs.left());
     l.e.asm.jump_to(RAX);
+    l.mark(map::Part::LinkedEntry);
     let linked_entry = l.e.asm.position() as u32;
     l.linked_entry(parent, begin);
+    l.mark(map::Part::CalledEntry);
     let called_entry = l.e.asm.position() as u32;
     l.called_entry(begin);
     l.finish_exits();
@@ -136,6 +153,7 @@ pub fn lower<'a, 'p>(
         stored: stub.stored,
     };
     let jumps = l.jumps.iter().map(offset).collect();
+    l.mark(map::Part::Literals);
     let bytes = l.e.asm.finish();
     if bytes.len() > i32::MAX as usize / 4 {
         return Err(CompileError::TooLarge);
@@ -149,6 +167,7 @@ pub fn lower<'a, 'p>(
         loop_start,
         joins: l.joins,
         out,
+        map: l.map,
     })
 }
 
@@ -156,7 +175,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
     /// Puts code behind the rest; control comes to it by the label that is returned.
     pub fn cold(&mut self, emit: impl FnOnce(&mut Lowering<'a, 'p>) + 'p) -> Label {
         let label = self.e.asm.label();
+        let node = self.current;
         self.cold.push(Box::new(move |l| {
+            l.current = node;
+            l.mark(map::Part::Cold(node));
             l.e.asm.bind(label);
             emit(l);
         }));
@@ -170,6 +192,22 @@ impl<'a, 'p> Lowering<'a, 'p> {
     ) -> (Label, Label) {
         let back = self.e.asm.label();
         (self.cold(move |l| emit(l, back)), back)
+    }
+
+    /// What comes next belongs to another part of the code, if anybody wants to know.
+    pub fn mark(&mut self, part: map::Part) {
+        if let Some(map) = &mut self.map {
+            map.push(self.e.asm.position() as u32, part);
+        }
+    }
+
+    /// Adds one to a counter of the code, if anybody wants to know. Uses rdx.
+    fn count(&mut self, counter: usize) {
+        if self.watch.counts {
+            let counter = self.info as u64 + (offset_of!(Info, counts) + counter) as u64;
+            self.e.asm.mov_imm(RDX, counter);
+            self.e.asm.alu_imm(Alu::Add, at(RDX, 0), 1);
+        }
     }
 
     pub fn input(&self, node: &Node, k: usize) -> Place {
@@ -306,6 +344,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             LOOP => self.loop_head(),
             BACK => {
                 self.carry(plan.back());
+                self.count(offset_of!(Counts, passes));
                 let start = self.loop_start;
                 self.e.asm.jump(start);
             }
@@ -347,9 +386,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
             LIST_COUNT => {
                 self.e.asm.load(RCX, at(RBP, field!(state)));
-                self.e
-                    .asm
-                    .load(RCX, at(RCX, offset_of!(State, top) as i32));
+                self.e.asm.load(RCX, at(RCX, offset_of!(State, top) as i32));
                 self.e.asm.load(RAX, at(RBP, field!(slots)));
                 self.e.asm.lea(RAX, slot_words(operand).0);
                 self.e.asm.alu(Alu::Sub, RCX, RAX);

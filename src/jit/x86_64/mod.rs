@@ -7,6 +7,8 @@ mod assembler;
 mod exits;
 mod frames;
 mod instruction;
+#[cfg(feature = "disasm")]
+pub mod listing;
 mod lower;
 mod operands;
 mod registers;
@@ -16,6 +18,7 @@ pub use lower::lower;
 
 use super::allocation::Registers;
 use super::frame::{Frame, SPILLS};
+use super::map::CodeMap;
 use super::{CallOut, Jump};
 use assembler::{Mem, at};
 use registers::{GPRS, RBP, XMMS};
@@ -62,4 +65,6 @@ pub struct Code {
     /// The displacement of the jump to the loop that the code comes back to.
     pub joins: Option<u32>,
     pub out: u32,
+    /// What its ranges are for, if that was asked.
+    pub map: Option<CodeMap>,
 }

@@ -3,12 +3,22 @@
 use super::assembler::{Assembler, at};
 use super::registers::*;
 use super::{field, slot_of};
+use crate::jit::Unwinding;
 use crate::jit::frame::Frame;
 use crate::jit::memory::{Block, CodeMemory, MemoryError};
+
+/// What [`Stubs::enter`] leaves on the native stack: the return address, the saved registers, and eight bytes for the
+/// alignment. Code leaves it as it is.
+pub const UNWINDING: Unwinding = Unwinding {
+    depth: 8 + 8 * CALLEE_SAVED.len() as u64 + 8,
+    // rbx, rbp, and the others have their own numbers.
+    saved: [3, 6, 12, 13, 14, 15],
+};
 
 /// See the module's documentation.
 pub struct Stubs {
     block: Block,
+    size: usize,
     exit: usize,
     left: usize,
 }
@@ -45,7 +55,12 @@ impl Stubs {
         let code = asm.finish();
         let mut block = memory.allocate(code.len())?;
         block.write(&code);
-        Ok(Stubs { block, exit, left })
+        Ok(Stubs {
+            block,
+            size: code.len(),
+            exit,
+            left,
+        })
     }
 
     /// Runs machine code until it leaves.
@@ -58,6 +73,12 @@ impl Stubs {
             unsafe { std::mem::transmute(self.block.address()) };
         // SAFETY: the caller's promise.
         unsafe { enter(frame, code) }
+    }
+
+    /// Their code.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the block is readable where it runs, and never changes.
+        unsafe { std::slice::from_raw_parts(self.block.address(), self.size) }
     }
 
     /// Where code leaves by an exit.

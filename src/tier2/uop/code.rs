@@ -14,6 +14,7 @@ use perilune_uops::Type;
 use super::callout::Request;
 
 use crate::runtime::value::{Tag, Value};
+use crate::tier2::executor::Counts;
 use crate::tier2::superblock::SnapshotId;
 
 /// How a value is held in registers.
@@ -359,6 +360,7 @@ pub struct Code {
     pub(super) ends: Box<[u32]>,
     pub(super) locations: Box<[Location]>,
     pub(super) call_outs: Box<[CallOut]>,
+    pub counts: Counts,
 }
 
 impl Code {

@@ -15,6 +15,7 @@ use perilune_uops::{MicroOp, Type};
 use super::callout::Request;
 use super::code::{CallOut, Code, Form, Insn, Location, Opcode, Param, immediate, pointer_tag};
 use crate::runtime::value::Tag;
+use crate::tier2::executor::Counts;
 use crate::tier2::superblock::{Node, ObjectId, ObjectKind, Ref, SnapshotId, Superblock, slot_offsets};
 
 /// Why a superblock has no code.
@@ -1012,6 +1013,7 @@ impl<'a> Lowering<'a> {
             locations: locations.into(),
             call_outs: self.call_outs.into(),
             insns: self.insns.into(),
+            counts: Counts::default(),
         };
         assert!(code.first_constant + code.constants.len() <= code.registers);
         assert!(code.locations.iter().all(|l| (l.register as usize) < code.registers));

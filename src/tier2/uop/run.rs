@@ -150,7 +150,7 @@ impl Activation {
     fn switch_to(&mut self, st: &mut State, e: &Executor) {
         self.executor = e;
         st.tier2.current = e;
-        e.entries.set(e.entries.get() + 1);
+        e.counts().enter();
     }
 
     /// Makes registers for some code, with its constants. False if there is no memory for them.
@@ -218,6 +218,7 @@ impl Activation {
 
     fn call_out(&mut self, st: &mut State, executor: &Executor, at: usize) -> Result<Next, Raised> {
         let out = &executor.code.uops().call_outs[at];
+        executor.counts().call_out();
         call_out(st, &mut CallingOut { activation: self, out: Some(out) }, &out.request)
     }
 
@@ -310,7 +311,7 @@ impl Activation {
             }
             macro_rules! leave {
                 ($id:expr) => {{
-                    executor.passes.set(executor.passes.get() + passes);
+                    executor.counts().pass(passes);
                     return Ok(Left::Exit($id));
                 }};
             }
@@ -751,11 +752,11 @@ impl Activation {
                         Ok(Next::On) => slots = st.slot(self.origin),
                         Ok(Next::Exit(id)) => leave!(id),
                         Ok(Next::Left(outcome)) => {
-                            executor.passes.set(executor.passes.get() + passes);
+                            executor.counts().pass(passes);
                             return Ok(Left::Done(outcome));
                         }
                         Err(raised) => {
-                            executor.passes.set(executor.passes.get() + passes);
+                            executor.counts().pass(passes);
                             return Err(raised);
                         }
                     },

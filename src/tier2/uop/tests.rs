@@ -177,6 +177,7 @@ pub(in crate::tier2) fn executor(st: &mut State, closure: Gc<Closure>, sb: Super
         code,
         assumptions: Vec::new(),
         instructions: (0, 0),
+        details: None,
     };
     st.tier2.graph.add(&mut st.rt, parts).unwrap()
 }
@@ -484,7 +485,7 @@ fn a_loop_carries_its_values_back() {
     }
     // SAFETY: it is in the graph.
     let e = unsafe { &*e };
-    assert_eq!((e.entries.get(), e.passes.get()), (4, 8));
+    assert_eq!((e.counts().entries.get(), e.counts().passes.get()), (4, 8));
     let temperatures: Vec<u16> = e.exits.iter().map(|exit| exit.temperature.get()).collect();
     assert_eq!(temperatures, [0, 4]);
 }
@@ -746,6 +747,7 @@ fn values_are_passed_along_a_patched_edge() {
         code: Code::Uops(code),
         assumptions: Vec::new(),
         instructions: (0, 0),
+        details: None,
     };
     let target = st.tier2.graph.add(&mut st.rt, parts).unwrap();
     // SAFETY: both are in the graph.
@@ -758,7 +760,7 @@ fn values_are_passed_along_a_patched_edge() {
     assert_same(register(&st, 0), Value::int(4));
     assert_same(register(&st, 1), Value::int(13));
     assert_same(register(&st, 2), Value::TRUE);
-    assert_eq!((parent.entries.get(), target.entries.get()), (1, 1));
+    assert_eq!((parent.counts().entries.get(), target.counts().entries.get()), (1, 1));
     assert_eq!((parent.exits[0].temperature.get(), target.exits[0].temperature.get()), (0, 1));
 }
 
@@ -782,7 +784,7 @@ fn an_exit_can_lead_to_an_executor_that_begins_in_memory() {
     let g = Value::closure(closures[0]);
     call(&mut st, f, &[Value::int(4), g]);
     assert_eq!(run(&mut st, first), Ok(Outcome::Continue));
-    assert_eq!(second.entries.get(), 1);
+    assert_eq!(second.counts().entries.get(), 1);
     assert_same(register(&st, 2), Value::int(40));
     assert_same(finish(&mut st), Value::int(82));
 }

@@ -441,6 +441,7 @@ fn cells_and_closures() {
         code: Code::Uops(code),
         assumptions: vec![Assumption::CellConstant(cell)],
         instructions: (0, 0),
+        details: None,
     };
     let e = st.tier2.graph.add(&mut st.rt, parts).unwrap();
     call(&mut st, f, &[Value::cell(cell)]);
