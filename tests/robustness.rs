@@ -10,8 +10,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use common::{Rng, difference, run_perilune, run_reference, with_timeout};
-use perilune::{Error, Table, Value, Vm};
+use common::{Rng, difference, engines, run_perilune, run_reference, with_timeout};
+use perilune::{Error, Table, Value, Vm, VmBuilder};
 
 // The host's memory, counted for each thread.
 
@@ -710,10 +710,21 @@ const BOMBS: &[&str] = &[
 
 #[test]
 fn memory_bombs_end_with_an_error() {
+    defuse(Vm::builder);
+}
+
+#[test]
+fn memory_bombs_end_with_an_error_when_hot() {
+    for engine in engines() {
+        defuse(|| Vm::builder().engine(engine).hot_threshold(2));
+    }
+}
+
+fn defuse(settings: impl Fn() -> VmBuilder) {
     for bomb in BOMBS {
         let before = BALANCE.get();
         PEAK.set(before);
-        let vm = Vm::builder()
+        let vm = settings()
             .memory_limit(LIMIT)
             .build()
             .expect("the libraries fit");

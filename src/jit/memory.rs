@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 /// Blocks begin at multiples of this.
 const ALIGNMENT: u32 = 16;
 const PAGE: usize = 4096;
+/// An instruction that raises an exception (`int3`).
+const TRAP: u8 = 0xCC;
 
 /// Why there is no code memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,8 +87,31 @@ fn close(object: i32) {
     unsafe { libc::close(object) };
 }
 
+/// The size that files of this process may have (`RLIMIT_FSIZE`), in whole pages.
+fn largest_file() -> usize {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the limit is written to.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    match status {
+        0 => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX) / PAGE * PAGE,
+        _ => usize::MAX,
+    }
+}
+
 impl System for Linux {
     fn create(&self, size: usize) -> Result<i32, MemoryError> {
+        // Asking for more would end the process by a signal.
+        if size > largest_file() {
+            return Err(MemoryError::System {
+                call: "ftruncate",
+                address: 0,
+                size,
+                errno: libc::EFBIG,
+            });
+        }
         // SAFETY: the name is a C string.
         let object = unsafe { libc::memfd_create(c"perilune code".as_ptr(), libc::MFD_CLOEXEC) };
         if object < 0 {
@@ -165,9 +190,10 @@ unsafe impl Sync for Region {}
 pub struct CodeMemory(Arc<Region>);
 
 impl CodeMemory {
-    /// A region of `limit` bytes, rounded up to whole pages. Pages take no memory before they are written.
+    /// A region of `limit` bytes, rounded up to whole pages, or of as many as the process may have in a file. Pages take no
+    /// memory before they are written.
     pub fn new(limit: usize) -> Result<CodeMemory, MemoryError> {
-        CodeMemory::with_system(limit, &Linux)
+        CodeMemory::with_system(limit.min(largest_file()), &Linux)
     }
 
     fn with_system(limit: usize, system: &dyn System) -> Result<CodeMemory, MemoryError> {
@@ -305,7 +331,11 @@ impl Block {
 }
 
 impl Drop for Block {
+    /// Leaves traps behind, so that whatever still leads here shows at once.
     fn drop(&mut self) {
+        let to = self.writable(0, self.size as usize);
+        // SAFETY: the whole block, which nobody runs any more.
+        unsafe { ptr::write_bytes(to, TRAP, self.size as usize) };
         self.memory.release(self.offset, self.size);
     }
 }
@@ -411,6 +441,18 @@ mod tests {
         assert!(memory.allocate(usize::MAX).is_err());
         drop(whole);
         assert_eq!(memory.allocate(PAGE - 15).unwrap().address(), address);
+    }
+
+    #[test]
+    fn freed_code_traps() {
+        let memory = CodeMemory::new(PAGE).unwrap();
+        let mut block = memory.allocate(20).unwrap();
+        block.write(&[0xC3; 20]);
+        let (address, size) = (block.address(), block.size as usize);
+        drop(block);
+        // SAFETY: the region is still mapped, and nobody writes to it.
+        let left = unsafe { std::slice::from_raw_parts(address, size) };
+        assert_eq!((size, left), (32, &[TRAP; 32][..]));
     }
 
     #[test]

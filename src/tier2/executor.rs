@@ -711,15 +711,20 @@ impl Graph {
         self.count() >= self.limits.executors || self.bytes >= self.limits.bytes
     }
 
-    /// Unlinks executors until a quarter of what the limits allow is free: those that have been used least since
+    /// What there is of that which is limited.
+    pub fn used(&self) -> Limits {
+        Limits { executors: self.count(), bytes: self.bytes }
+    }
+
+    /// Unlinks executors until a quarter of what these limits allow is free: those that have been used least since
     /// the last look, with their side executors.
-    pub fn retire(&mut self, rt: &mut Runtime) {
+    pub fn retire(&mut self, rt: &mut Runtime, limits: Limits) {
         // Waiting executors are as good as freed.
         // SAFETY: those in the graveyard have not been freed.
         let waiting: usize = self.graveyard.iter().map(|e| unsafe { (**e).bytes }).sum();
         let (mut count, mut bytes) = (self.count(), self.bytes - waiting);
         let allowed = |max: usize| max - max.div_ceil(4);
-        let (most, most_bytes) = (allowed(self.limits.executors), allowed(self.limits.bytes));
+        let (most, most_bytes) = (allowed(limits.executors), allowed(limits.bytes));
         let class = |e: &Executor| u64::BITS - (e.used() - e.seen.get()).leading_zeros();
         let mut direct = 0;
         'classes: for least in 0..=u64::BITS {

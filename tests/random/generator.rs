@@ -351,9 +351,9 @@ const PATTERNS: [&str; 12] = [
 ];
 
 impl Generator {
-    pub fn new(seed: u64) -> Generator {
+    pub fn new(rng: Rng) -> Generator {
         Generator {
-            rng: Rng::new(seed),
+            rng,
             variables: Vec::new(),
             context: Context::default(),
             names: 0,

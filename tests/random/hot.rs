@@ -392,11 +392,8 @@ pub struct Hot {
 }
 
 impl Hot {
-    pub fn new(seed: u64) -> Hot {
-        Hot {
-            rng: Rng::new(seed),
-            functions: 0,
-        }
+    pub fn new(rng: Rng) -> Hot {
+        Hot { rng, functions: 0 }
     }
 
     /// A whole program.

@@ -218,7 +218,8 @@ impl Pair {
     fn retire(&mut self, limit: u8) {
         let most = limit as usize % 12 + 1;
         self.graph.limits.executors = most;
-        self.graph.retire(&mut self.rt);
+        let limits = self.graph.limits;
+        self.graph.retire(&mut self.rt, limits);
         self.graph.limits = Limits::default();
         let valid: BTreeSet<u32> = self.graph.executors().map(|e| e.number).collect();
         assert!(valid.len() <= most - most.div_ceil(4));
@@ -416,7 +417,10 @@ fn those_that_are_used_least_are_retired() {
     }
     pair.graph.limits.executors = 5;
     assert!(pair.graph.is_full());
-    pair.graph.retire(&mut pair.rt);
+    {
+        let limits = pair.graph.limits;
+        pair.graph.retire(&mut pair.rt, limits);
+    }
     let left: BTreeSet<u32> = pair.graph.executors().map(|e| e.number).collect();
     // The side executor goes with the parent that nobody enters.
     assert!(left.is_subset(&[1, 3, 4].into()) && left.contains(&3), "{left:?}");
@@ -425,7 +429,10 @@ fn those_that_are_used_least_are_retired() {
     unsafe { (*pair.known[&1].at).passes.set(500) };
     if left.contains(&1) {
         pair.graph.limits.executors = 1;
-        pair.graph.retire(&mut pair.rt);
+        {
+        let limits = pair.graph.limits;
+        pair.graph.retire(&mut pair.rt, limits);
+    }
         assert!(pair.graph.count() == 0);
     }
     assert!(pair.places[1].cooling.get());

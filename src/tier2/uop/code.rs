@@ -309,6 +309,8 @@ pub enum Opcode {
 
     Poll,
     Safepoint,
+    /// the count is the immediate
+    Sunk,
     Start,
     GuardPlainReturn,
     GuardUnmarked,
