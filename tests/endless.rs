@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::engines;
+use common::compilers;
 use perilune::{CancelHandle, Error, Vm, VmBuilder};
 
 /// Longer than anything takes, even on a busy machine and with checks compiled in.
@@ -239,7 +239,7 @@ fn endless_programs_can_be_stopped() {
 
 #[test]
 fn endless_programs_can_be_stopped_when_hot() {
-    for engine in engines() {
+    for engine in compilers() {
         stop_all(|| Vm::builder().engine(engine).hot_threshold(2));
     }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use common::{Output, Rng, difference, engines};
+use common::{Output, Rng, compilers, difference};
 use generator::{Hot, render};
 use perilune::{Engine, Vm, VmBuilder};
 
@@ -112,7 +112,7 @@ fn vms_on_many_threads_share_code_memory() {
         let runs = (0..RUNS).map(|_| machine.run(&programs));
         expected.push(runs.collect::<Vec<_>>());
     }
-    for engine in engines().filter(|engine| *engine != Engine::Off) {
+    for engine in compilers() {
         hammer(engine, &programs, &expected);
     }
 }

