@@ -22,7 +22,7 @@ const SECONDS: u64 = 2;
 /// A name, and how to set up a VM.
 type Mode = (&'static str, fn(VmBuilder) -> VmBuilder);
 
-const MODES: [Mode; 6] = [
+const MODES: [Mode; 8] = [
     ("hot at once", |vm| vm.hot_threshold(1)),
     ("hot soon, invalidating", |vm| {
         vm.hot_threshold(2).invalidation_stress(7)
@@ -38,6 +38,12 @@ const MODES: [Mode; 6] = [
     }),
     ("hot at once, collecting always", |vm| {
         vm.hot_threshold(1).gc_stress(true)
+    }),
+    ("hot at once, little code memory", |vm| {
+        vm.hot_threshold(1).code_memory(64 << 10)
+    }),
+    ("hot at once, traps in registers", |vm| {
+        vm.hot_threshold(1).register_stress(true)
     }),
 ];
 

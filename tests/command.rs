@@ -111,6 +111,18 @@ fn runs_a_script_with_arguments() {
     assert_eq!(run, fails("perilune: 'arg' is not a table\n"));
 }
 
+/// The limits of the process leave no room for machine code, or little.
+#[test]
+fn without_code_memory_programs_run_all_the_same() {
+    let program = "local s = 0 for i = 1, 100000 do s = s + i % 7 if i % 3 == 0 then s = s - 1 end end print(s)";
+    for limit in ["-f 0", "-f 100", "-v 100000", "-v 200000"] {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_perilune"), "-e", program]);
+        assert_eq!(finish(command, ""), prints("266667\n"), "ulimit {limit}");
+    }
+}
+
 #[test]
 fn without_a_script_the_commands_name_is_argument_zero() {
     let run = run(&["-e", "print(#arg, arg[0]:match('[^/]*$'), arg[1])"]);

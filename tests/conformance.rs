@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use mlua::{Lua, Variadic};
 
 /// Fewer assertions than this mean that programs are missing or stopped early.
-const MINIMUM_ASSERTIONS: usize = 1_500;
+const MINIMUM_ASSERTIONS: usize = 3_000;
 
 /// Differing lines shown for each program before the report is cut short.
 const MAX_REPORTED_LINES: usize = 12;
@@ -93,6 +93,10 @@ enum Mode {
     Cramped,
     /// The same when everything is hot.
     CrampedHot,
+    /// Everything is hot, and code finds no room.
+    LittleCode,
+    /// Everything is hot, and registers that hold nothing are filled with nonsense.
+    Traps,
 }
 
 impl Mode {
@@ -107,7 +111,15 @@ impl Mode {
             Mode::CollectorStress => builder.gc_stress(true).hot_threshold(2),
             Mode::Cramped => builder.stack_stress(true).cached_shapes(1),
             Mode::CrampedHot => Mode::Cramped.configure(builder, name).hot_threshold(1),
+            Mode::LittleCode => builder.hot_threshold(1).code_memory(64 << 10),
+            Mode::Traps => builder.hot_threshold(1).register_stress(true),
         }
+    }
+
+    /// Whether it makes a difference to an engine.
+    fn concerns(self, engine: perilune::Engine) -> bool {
+        let of_code = matches!(self, Mode::LittleCode | Mode::Traps);
+        engine.is_built_in() && (!of_code || engine == perilune::Engine::Jit)
     }
 }
 
@@ -247,7 +259,7 @@ fn compare(name: &str, mode: Mode) {
         perilune::Engine::Uops,
         perilune::Engine::Jit,
     ] {
-        if !engine.is_built_in() {
+        if !mode.concerns(engine) {
             continue;
         }
         let actual = run(&Perilune { engine, mode }, name);
@@ -299,6 +311,16 @@ macro_rules! programs {
                 #[test]
                 fn when_cramped_and_hot() {
                     compare($file, Mode::CrampedHot);
+                }
+
+                #[test]
+                fn with_little_code_memory() {
+                    compare($file, Mode::LittleCode);
+                }
+
+                #[test]
+                fn when_registers_trap() {
+                    compare($file, Mode::Traps);
                 }
             }
         )*

@@ -1091,3 +1091,44 @@ fn a_hook_of_the_host_limits_what_script_hooks_do() {
         .unwrap();
     assert!(caught.contains("a line"), "{caught}");
 }
+
+/// A function of the host that sets a hook for returns is the first to return, however it is called.
+#[test]
+fn functions_return_through_the_hook_that_they_set() {
+    let source = "local function call(i) local r = set(i) return r end
+        local s = 0
+        for i = 1, 40 do s = s + call(i) end
+        return s";
+    for engine in [Engine::Off, Engine::Uops, Engine::Jit] {
+        if !engine.is_built_in() {
+            continue;
+        }
+        for hot in [1, 2, 5, 100] {
+            let vm = Vm::builder()
+                .engine(engine)
+                .hot_threshold(hot)
+                .build()
+                .unwrap();
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let log = Arc::clone(&seen);
+            let set = vm.create_function(move |vm, i: i64| {
+                let log = Arc::clone(&log);
+                if i == 30 {
+                    vm.set_hook(HookTriggers::ON_RETURNS, move |vm, context| {
+                        let mut log = log.lock().unwrap();
+                        log.push((context.event(), context.function_name()));
+                        if log.len() == 2 {
+                            vm.remove_hook()?;
+                        }
+                        Ok(())
+                    })?;
+                }
+                Ok(i)
+            });
+            vm.globals().set("set", set.unwrap()).unwrap();
+            assert_eq!(eval::<i64>(&vm, source), 820, "{engine:?}, {hot}");
+            let names = ["set", "call"].map(|name| (HookEvent::Return, Some(name.to_owned())));
+            assert_eq!(*seen.lock().unwrap(), names, "{engine:?}, {hot}");
+        }
+    }
+}

@@ -3,11 +3,14 @@
 //! Nothing here depends on how long that takes: a program that cannot be stopped fails the test after [`PATIENCE`].
 //! `PERILUNE_LATENCY=1` prints how long each took to stop.
 
+mod common;
+
 use std::env;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::compilers;
 use perilune::{CancelHandle, Error, Vm, VmBuilder};
 
 /// Longer than anything takes, even on a busy machine and with checks compiled in.
@@ -35,6 +38,27 @@ const ENDLESS: &[&str] = &[
     "for i in ipairs(setmetatable({}, {__index = setmetatable({}, {__index = function() return 1 end})})) do end",
     "local t = {1} while true do for k in next, t do end end",
     "local t = {1} local k while true do k = next(t, k) end",
+    "local n = 0 while true do n = n + 1 if n % 3 == 0 then n = n + 1 end end",
+    "local n = 0 while true do n = n + 1 if n % 3 == 0 then n = n + 0.5 elseif n % 5 == 0 then n = 0 end end",
+    "while true do for i = 1, 3 do end end",
+    "while true do for i = 1, 0 do end end",
+    "while true do for i = 1, 0 do end for i = 1, 5 do if i == 3 then break end end end",
+    "local t = {1, 2, 3} while true do for i = 1, #t do t[i] = t[i] + 1 end end",
+    "local n = 0 ::top:: n = n + 1 if n % 2 == 0 then goto top end do goto top end",
+    "local function one() return 1 end local n = 0 repeat n = n + one() until n < 0",
+    "local P = {} P.__index = P function P:step() self.n = self.n + 1 end local p = setmetatable({n = 0}, P) while true do p:step() end",
+    "local n = 0 repeat local f = function() return n end n = n + 1 until f() < 0",
+    "local n, s = 0, 'abc' while true do n = n + #s + s:byte(n % 3 + 1) end",
+    "local t = {x = 1} while true do for k, v in pairs(t) do t[k] = v + 1 end end",
+    "local t = setmetatable({}, {__index = function(t, k) return k end}) local n = 0 while true do n = n + t[n] % 2 + 1 end",
+    "local m = {} m.__add = function(a, b) return setmetatable({}, m) end local a = setmetatable({}, m) while true do a = a + 1 end",
+    "local co = coroutine.wrap(function() local n = 0 while true do n = n + 1 coroutine.yield(n) end end) local s = 0 while true do s = s + co() end",
+    "local function f(n) if n == 0 then return 0 end return f(n - 1) + 1 end while true do f(100) end",
+    "local function f(...) return select('#', ...) end while true do f(1, 2, f(3, 4)) end",
+    "local x = 1 while true do local ok, e = pcall(function() x = x + 1 if x % 2 == 0 then error(x) end end) end",
+    "while true do string.format('%50.50s|%-99d', 'x', 1) end",
+    "local s = 'x' while true do s = ('y'):rep(100, s):sub(1, 50) end",
+    "local t = {} while true do t[#t + 1] = 1 t[#t] = nil end",
     "local function f() return f() end f()",
     "local function f(...) return f(...) end f(1, 2, 3)",
     "local f, g function f() return g() end function g() return f() end f()",
@@ -158,8 +182,8 @@ fn assert_usable(vm: &Vm) {
     vm.collect_garbage().expect("nothing fails");
 }
 
-fn stop(settings: fn() -> VmBuilder, program: &str) {
-    let vm = settings()
+fn stop(settings: VmBuilder, program: &str) {
+    let vm = settings
         .memory_limit(LIMIT)
         .warnings(|_, _| {})
         .build()
@@ -186,10 +210,11 @@ fn stop(settings: fn() -> VmBuilder, program: &str) {
     cancel_until_done(vm.cancel_handle(), || drop(vm));
 }
 
-fn stop_all(settings: fn() -> VmBuilder) {
+fn stop_all(settings: impl Fn() -> VmBuilder) {
     let mut failures = Vec::new();
     for program in ENDLESS {
         let (done, wait) = channel();
+        let settings = settings();
         let runner = thread::spawn(move || {
             stop(settings, program);
             // The receiver is there unless the test has failed already.
@@ -210,6 +235,13 @@ fn stop_all(settings: fn() -> VmBuilder) {
 #[test]
 fn endless_programs_can_be_stopped() {
     stop_all(Vm::builder);
+}
+
+#[test]
+fn endless_programs_can_be_stopped_when_hot() {
+    for engine in compilers() {
+        stop_all(|| Vm::builder().engine(engine).hot_threshold(2));
+    }
 }
 
 #[test]

@@ -304,6 +304,39 @@ fn what_is_used_stays() {
 }
 
 #[test]
+fn where_code_finds_no_room_others_are_retired() {
+    if !Engine::Jit.is_built_in() {
+        return;
+    }
+    let source = "local fs = {}
+        for i = 1, 300 do fs[i] = load('local s = 0; for i = 1, 40 do s = s + i * ' .. i .. ' end; return s') end
+        local s = 0
+        for round = 1, 3 do for i = 1, 300 do s = s + fs[i]() end end
+        print(s)";
+    let run_in = |code: Option<usize>| {
+        let builder = Vm::builder().hot_threshold(2);
+        let builder = match code {
+            Some(bytes) => builder.code_memory(bytes),
+            None => builder,
+        };
+        let (output, vm) = run(builder, Engine::Jit, source);
+        (output, vm.statistics().unwrap().executors)
+    };
+    let (expected, unlimited) = run_in(None);
+    assert_eq!(unlimited.retired, 0, "{unlimited}");
+    let (output, statistics) = run_in(Some(64 << 10));
+    assert_eq!(output, expected);
+    assert!(
+        statistics.retired > 100 && statistics.made > 200 && statistics.alive > 10,
+        "{statistics}"
+    );
+    // Nothing fits.
+    let (output, statistics) = run_in(Some(0));
+    assert_eq!(output, expected);
+    assert!(statistics.alive < unlimited.alive / 4, "{statistics}");
+}
+
+#[test]
 fn executed_instructions_are_counted() {
     let source = "local s = 0; for i = 1, 20000 do if i % 3 == 0 then s = s + i else s = s - 1 end end; print(s)";
     let counted = |engine| {
@@ -379,7 +412,6 @@ const NOT_MADE: &[(&str, &[&str])] = &[
     (
         "projection has no use for them yet",
         &[
-            "BURN",
             "GUARD_ACCEPTS",
             "GUARD_APPENDS",
             "GUARD_RESUMABLE",

@@ -10,9 +10,9 @@ mod generator;
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
 
-use common::{difference, run_perilune, run_reference};
+use common::{Rng, difference, engines, run_perilune, run_reference};
 use generator::{Generator, Hot, Node, minimise, render};
-use perilune::{Engine, Vm, VmBuilder};
+use perilune::{Vm, VmBuilder};
 
 const HELPERS: &str = include_str!("random/helpers.lua");
 
@@ -37,7 +37,7 @@ const MODES: [Mode; 5] = [
 ];
 
 /// For programs with hot loops.
-const HOT_MODES: [Mode; 7] = [
+const HOT_MODES: [Mode; 9] = [
     ("normal", |vm, _| vm, 3),
     ("hot at once", |vm, _| vm.hot_threshold(1), 1),
     ("hot soon", |vm, _| vm.hot_threshold(2), 1),
@@ -64,14 +64,23 @@ const HOT_MODES: [Mode; 7] = [
         |vm, seed| vm.hot_threshold(1 + (seed % 3) as u32).gc_stress(true),
         8,
     ),
+    (
+        "hot soon, traps in registers",
+        |vm, seed| {
+            vm.hot_threshold(1 + (seed % 3) as u32)
+                .register_stress(true)
+        },
+        2,
+    ),
+    (
+        "hot soon, little code memory",
+        |vm, seed| {
+            vm.hot_threshold(2)
+                .code_memory((1 + seed as usize % 16) << 12)
+        },
+        4,
+    ),
 ];
-
-/// The engines that programs run with, which are those that are built in.
-fn engines() -> impl Iterator<Item = Engine> {
-    [Engine::Off, Engine::Uops, Engine::Jit]
-        .into_iter()
-        .filter(|engine| engine.is_built_in())
-}
 
 fn source(program: &[Node]) -> Vec<u8> {
     format!("{HELPERS}\n{}", render(program)).into_bytes()
@@ -149,15 +158,15 @@ fn try_programs(make: impl Fn(u64) -> Vec<Node>, modes: &[Mode]) {
 
 #[test]
 fn random_programs_behave_like_the_reference() {
-    try_programs(|seed| Generator::new(seed).program(), &MODES);
+    try_programs(|seed| Generator::new(Rng::new(seed)).program(), &MODES);
 }
 
 #[test]
 fn random_programs_with_hot_loops_behave_like_the_reference() {
-    try_programs(|seed| Hot::new(seed).program(), &HOT_MODES);
+    try_programs(|seed| Hot::new(Rng::new(seed)).program(), &HOT_MODES);
 }
 
 #[test]
 fn random_programs_with_tight_loops_behave_like_the_reference() {
-    try_programs(|seed| Hot::new(seed).tight(), &HOT_MODES);
+    try_programs(|seed| Hot::new(Rng::new(seed)).tight(), &HOT_MODES);
 }

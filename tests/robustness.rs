@@ -10,8 +10,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use common::{Rng, difference, run_perilune, run_reference, with_timeout};
-use perilune::{Error, Table, Value, Vm};
+use common::{Rng, compilers, difference, run_perilune, run_reference, with_timeout};
+use perilune::{Error, Table, Value, Vm, VmBuilder};
 
 // The host's memory, counted for each thread.
 
@@ -78,11 +78,20 @@ fn assert_usable(vm: &Vm, after: &str) {
 
 /// Each program prints the same under both engines.
 fn compare(programs: impl IntoIterator<Item = (&'static str, String)>) {
+    compare_in(Vm::builder, programs);
+}
+
+/// The same in a VM with these settings.
+fn compare_in(
+    settings: impl Fn() -> VmBuilder,
+    programs: impl IntoIterator<Item = (&'static str, String)>,
+) {
     let mut failures = Vec::new();
     for (name, program) in programs {
         let program = format!("{HELPERS}\n{program}");
         let expected = run_reference(program.as_bytes());
-        let report = match catch_unwind(|| run_perilune(Vm::builder(), program.as_bytes())) {
+        let run = AssertUnwindSafe(|| run_perilune(settings(), program.as_bytes()));
+        let report = match catch_unwind(run) {
             Ok(actual) => difference(&expected, &actual),
             Err(_) => Some("a panic\n".to_owned()),
         };
@@ -608,7 +617,21 @@ fn finalizers_may_create_finalizers() {
 
 #[test]
 fn endless_recursion_is_an_error() {
-    compare(RECURSIONS.iter().map(|&recursion| {
+    compare(recursions());
+}
+
+#[test]
+fn endless_recursion_is_an_error_when_hot() {
+    for engine in compilers() {
+        compare_in(
+            || Vm::builder().engine(engine).hot_threshold(2),
+            recursions(),
+        );
+    }
+}
+
+fn recursions() -> impl Iterator<Item = (&'static str, String)> {
+    RECURSIONS.iter().map(|&recursion| {
         // The second time finds what the first has left behind.
         let program = format!(
             "{recursion}\n for i = 1, 2 do check({recursion:?}, kind(pcall(r))) end \
@@ -616,7 +639,7 @@ fn endless_recursion_is_an_error() {
              check('usable', pcall(function() return #table.concat({{1, 2, 3}}) end))"
         );
         (recursion, program)
-    }));
+    })
 }
 
 // Memory.
@@ -710,10 +733,21 @@ const BOMBS: &[&str] = &[
 
 #[test]
 fn memory_bombs_end_with_an_error() {
+    defuse(Vm::builder);
+}
+
+#[test]
+fn memory_bombs_end_with_an_error_when_hot() {
+    for engine in compilers() {
+        defuse(|| Vm::builder().engine(engine).hot_threshold(2));
+    }
+}
+
+fn defuse(settings: impl Fn() -> VmBuilder) {
     for bomb in BOMBS {
         let before = BALANCE.get();
         PEAK.set(before);
-        let vm = Vm::builder()
+        let vm = settings()
             .memory_limit(LIMIT)
             .build()
             .expect("the libraries fit");

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use common::{Rng, difference, run_perilune, run_reference};
-use perilune::{Engine, Error, Vm};
+use common::{Rng, difference, engines, run_perilune, run_reference};
+use perilune::{Error, Vm};
 
 /// Passes after which places are hot.
 const THRESHOLDS: [u32; 4] = [1, 2, 5, 64];
@@ -24,12 +24,6 @@ fn programs() -> Vec<PathBuf> {
     programs.sort();
     assert!(!programs.is_empty());
     programs
-}
-
-fn engines() -> impl Iterator<Item = Engine> {
-    [Engine::Off, Engine::Uops, Engine::Jit]
-        .into_iter()
-        .filter(|e| e.is_built_in())
 }
 
 #[test]
@@ -47,7 +41,13 @@ fn engines_agree_with_the_reference() {
             for hot in THRESHOLDS {
                 let settings = || Vm::builder().engine(engine).hot_threshold(hot);
                 let stressed = settings().invalidation_stress(hot + 1).stack_stress(true);
-                for (name, settings) in [("", settings()), ("stressed", stressed)] {
+                let modes = [
+                    ("", settings()),
+                    ("stressed", stressed),
+                    ("with little code memory", settings().code_memory(16 << 10)),
+                    ("with traps in registers", settings().register_stress(true)),
+                ];
+                for (name, settings) in modes {
                     if let Some(report) = difference(&expected, &run_perilune(settings, &source)) {
                         eprintln!("{path}, {engine:?}, hot after {hot} {name}\n{report}");
                         failures += 1;

@@ -29,7 +29,7 @@ use crate::tier1::{Raised, State};
 use crate::tier2::dot::Dot;
 use crate::tier2::executor::Limits;
 use crate::tier2::page::page;
-use crate::tier2::{Dump, Engine, Perf};
+use crate::tier2::{CodeSettings, Dump, Engine, Perf};
 
 /// A Lua VM: its heap, its globals, and all that runs in it.
 ///
@@ -466,6 +466,7 @@ pub struct VmBuilder {
     perf: Option<Perf>,
     gdb: bool,
     executor_limits: Limits,
+    code: CodeSettings,
     output: Option<Box<dyn Write + Send>>,
     warnings: Option<WarningSink>,
     tracebacks: bool,
@@ -490,6 +491,7 @@ impl Default for VmBuilder {
             perf: None,
             gdb: false,
             executor_limits: Limits::default(),
+            code: CodeSettings::default(),
             output: None,
             warnings: None,
             tracebacks: true,
@@ -640,6 +642,20 @@ impl VmBuilder {
         self
     }
 
+    /// Gives the VM code memory of its own, of `bytes` bytes. Where that is full, executors that are used little are given up, and
+    /// what finds no room is interpreted. Default: code memory that the VMs of the process share, of 128 MiB.
+    pub fn code_memory(mut self, bytes: usize) -> VmBuilder {
+        self.code.memory = Some(bytes);
+        self
+    }
+
+    /// Fills registers that hold nothing with values that no program has, wherever machine code begins and after its calls,
+    /// which makes it larger and slower. For tests.
+    pub fn register_stress(mut self, on: bool) -> VmBuilder {
+        self.code.traps = on;
+        self
+    }
+
     /// Where `print` and `io.write` go. Output is passed on at the end of a line, unless the script says otherwise.
     /// `write` cannot use the VM. Default: standard output.
     ///
@@ -728,6 +744,7 @@ impl VmBuilder {
         st.tier2.dump = self.dump;
         st.tier2.keeps_superblocks = self.executor_details;
         st.tier2.graph.limits = self.executor_limits;
+        st.tier2.set_code_settings(self.code);
         st.count_instructions = self.count_instructions;
         if let Some(passes) = self.hot_threshold {
             st.hot_threshold = passes;

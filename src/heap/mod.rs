@@ -132,6 +132,8 @@ pub struct Heap {
     /// The collector is asked for when `charged` reaches this.
     trigger: usize,
     requested: bool,
+    /// See [`Heap::sunk`].
+    sunk_left: u32,
     /// A word of the VM's state that is polled, or null.
     interrupt: *const AtomicU32,
     stress: bool,
@@ -173,6 +175,7 @@ impl Heap {
             limit: usize::MAX,
             trigger: usize::MAX,
             requested: false,
+            sunk_left: pacing::SUNK_MANY,
             interrupt: ptr::null(),
             stress: false,
             fail_at: None,
@@ -190,6 +193,10 @@ impl Heap {
     /// The offset of the byte that says what [`Heap::should_collect`] does. Machine code reads it.
     #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
     pub const REQUESTED: usize = offset_of!(Heap, requested);
+
+    /// The offset of the number that [`Heap::sunk`] counts down. Machine code does that, too.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+    pub const SUNK_LEFT: usize = offset_of!(Heap, sunk_left);
 
     /// Whether the interpreter should call the collector at its next safepoint.
     #[inline(always)]

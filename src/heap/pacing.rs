@@ -12,6 +12,11 @@ use super::Heap;
 /// The bit of the polled word that asks for the collector.
 pub const COLLECT: u32 = 4;
 
+/// Objects that have not been made are counted so many at a time.
+pub(super) const SUNK_MANY: u32 = 1 << 14;
+/// What those count as: a small part of the bytes that they would have taken, since there is nothing to be freed.
+const SUNK_BYTES: usize = 32 << 10;
+
 /// How the collector works.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -181,6 +186,24 @@ impl Heap {
                 word.fetch_and(!COLLECT, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Compiled code has not made objects that its program makes. Programs may wait for the collector by making objects
+    /// (`repeat local t = {} until finalized`), so it comes all the same, only later.
+    pub fn sunk(&mut self, objects: u32) {
+        match self.sunk_left.checked_sub(objects) {
+            Some(left) => self.sunk_left = left,
+            None => self.many_sunk(),
+        }
+    }
+
+    /// The number of such objects has reached [`SUNK_MANY`].
+    #[cold]
+    pub fn many_sunk(&mut self) {
+        self.sunk_left = SUNK_MANY;
+        self.pacing.due = self.pacing.due.saturating_sub(SUNK_BYTES);
+        self.pacing.last = self.pacing.last.saturating_sub(SUNK_BYTES);
+        self.update_trigger();
     }
 
     /// Asks the interpreter to call the collector.

@@ -145,6 +145,15 @@ pub unsafe extern "C" fn barrier(frame: *mut Frame, object: u64) {
     };
 }
 
+/// Many objects have not been made.
+///
+/// # Safety
+/// The frame is that of the running activation.
+pub unsafe extern "C" fn many_sunk(frame: *mut Frame) {
+    // SAFETY: the caller's promise.
+    unsafe { (*(*frame).state).rt.heap.many_sunk() };
+}
+
 /// A value, in the two registers that functions return.
 #[repr(C)]
 pub struct Pair {

@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 /// Blocks begin at multiples of this.
 const ALIGNMENT: u32 = 16;
 const PAGE: usize = 4096;
+/// An instruction that raises an exception (`int3`).
+const TRAP: u8 = 0xCC;
 
 /// Why there is no code memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,7 +303,11 @@ impl Block {
 }
 
 impl Drop for Block {
+    /// Leaves traps behind, so that whatever still leads here shows at once.
     fn drop(&mut self) {
+        let to = self.writable(0, self.size as usize);
+        // SAFETY: the whole block, which nobody runs any more.
+        unsafe { ptr::write_bytes(to, TRAP, self.size as usize) };
         self.memory.release(self.offset, self.size);
     }
 }
@@ -411,6 +417,18 @@ mod tests {
         assert!(memory.allocate(usize::MAX).is_err());
         drop(whole);
         assert_eq!(memory.allocate(PAGE - 15).unwrap().address(), address);
+    }
+
+    #[test]
+    fn freed_code_traps() {
+        let memory = CodeMemory::new(PAGE).unwrap();
+        let mut block = memory.allocate(20).unwrap();
+        block.write(&[0xC3; 20]);
+        let (address, size) = (block.address(), block.size as usize);
+        drop(block);
+        // SAFETY: the region is still mapped, and nobody writes to it.
+        let left = unsafe { std::slice::from_raw_parts(address, size) };
+        assert_eq!((size, left), (32, &[TRAP; 32][..]));
     }
 
     #[test]

@@ -39,6 +39,7 @@ use parking_lot::Mutex;
 use perilune_uops::MicroOp;
 
 use crate::runtime::shape::Shapes;
+use crate::tier2::CodeSettings;
 use crate::tier2::executor::{Anchor, Counts, Executor};
 use crate::tier2::superblock::{SnapshotId, Superblock};
 use crate::tier2::uop::Request;
@@ -86,30 +87,45 @@ impl From<MemoryError> for CompileError {
     }
 }
 
-/// What all VMs of a process share: code memory, and the code through which control enters and leaves.
+/// What VMs share, usually all of a process: code memory, and the code through which control enters and leaves.
 pub struct Engine {
     memory: CodeMemory,
     stubs: Stubs,
+    /// Whether code fills registers that hold nothing with values that no program has; see [`CodeSettings::traps`].
+    traps: bool,
 }
 
 static ENGINE: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
 
 impl Engine {
+    /// The engine of a VM with these settings: its own if they are special.
+    pub fn for_settings(settings: CodeSettings) -> Result<Arc<Engine>, MemoryError> {
+        if settings == CodeSettings::default() {
+            return Engine::shared();
+        }
+        let limit = settings.memory.unwrap_or(CODE_LIMIT);
+        Ok(Arc::new(Engine::new(limit, settings.traps)?))
+    }
+
     /// The engine, which is made for the first VM that asks for it and goes with the last one.
-    pub fn shared() -> Result<Arc<Engine>, MemoryError> {
+    fn shared() -> Result<Arc<Engine>, MemoryError> {
         let mut shared = ENGINE.lock();
         if let Some(engine) = shared.upgrade() {
             return Ok(engine);
         }
-        let engine = Arc::new(Engine::new(CODE_LIMIT)?);
+        let engine = Arc::new(Engine::new(CODE_LIMIT, false)?);
         *shared = Arc::downgrade(&engine);
         Ok(engine)
     }
 
-    fn new(limit: usize) -> Result<Engine, MemoryError> {
+    fn new(limit: usize, traps: bool) -> Result<Engine, MemoryError> {
         let memory = CodeMemory::new(limit)?;
         let stubs = Stubs::new(&memory)?;
-        Ok(Engine { memory, stubs })
+        Ok(Engine {
+            memory,
+            stubs,
+            traps,
+        })
     }
 }
 
@@ -237,7 +253,7 @@ pub fn compile(
     let mut code = x86_64::lower(
         &plan,
         &allocation,
-        &engine.stubs,
+        engine,
         &raw const *info,
         shapes,
         parent,

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::frame::Frame;
+use super::memory::MemoryError;
 use super::outside::Outside;
 use super::plan::Located;
-use super::{CallOut, Engine, Info, Machine, Parent, Watch, compile};
+use super::{CallOut, CompileError, Engine, Info, Machine, Parent, Watch, compile};
 use crate::heap::OutOfMemory;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::Gc;
@@ -28,10 +29,10 @@ use crate::runtime::shape::Shapes;
 use crate::runtime::value::Value;
 use crate::tier1::call::Outcome;
 use crate::tier1::{Raised, State};
-use crate::tier2::deopt;
 use crate::tier2::executor::{Anchor, Executor};
 use crate::tier2::superblock::{SnapshotId, Superblock};
 use crate::tier2::uop::{Calling, Next};
+use crate::tier2::{CodeSettings, deopt};
 
 /// Machine code's part of a VM.
 #[derive(Default)]
@@ -43,6 +44,9 @@ pub struct Jit {
     /// What all code of the VM does for those who look at it.
     pub watch: Watch,
     pub outside: Outside,
+    pub settings: CodeSettings,
+    /// Whether code has not found room since this was last asked.
+    pub exhausted: bool,
     /// Frames that no activation uses at the moment, each in a list of its own.
     frames: Vec<Vec<Frame>>,
     /// How many frames there are, used or not.
@@ -58,7 +62,7 @@ impl Jit {
         parent: Option<(&Executor, SnapshotId)>,
     ) -> Option<Machine> {
         if self.engine.is_none() && !self.failed {
-            self.engine = Engine::shared().ok();
+            self.engine = Engine::for_settings(self.settings).ok();
             self.failed = self.engine.is_none();
             if let Some(engine) = &self.engine {
                 self.outside.publish_stubs(engine.stubs.bytes());
@@ -70,7 +74,14 @@ impl Jit {
             code: executor.code.machine(),
             exit,
         });
-        compile(engine, sb, shapes, parent, self.watch).ok()
+        match compile(engine, sb, shapes, parent, self.watch) {
+            Ok(code) => Some(code),
+            Err(error) => {
+                self.exhausted |=
+                    matches!(error, CompileError::Memory(MemoryError::Exhausted { .. }));
+                None
+            }
+        }
     }
 
     /// A frame, if there is memory for one.

@@ -50,6 +50,16 @@ pub enum Blame {
 }
 
 impl PackError {
+    /// The message Lua reports. It may quote a byte of the format, so it need not be valid UTF-8.
+    pub fn message(self) -> Vec<u8> {
+        match self {
+            PackError::InvalidOption(option) => {
+                [b"invalid format option '", &[option][..], b"'"].concat()
+            }
+            error => error.to_string().into_bytes(),
+        }
+    }
+
     /// Which argument the error message names.
     pub fn blame(self) -> Blame {
         match self {

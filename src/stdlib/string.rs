@@ -899,11 +899,10 @@ fn pack_error(st: &mut State, e: PackError, value: u32) -> Raised {
     if e == PackError::OutOfMemory {
         return st.raise_memory();
     }
-    let text = e.to_string();
     match e.blame() {
-        Blame::None => st.raise_text(&text),
-        Blame::Argument(n) => st.arg_error(n as u32 - 1, &text),
-        Blame::Value => st.arg_error(value, &text),
+        Blame::None => st.raise_bytes(&e.message()),
+        Blame::Argument(n) => st.arg_error(n as u32 - 1, &e.to_string()),
+        Blame::Value => st.arg_error(value, &e.to_string()),
     }
 }
 

@@ -701,7 +701,9 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: 
             }
             let args: Args = st.push_native(at, nargs, Return::call($wanted))?;
             let n = (native.func)(st, args)?;
-            if n >= 0 {
+            let interrupted = *st.interrupt.as_ptr() != 0;
+            // A function that sets a hook for returns is the first to return through it.
+            if n >= 0 && !(interrupted && st.hook_events != 0) {
                 let wanted = (*st.record).wanted;
                 st.record = st.record.sub(1);
                 base = st.stack.add((*st.record).base as usize);
@@ -717,11 +719,12 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: 
                         Value::store(func.add(j as usize), Value::NIL);
                     }
                 }
-                if *st.interrupt.as_ptr() != 0 || st.rt.heap.should_collect() {
+                if interrupted || st.rt.heap.should_collect() {
                     let used = if wanted < 0 { n as u32 } else { wanted as u32 };
                     saved!(st.poll_after_call(at + used));
                 }
             } else {
+                let n = if n < 0 { n } else { st.keep_function(Value::native(native), n)? };
                 settle!(st.settle(n)?);
             }
         }};

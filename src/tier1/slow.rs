@@ -816,7 +816,9 @@ pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result
     };
     let args = st.push_native(func, nargs, Return::call(wanted))?;
     let n = (native.func)(st, args)?;
-    if n < 0 {
+    // A function that sets a hook for returns is the first to return through it.
+    if n < 0 || st.hook_events != 0 {
+        let n = if n < 0 { n } else { st.keep_function(Value::native(native), n)? };
         let outcome = st.settle(n)?;
         return st.poll_in(outcome);
     }

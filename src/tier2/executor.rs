@@ -817,19 +817,24 @@ impl Graph {
         self.count() >= self.limits.executors || self.bytes >= self.limits.bytes
     }
 
-    /// Unlinks executors until a quarter of what the limits allow is free: those that have been used least since
+    /// What there is of that which is limited.
+    pub fn used(&self) -> Limits {
+        Limits { executors: self.count(), bytes: self.bytes }
+    }
+
+    /// Unlinks executors until a quarter of what these limits allow is free: those that have been used least since
     /// the last look, with their side executors. The use of these is theirs, too: a loop whose passes go through side
     /// executors is never entered.
     ///
     /// Machine code that counted its entries would be slower by up to a tenth. Instead all that stay are put to sleep, and
     /// those that still sleep at the next look have not been used.
-    pub fn retire(&mut self, rt: &mut Runtime) {
+    pub fn retire(&mut self, rt: &mut Runtime, limits: Limits) {
         // Waiting executors are as good as freed.
         // SAFETY: those in the graveyard have not been freed.
         let waiting: usize = self.graveyard.iter().map(|e| unsafe { (**e).bytes }).sum();
         let (mut count, mut bytes) = (self.count(), self.bytes - waiting);
         let allowed = |max: usize| max - max.div_ceil(4);
-        let (most, most_bytes) = (allowed(self.limits.executors), allowed(self.limits.bytes));
+        let (most, most_bytes) = (allowed(limits.executors), allowed(limits.bytes));
         self.executors().for_each(|e| e.recent.set(0));
         for e in self.executors() {
             let recent = e.used() - e.seen.replace(e.used()) + u64::from(e.awake.get());

@@ -39,13 +39,17 @@ impl State {
 
     /// Sees to it that the limits allow one more executor. False if those that are running do not leave room.
     fn make_room_for_executor(&mut self) -> bool {
+        let no_code = self.tier2.take_exhausted();
         let graph = &mut self.tier2.graph;
-        if graph.is_full() {
+        if graph.is_full() || no_code {
             graph.collect_cycles(&mut self.rt);
             self.reap_executors();
         }
-        if self.tier2.graph.is_full() {
-            self.tier2.graph.retire(&mut self.rt);
+        let graph = &mut self.tier2.graph;
+        let limits = graph.limits;
+        if graph.is_full() || no_code {
+            // Where code finds no room there are as many executors as can be.
+            graph.retire(&mut self.rt, if no_code { graph.used() } else { limits });
             self.reap_executors();
         }
         !self.tier2.graph.is_full()

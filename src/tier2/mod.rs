@@ -89,6 +89,15 @@ pub(crate) fn run(st: &mut State, executor: *const Executor) -> Result<Outcome, 
     }
 }
 
+/// What is special about a VM's machine code.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CodeSettings {
+    /// The size of a region of code memory of its own, if it does not use the one that VMs share.
+    pub memory: Option<usize>,
+    /// Whether registers that hold nothing are filled with values that no program has, where code begins and after calls. For tests.
+    pub traps: bool,
+}
+
 /// Times that an exit is taken before it gets an executor of its own.
 const HOT_EXIT: u16 = 16;
 
@@ -233,6 +242,27 @@ impl Tier2 {
         if self.jit.outside.is_on() {
             self.jit.outside.publish(executor);
         }
+    }
+}
+
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
+impl Tier2 {
+    pub(crate) fn set_code_settings(&mut self, settings: CodeSettings) {
+        self.jit.settings = settings;
+    }
+
+    /// Whether code has not found room since this was last asked.
+    fn take_exhausted(&mut self) -> bool {
+        std::mem::take(&mut self.jit.exhausted)
+    }
+}
+
+#[cfg(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
+impl Tier2 {
+    pub(crate) fn set_code_settings(&mut self, _: CodeSettings) {}
+
+    fn take_exhausted(&mut self) -> bool {
+        false
     }
 }
 

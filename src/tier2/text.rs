@@ -37,10 +37,14 @@ use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::Continuation;
 
 #[cfg(any(test, feature = "internals"))]
+mod check;
+#[cfg(any(test, feature = "internals"))]
 mod parse;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "internals"))]
+pub use check::check;
 #[cfg(feature = "internals")]
 pub use parse::ParseError;
 

@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use mlua::{Lua, Variadic};
-use perilune::{CancelHandle, Result, VmBuilder};
+use perilune::{CancelHandle, Engine, Result, VmBuilder};
 
 const PRELUDE: &str = include_str!("../conformance/prelude.lua");
 
@@ -35,6 +35,18 @@ else
   if not ok then print("FATAL " .. show(e)) end
 end
 "#;
+
+/// The engines that are built in.
+pub fn engines() -> impl Iterator<Item = Engine> {
+    [Engine::Off, Engine::Uops, Engine::Jit]
+        .into_iter()
+        .filter(|engine| engine.is_built_in())
+}
+
+/// Those of them that compile what is hot.
+pub fn compilers() -> impl Iterator<Item = Engine> {
+    engines().filter(|engine| *engine != Engine::Off)
+}
 
 /// Runs a program under the reference and returns what it printed.
 pub fn run_reference(source: &[u8]) -> Vec<u8> {
@@ -149,23 +161,41 @@ pub fn difference(expected: &[u8], actual: &[u8]) -> Option<String> {
 }
 
 /// A small generator of random numbers (SplitMix64, by Sebastiano Vigna).
-pub struct Rng(u64);
+pub struct Rng {
+    state: u64,
+    /// What [`below`](Rng::below) is to return first.
+    decisions: std::vec::IntoIter<u8>,
+}
 
 impl Rng {
     pub fn new(seed: u64) -> Rng {
-        Rng(seed)
+        Rng {
+            state: seed,
+            decisions: Vec::new().into_iter(),
+        }
+    }
+
+    /// A generator whose first decisions are given, a byte each.
+    pub fn deciding(decisions: &[u8]) -> Rng {
+        Rng {
+            state: 0,
+            decisions: decisions.to_vec().into_iter(),
+        }
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
     }
 
     /// A number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        match self.decisions.next() {
+            Some(decision) if n <= 256 => decision as usize % n,
+            _ => (self.next() % n as u64) as usize,
+        }
     }
 
     /// True once in `n`.

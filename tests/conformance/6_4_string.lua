@@ -452,3 +452,9 @@ check("interning does not matter", ("a"):rep(40) == ("a"):rep(20) .. ("a"):rep(2
 check("as keys", (function() local t = {} t[("k"):rep(50)] = 1 t[("k"):rep(25) .. ("k"):rep(25)] = 2 return t[("k"):rep(50)] end)())
 check("built by pieces", (function() local s = "" for i = 1, 300 do s = s .. string.char(i % 256) end return #s, s:byte(255, 257) end)())
 check("table of pieces", #table.concat((function() local t = {} for i = 1, 1000 do t[i] = ("%03d"):format(i % 1000) end return t end)()))
+
+-- Messages quote the format's bytes as they are.
+check("pack with a byte that is no option", pcall(string.pack, "\xff"))
+check("pack with a zero", pcall(string.pack, "i4\0"))
+check("unpack with a byte that is no option", pcall(string.unpack, "\x80", "x"))
+check("format with a byte that is no conversion", pcall(string.format, "%\xff", 1))

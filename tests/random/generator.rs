@@ -10,6 +10,8 @@ use crate::common::Rng;
 
 #[path = "hot.rs"]
 mod hot;
+#[path = "mixed.rs"]
+mod mixed;
 #[path = "tight.rs"]
 mod tight;
 
@@ -351,9 +353,9 @@ const PATTERNS: [&str; 12] = [
 ];
 
 impl Generator {
-    pub fn new(seed: u64) -> Generator {
+    pub fn new(rng: Rng) -> Generator {
         Generator {
-            rng: Rng::new(seed),
+            rng,
             variables: Vec::new(),
             context: Context::default(),
             names: 0,

@@ -4,8 +4,8 @@
 //!
 //! Statements and expressions are templates: `$` and a letter stand for a random part, see [`Hot::part`].
 
-use super::tight;
 use super::{FLOATS, INTEGERS, Node, Part, STRINGS};
+use super::{mixed, tight};
 use crate::common::Rng;
 
 const HEADER: &str = r##"local G0 = 0
@@ -392,11 +392,8 @@ pub struct Hot {
 }
 
 impl Hot {
-    pub fn new(seed: u64) -> Hot {
-        Hot {
-            rng: Rng::new(seed),
-            functions: 0,
-        }
+    pub fn new(rng: Rng) -> Hot {
+        Hot { rng, functions: 0 }
     }
 
     /// A whole program.
@@ -416,6 +413,7 @@ impl Hot {
     pub fn tight(mut self) -> Vec<Node> {
         let mut program = vec![Node(vec![HEADER.into()]), Node(vec![FRAMES.into()])];
         program.push(Node(vec![tight::HELPERS.into()]));
+        program.push(Node(vec![mixed::HELPERS.into()]));
         for _ in 0..1 + self.rng.below(2) {
             program.push(self.tight_work());
         }
@@ -438,7 +436,7 @@ impl Hot {
         } else {
             "::continue:: end"
         };
-        let results = "put(n) put(f) put(s) put(x) put(y) put(z) put(t.x) put(e.x) put(#a) put(total(a)) put(total(b)) put(size(h)) put(c1) put(c2) put(#L)";
+        let results = "put(n) put(f) put(s) put(x) put(y) put(z) put(t.x) put(e.x) put(#a) put(total(a)) put(total(b)) put(size(h)) put(c1) put(c2) put(#L) put(p1[1]) put(p2[2]) put(rec1.x) put(str1)";
         let calls = match self.rng.below(6) {
             0 => "for q = 1, 3 do raises(\"w\", work, q % 2 == 0 and q or q * 0.5) show(\"w\") end",
             1 => "for q = 1, 40 do work(q) end show(\"w\")",
@@ -454,9 +452,10 @@ impl Hot {
         let passes = if calls.contains("40") { 12 } else { 150 };
         let passes = passes + self.rng.below(passes);
         // What the loop uses may be captured and never change, or be local.
+        let locals = [tight::LOCALS, mixed::LOCALS].join("\n");
         let (outside, inside) = match self.rng.below(3) {
-            0 => (tight::LOCALS.replace(", p,", ", 1,"), ""),
-            _ => (String::new(), tight::LOCALS),
+            0 => (locals.replace(", p,", ", 1,"), String::new()),
+            _ => (String::new(), locals),
         };
         let template = format!(
             "do {outside} local function work(p)\n{inside}\n{header} $A {end} {results} return n, x end {calls} end"
@@ -470,6 +469,7 @@ impl Hot {
         let mut block: Vec<Node> = Vec::new();
         for _ in 0..2 + self.rng.below(5) {
             let t = match self.rng.below(5) {
+                0..2 if self.rng.one_in(2) => self.rng.pick(&mixed::ALWAYS).to_owned(),
                 0..2 => self.rng.pick(&tight::ALWAYS).to_owned(),
                 2 if self.rng.one_in(3) => {
                     format!("if i == {} then $O end", 20 + self.rng.below(200))

@@ -674,8 +674,8 @@ microops! {
     POLL() {reads State} exit Here;
     /// leaves if it is time to collect garbage
     SAFEPOINT() {reads State} exit Here;
-    /// fuel -= i; leaves if it is used up
-    BURN[Int]() {writes State} exit Here;
+    /// i objects have not been made where the program makes them: after many of those the collector is as near as if some had been
+    SUNK[Int]() {writes State};
     /// makes this executor the current one and counts the previous one down
     START() {writes State};
 

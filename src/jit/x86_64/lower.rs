@@ -22,7 +22,7 @@ use crate::jit::helpers::{self, helper};
 use crate::jit::map::{self, CodeMap};
 use crate::jit::plan::{Located, Part, Plan, guarded_type, tag_of};
 use crate::jit::run::call_out;
-use crate::jit::{CallOut, CompileError, Info, Parent, Watch};
+use crate::jit::{CallOut, CompileError, Engine, Info, Parent, Watch};
 use crate::runtime::Runtime;
 use crate::runtime::array::ArrayKind;
 use crate::runtime::coroutine::{CallRecord, record_flags};
@@ -86,12 +86,13 @@ pub struct Lowering<'a, 'p> {
 pub fn lower<'a, 'p>(
     plan: &'p Plan<'a>,
     allocation: &'p Allocation,
-    stubs: &'p Stubs,
+    engine: &'p Engine,
     info: *const Info,
     shapes: &'p Shapes,
     parent: Option<Parent<'p>>,
     watch: Watch,
 ) -> Result<Code, CompileError> {
+    let stubs = &engine.stubs;
     let mut asm = Assembler::default();
     let (out, loop_start, left, begin) = (asm.label(), asm.label(), asm.label(), asm.label());
     asm.bind(begin);
@@ -100,6 +101,7 @@ pub fn lower<'a, 'p>(
             asm,
             plan,
             allocation,
+            traps: engine.traps,
         },
         stubs,
         shapes,
@@ -225,21 +227,20 @@ impl<'a, 'p> Lowering<'a, 'p> {
     /// Moves parameters from where the parent has them.
     fn params(&mut self) {
         let plan = self.e.plan;
-        let mut moves = Vec::new();
+        let (mut moves, mut held) = (Vec::new(), Vec::new());
         for (i, node) in plan.sb.nodes.iter().enumerate() {
             if node.op == MicroOp::PARAM && plan.uses[i] > 0 {
                 let from = plan.params[node.operands[0] as usize];
                 let r = Ref(i as u32);
                 let ty = plan.sb.type_of(r);
-                moves.push((
-                    [self.e.place(r, 0), self.e.place(r, 1)],
-                    ty,
-                    from.places,
-                    from.ty,
-                ));
+                let to = [self.e.place(r, 0), self.e.place(r, 1)];
+                held.extend(to);
+                moves.push((to, ty, from.places, from.ty));
             }
         }
         self.e.move_values(moves);
+        let held: Vec<Place> = self.e.allocation.live_at(0).chain(held).collect();
+        self.e.trap_all_but(&held);
     }
 
     fn loop_head(&mut self) {
@@ -667,6 +668,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     .alu32_imm(Alu::Cmp, at(RAX, offset_of!(State, interrupt) as i32), 0);
                 self.leave_if(Cond::NotEqual, exit);
             }
+            SUNK => self.sunk(i, operand),
             SAFEPOINT => {
                 self.e.asm.load(RAX, at(RBP, field!(state)));
                 let requested = offset_of!(State, rt) + offset_of!(Runtime, heap) + Heap::REQUESTED;
@@ -718,8 +720,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             // The type guards are above; of the rest projection leaves none.
             GUARD_INT | GUARD_FLOAT | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
             | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE | CONST | STORE | STORE_NILS
-            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | BURN | GUARD_RESUMABLE | RESUME
-            | YIELD => {
+            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | GUARD_RESUMABLE | RESUME | YIELD => {
                 return Err(CompileError::MicroOp(node.op));
             }
         }
@@ -1174,6 +1175,22 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.move_to(out, Place::Const(1));
         self.e.asm.bind(done);
         Ok(())
+    }
+
+    fn sunk(&mut self, i: usize, objects: u64) {
+        let live: Vec<Place> = self.e.allocation.live_at(i).collect();
+        let (many, back) = self.detour(move |l, back| {
+            l.e.save(&live, false);
+            l.e.call_with_frame(helpers::many_sunk as *const () as usize);
+            l.e.restore(&live);
+            l.e.asm.jump(back);
+        });
+        let left = offset_of!(State, rt) + offset_of!(Runtime, heap) + Heap::SUNK_LEFT;
+        self.e.asm.load(RAX, at(RBP, field!(state)));
+        let left = at(RAX, left as i32);
+        self.e.asm.alu32_imm(Alu::Sub, left, objects as i32);
+        self.e.asm.jump_if(Cond::Below, many);
+        self.e.asm.bind(back);
     }
 
     // Tables.

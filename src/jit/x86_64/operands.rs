@@ -26,7 +26,12 @@ pub struct Emitter<'a, 'p> {
     pub asm: Assembler,
     pub plan: &'p Plan<'a>,
     pub allocation: &'p Allocation,
+    /// Whether registers that hold nothing get a value that no program has.
+    pub traps: bool,
 }
+
+/// An address that leads nowhere, no small number, and a NaN.
+const TRAP: u64 = 0xFFF8_DEAD_0000_DEAD;
 
 /// A constant as an immediate operand, if it fits.
 pub fn immediate(bits: u64) -> Option<i32> {
@@ -401,6 +406,25 @@ impl Emitter<'_, '_> {
                 }
                 Place::Xmm(x) => self.asm.load_float(Xmm(x), slot_of(field!(xmms), x)),
                 _ => {}
+            }
+        }
+        self.trap_all_but(live);
+    }
+
+    /// In tests of what registers hold: gives all others a value that nobody expects. Leaves the flags alone.
+    pub fn trap_all_but(&mut self, live: &[Place]) {
+        if !self.traps {
+            return;
+        }
+        for &r in GPRS {
+            if !live.contains(&Place::Gpr(r)) {
+                self.asm.mov_imm(Gpr(r), TRAP);
+            }
+        }
+        let trap = self.asm.literal(TRAP);
+        for &x in XMMS {
+            if !live.contains(&Place::Xmm(x)) {
+                self.asm.load_float(Xmm(x), trap);
             }
         }
     }

@@ -219,7 +219,8 @@ impl Pair {
     fn retire(&mut self, limit: u8) {
         let most = limit as usize % 12 + 1;
         self.graph.limits.executors = most;
-        self.graph.retire(&mut self.rt);
+        let limits = self.graph.limits;
+        self.graph.retire(&mut self.rt, limits);
         self.graph.limits = Limits::default();
         let valid: BTreeSet<u32> = self.graph.executors().map(|e| e.number).collect();
         assert!(valid.len() <= most - most.div_ceil(4));
@@ -417,7 +418,10 @@ fn those_that_are_used_least_are_retired() {
     }
     pair.graph.limits.executors = 5;
     assert!(pair.graph.is_full());
-    pair.graph.retire(&mut pair.rt);
+    {
+        let limits = pair.graph.limits;
+        pair.graph.retire(&mut pair.rt, limits);
+    }
     let left: BTreeSet<u32> = pair.graph.executors().map(|e| e.number).collect();
     // Nobody enters the parent of a side executor that is used most.
     assert_eq!(left, [2, 3, 5].into());
@@ -425,7 +429,8 @@ fn those_that_are_used_least_are_retired() {
     // SAFETY: known executors are valid.
     unsafe { (*pair.known[&3].at).counts().passes.set(500) };
     pair.graph.limits.executors = 1;
-    pair.graph.retire(&mut pair.rt);
+    let limits = pair.graph.limits;
+    pair.graph.retire(&mut pair.rt, limits);
     assert!(pair.graph.count() == 0);
     assert!(pair.places[1].cooling.get());
 }

@@ -9,10 +9,10 @@
 //! were made before it. The objects that have to be made are found by following all of them, and then the rest again, until it stays
 //! the same, because what is stored in an object that has to be made has to be made as well.
 //!
-//! Programs also make objects for the collector's sake: `repeat local t = {} until finalized` ends because it does. So a loop
-//! that may wait for what only others change makes all its objects ([`ends_itself`]).
+//! Programs also make objects for the collector's sake: `repeat local t = {} until finalized` ends because it does. So what each pass
+//! does not make is counted, at its end, by `SUNK`.
 
-use perilune_uops::{MemorySet, MicroOp, Type};
+use perilune_uops::{MicroOp, Type};
 use smallvec::SmallVec;
 
 use super::alias::is_type_guard;
@@ -73,10 +73,6 @@ struct Sinking<'a> {
 /// The pass; see the module's documentation.
 pub fn sink(old: &Superblock) -> Superblock {
     let mut candidates: Vec<bool> = old.nodes.iter().map(|node| can_be_virtual(node.op)).collect();
-    if !ends_itself(old) {
-        let head = old.looping.as_ref().map_or(0, |l| l.head.index());
-        candidates[head..].fill(false);
-    }
     if !candidates.contains(&true) {
         return old.clone();
     }
@@ -97,36 +93,6 @@ pub fn sink(old: &Superblock) -> Superblock {
 fn can_be_virtual(op: MicroOp) -> bool {
     use MicroOp::*;
     matches!(op, ALLOCATE_TABLE | ALLOCATE_CLOSURE | NEW_CELL | NEW_EMPTY_CELL)
-}
-
-/// Whether something that decides about leaving the loop depends on what its passes change: on a `PHI`, on memory that they
-/// store to, or on what a call-out does. Otherwise each pass does what the one before it did until somebody else, such
-/// as a finalizer, changes something. Without a loop there is no waiting.
-fn ends_itself(sb: &Superblock) -> bool {
-    let Some(l) = &sb.looping else {
-        return true;
-    };
-    let body = || sb.iter().skip(l.head.index() + 1);
-    // What new objects are filled with is no news to anybody, and the parts of memory that call-outs write are unknown.
-    let fills = |node: &Node| {
-        let object = node.inputs().first();
-        object.is_some_and(|&object| can_be_virtual(sb.node(object).op))
-    };
-    let stores: SmallVec<[MemorySet; 8]> = body()
-        .filter(|(_, node)| !node.is_call_out() && !fills(node))
-        .map(|(_, node)| node.effects().writes)
-        .filter(|writes| !writes.is_empty())
-        .collect();
-    let mut changes = vec![false; sb.nodes.len()];
-    body().any(|(r, node)| {
-        let phi = (node.op == MicroOp::PHI).then(|| l.back[r.index() - l.head.index() - 1]);
-        let reads = node.effects().reads;
-        changes[r.index()] = phi.is_some_and(|back| back != r)
-            || node.is_call_out()
-            || node.inputs().iter().any(|input| changes[input.index()])
-            || !node.inputs().is_empty() && stores.iter().any(|writes| writes.intersects(reads));
-        node.is_guard() && changes[r.index()]
-    })
 }
 
 /// Whether somebody finds the slots of a node's snapshot when it runs.
@@ -186,7 +152,12 @@ impl<'a> Sinking<'a> {
     fn rewrite(mut self) -> Superblock {
         let sb = self.sb;
         let mut rw = Rewriter::new(sb);
+        let head = sb.looping.as_ref().map_or(0, |l| l.head.index());
+        let sunk = self.candidates[head..].iter().filter(|&&sunk| sunk).count();
         for (r, node) in sb.iter() {
+            if r.index() + 1 == sb.nodes.len() && sunk > 0 {
+                rw.add(Node::new(MicroOp::SUNK, &[], &[sunk as u64]));
+            }
             if node.op == MicroOp::LOOP
                 && let Some(l) = &sb.looping
             {

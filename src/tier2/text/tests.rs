@@ -259,3 +259,15 @@ fn errors_say_where_and_what() {
         &format!("line 3: {back}"),
     );
 }
+
+/// Inputs of the fuzz target.
+#[test]
+fn the_corpus_is_read_optimized_and_lowered() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/superblock");
+    let inputs = std::fs::read_dir(corpus).unwrap();
+    let inputs: Vec<_> = inputs.map(|entry| entry.unwrap().path()).collect();
+    assert!(inputs.len() > 10);
+    inputs
+        .iter()
+        .for_each(|path| check(&std::fs::read(path).unwrap()));
+}

@@ -310,6 +310,8 @@ pub enum Opcode {
 
     Poll,
     Safepoint,
+    /// the count is the immediate
+    Sunk,
     Start,
     GuardPlainReturn,
     GuardUnmarked,

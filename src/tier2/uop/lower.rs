@@ -906,6 +906,7 @@ impl<'a> Lowering<'a> {
             MicroOp::LOOP_HEAD | MicroOp::ENTRY | MicroOp::GUARD_ROOM | MicroOp::GUARD_ARGS => return nothing(),
             MicroOp::POLL => self.emit(O::Poll, 0, 0, 0, exit),
             MicroOp::SAFEPOINT => self.emit(O::Safepoint, 0, 0, 0, exit),
+            MicroOp::SUNK => self.emit(O::Sunk, 0, 0, 0, operand),
             MicroOp::START => self.emit(O::Start, 0, 0, 0, 0),
             MicroOp::GUARD_PLAIN_RETURN => {
                 let frame = self.sb.frame(self.sb.snapshot_at(node.exit).frame);
@@ -978,7 +979,6 @@ impl<'a> Lowering<'a> {
             | MicroOp::JUMP
             | MicroOp::JUMP_IF
             | MicroOp::JUMP_UNLESS
-            | MicroOp::BURN
             | MicroOp::GUARD_RESUMABLE
             | MicroOp::RESUME
             | MicroOp::YIELD => return Err(LowerError::MicroOp(node.op)),

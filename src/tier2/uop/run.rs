@@ -728,6 +728,7 @@ impl Activation {
                     Opcode::LoadValue => put_value!(i.a, st.rt.value_before(object!(i.b, Table), get!(i.c))),
 
                     Opcode::Poll => guard!(i, *st.interrupt.as_ptr() == 0),
+                    Opcode::Sunk => st.rt.heap.sunk(i.imm as u32),
                     Opcode::Safepoint => guard!(i, !st.rt.heap.should_collect()),
                     Opcode::Start => {
                         let previous = std::mem::replace(&mut st.tier2.previous, std::ptr::null());

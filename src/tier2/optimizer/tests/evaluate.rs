@@ -441,7 +441,11 @@ impl Run<'_> {
 
     /// The kind of an array with another element.
     fn joined(&mut self, kind: ArrayKind, v: Value) -> ArrayKind {
-        kind.join(match self.oracle.look(v, Type::Int) {
+        kind.join(self.value_tag(v))
+    }
+
+    fn value_tag(&mut self, v: Value) -> Tag {
+        match self.oracle.look(v, Type::Int) {
             Value::Int(_) => Tag::INT,
             Value::Float(_) => Tag::FLOAT,
             Value::Nil => Tag::NIL,
@@ -454,7 +458,7 @@ impl Run<'_> {
             Value::Object(Kind::Userdata, _) => Tag::USERDATA,
             Value::Object(Kind::Coroutine, _) => Tag::COROUTINE,
             Value::Unknown(_) => unreachable!("it has been looked at"),
-        })
+        }
     }
 
     /// Fresh objects that can be found from these values have been seen from now on.
@@ -638,14 +642,9 @@ impl Run<'_> {
     }
 
     fn accepts(&mut self, table: u64, v: Value) -> bool {
-        let v = self.oracle.look(v, Type::Int);
+        let tag = self.value_tag(v);
         let kind = ArrayKind(self.fact(table, Fact::ArrayKind, ArrayKind::PACKED.0 as u64) as u8);
-        match v {
-            Value::Nil => false,
-            Value::Int(_) => kind == ArrayKind::INT || kind.0 >= ArrayKind::PACKED.0,
-            Value::Float(_) => kind == ArrayKind::FLOAT || kind.0 >= ArrayKind::PACKED.0,
-            _ => kind.0 >= ArrayKind::PACKED.0,
-        }
+        tag != Tag::NIL && kind.accepts(tag)
     }
 
     fn in_array(&mut self, table: u64, i: i64) -> bool {
@@ -1125,6 +1124,7 @@ impl Run<'_> {
                 }
             }
             TAG => self.value(x),
+            SUNK => Nil,
             POLL | GUARD_VALID | SAFEPOINT => return holds(!self.leaves(node.op)),
             EXIT | LINK => return None,
             op => panic!("{op} is not evaluated"),

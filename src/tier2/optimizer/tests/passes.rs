@@ -539,6 +539,7 @@ fn what_nobody_gets_hold_of_is_not_made() {
     v6 = CONST_BOOL false
     s0: pc 9 [2=v4 3=v1 4=v5 5=v6] with v4 20 [48:72=v2] v2 21 [48:72=v1 element 1=v1 56:73=v4]
     POLL exit s0
+    SUNK 2
     s1: pc 10 [2=v1]
     EXIT exit s1
     ");
@@ -577,6 +578,7 @@ fn a_kind_of_array_is_that_of_its_elements() {
     v8 = ADD_F v7 v2
     s1: pc 9 [2=v3] with v3 20 [element 1=v7 element 2=v2 element 3=v8]
     POLL exit s1
+    SUNK 1
     s2: pc 10 []
     EXIT exit s2
     ");
@@ -615,6 +617,7 @@ fn closures_and_their_variables_are_not_made() {
     v5 = VIRTUAL_CLOSURE o0
     s0: pc 8 [1=v1 2=v5] with v5 0 [captured 0=v3 captured 1=v4] v3 2 [content=v1] v4 1 [content=v5]
     POLL exit s0
+    SUNK 3
     s1: pc 9 [1=v1]
     EXIT exit s1
     ");
