@@ -6,7 +6,8 @@
 //! memory      code memory                      plan        what code is made for, and which values are kept
 //! frame       what code and runtime share      allocation  the places of values      checker  whether they are right
 //! run         entering, leaving, call-outs     helpers     functions that code calls
-//! exits       where values are at exits        x86_64      lowering, for this instruction set
+//! exits       where values are at exits        addresses   what accesses to arrays have in common
+//! x86_64      lowering, for this instruction set
 //! ```
 //!
 //! Nothing outside of the instruction set's folder knows an encoding or a register's role.
@@ -14,6 +15,7 @@
 //! Code of an executor jumps to that of others along patched edges: an exit's jump leads out, to the runtime, or to the
 //! code of the exit's target. Whoever changes an edge in the graph of executors patches the jump ([`Machine::link`]).
 
+mod addresses;
 pub mod allocation;
 mod checker;
 mod exits;
