@@ -11,7 +11,7 @@ use crate::runtime::metatable::Event;
 use crate::runtime::object::{Gc, Header, Kind};
 use crate::runtime::table::Table;
 use crate::runtime::userdata::Userdata;
-use crate::runtime::value::Value;
+use crate::runtime::value::{Tag, Value};
 
 /// Which references of a table are weak.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -291,17 +291,23 @@ impl Marker<'_> {
         }
     }
 
-    /// The values of a table's object part and array part.
+    /// The values of a table's object part and array part, which is empty if it holds nothing that is collected.
     pub(super) fn runs(&self, t: Gc<Table>) -> (Run, Run, Run) {
         let shapes = &self.rt.shapes;
         let shape = t.shape.get();
         let slots = shapes.slot_count(shape) as usize;
         let capacity = shapes.inline_cap(shape) as usize;
+        // The kinds of uniform arrays are tags, and the others are greater.
+        let holds_objects = t.array_kind.get().0 >= Tag::STRING.byte();
         let array = Run {
             payloads: t.array.get().wrapping_sub(8).cast(),
             step: -1,
             tags: t.array.get(),
-            len: t.array_len.get() as usize,
+            len: if holds_objects {
+                t.array_len.get() as usize
+            } else {
+                0
+            },
         };
         // The runs follow the header; an overflow block is as large as its shape says.
         let payloads = t.as_ptr().wrapping_add(1).cast::<u64>();

@@ -3,14 +3,12 @@
 //! A value has one place for its whole life: a register, or a word of the frame (a *spill*). Micro-ops that need more than
 //! that save and restore around themselves what they disturb. A value made before the loop and used in it lives to
 //! the end of the loop. What a pass leaves for the next one shares the place of its `PHI` if that is not used any more when it is
-//! made. Spilled is what is used least for its length, a use in the loop counting ten times.
+//! made. Spilled is what is used least for its length, a use in the loop counting ten times, and exits not at all.
 //!
 //! A node's inputs and the values of its snapshot may lie in the same registers as its outputs: lowering reads the ones, and leaves,
 //! before it writes the others.
 //!
 //! Invariant, which [`checker`](super::checker) checks: no two values that are alive at the same time share a place.
-
-use std::collections::HashMap;
 
 use perilune_uops::MicroOp;
 
@@ -140,7 +138,14 @@ pub fn allocate(
     let Lives {
         lives_of, lives, ..
     } = lives;
+    let set = |places: &mut dyn Iterator<Item = Place>| {
+        let mut set = RegisterSet::default();
+        places.for_each(|place| set.add(place));
+        set
+    };
     let mut scan = Scan {
+        origins: set(&mut lives.iter().map(|l| l.origin)),
+        reserved_set: set(&mut reserved.iter().copied()),
         lives,
         registers,
         reserved,
@@ -165,7 +170,7 @@ impl<'a, 'p> Lives<'a, 'p> {
     fn new(plan: &'p Plan<'a>) -> Lives<'a, 'p> {
         Lives {
             plan,
-            lives_of: vec![NONE; 2 * plan.sb.nodes.len()],
+            lives_of: vec![NONE; 2 * plan.sb.nodes.len() + plan.addresses.derived.len()],
             lives: Vec::new(),
         }
     }
@@ -183,6 +188,10 @@ impl<'a, 'p> Lives<'a, 'p> {
                 }
             }
         }
+        for (i, derived) in plan.addresses.derived.iter().enumerate() {
+            let start = 2 * derived.at - 1;
+            self.begin_life(plan.derived(i as u32), start, Place::None, true);
+        }
         let n = plan.sb.nodes.len();
         for (i, node) in plan.sb.nodes.iter().enumerate() {
             let at = match (node.op, plan.head()) {
@@ -193,9 +202,18 @@ impl<'a, 'p> Lives<'a, 'p> {
             if plan.is_dead(at) {
                 continue;
             }
-            for r in plan.used_by(node) {
+            for r in plan.inputs(i) {
                 self.use_at(r, at);
             }
+            for r in plan.leaves_with(i) {
+                self.keep_until(r, at);
+            }
+            for derived in plan.addresses.used_by(i) {
+                self.use_value(plan.derived(derived), at);
+            }
+        }
+        for derived in &plan.addresses.derived {
+            self.use_at(derived.common.operand(), derived.at as usize);
         }
         for &r in plan.back() {
             self.use_at(r, n - 1);
@@ -216,9 +234,12 @@ impl<'a, 'p> Lives<'a, 'p> {
             }
             _ => (2 * i as u32 + 1, Place::None),
         };
-        let value = Plan::value(i, k);
+        self.begin_life(Plan::value(i, k), start, origin, same);
+    }
+
+    fn begin_life(&mut self, value: u32, start: u32, origin: Place, same: bool) {
         self.lives_of[value as usize] = self.lives.len() as u32;
-        let class = plan.class(value);
+        let class = self.plan.class(value);
         self.lives.push(Life {
             start,
             end: start,
@@ -231,24 +252,38 @@ impl<'a, 'p> Lives<'a, 'p> {
         });
     }
 
-    fn use_at(&mut self, r: Ref, at: usize) {
+    /// An exit at `at` has a value, in whatever place.
+    fn keep_until(&mut self, r: Ref, at: usize) {
+        for part in self.plan.parts[r.index()] {
+            if let Part::Value(v) = part {
+                self.keep_value(v, at);
+            }
+        }
+    }
+
+    fn keep_value(&mut self, v: u32, at: usize) -> Option<&mut Life> {
         let plan = self.plan;
-        for part in plan.parts[r.index()] {
-            let Part::Value(v) = part else { continue };
-            let Some(life) = self.lives.get_mut(self.lives_of[v as usize] as usize) else {
-                continue;
-            };
-            let maker = Plan::maker(v).0;
-            let end = match plan.head() {
-                Some(head) if maker < head && at > head => 2 * (plan.sb.nodes.len() as u32 - 1) + 1,
-                _ => 2 * at as u32,
-            };
-            life.end = life.end.max(end);
-            life.uses += if plan.head().is_some_and(|head| at > head) {
-                10
-            } else {
-                1
-            };
+        let end = match plan.head() {
+            Some(head) if plan.maker(v).0 < head && at > head => self.end_of_loop(),
+            _ => 2 * at as u32,
+        };
+        let life = self.lives.get_mut(self.lives_of[v as usize] as usize)?;
+        life.end = life.end.max(end);
+        Some(life)
+    }
+
+    fn use_at(&mut self, r: Ref, at: usize) {
+        for part in self.plan.parts[r.index()] {
+            if let Part::Value(v) = part {
+                self.use_value(v, at);
+            }
+        }
+    }
+
+    fn use_value(&mut self, v: u32, at: usize) {
+        let in_loop = self.plan.head().is_some_and(|head| at > head);
+        if let Some(life) = self.keep_value(v, at) {
+            life.uses += if in_loop { 10 } else { 1 };
         }
     }
 
@@ -276,7 +311,7 @@ impl<'a, 'p> Lives<'a, 'p> {
                     continue;
                 };
                 let (into, from) = (self.lives[p as usize], self.lives[b as usize]);
-                let made_here = Plan::maker(v).0 > body;
+                let made_here = plan.maker(v).0 > body;
                 // Its own life begins behind the head; if it has been joined to another `PHI` it begins there.
                 let separate = from.start > 2 * body as u32 && into.end < from.start;
                 if p != b && made_here && separate && into.class == from.class {
@@ -323,10 +358,39 @@ impl<'a, 'p> Lives<'a, 'p> {
     }
 }
 
+/// A set of registers.
+#[derive(Clone, Copy, Default)]
+struct RegisterSet {
+    general: u32,
+    float: u32,
+}
+
+impl RegisterSet {
+    fn add(&mut self, place: Place) {
+        match place {
+            Place::Gpr(r) => self.general |= 1 << r,
+            Place::Xmm(x) => self.float |= 1 << x,
+            Place::None | Place::Spill(_) | Place::Const(_) => {}
+        }
+    }
+
+    fn contains(self, place: Place) -> bool {
+        match place {
+            Place::Gpr(r) => self.general & 1 << r != 0,
+            Place::Xmm(x) => self.float & 1 << x != 0,
+            Place::None | Place::Spill(_) | Place::Const(_) => false,
+        }
+    }
+}
+
 struct Scan<'r> {
     lives: Vec<Life>,
     registers: Registers,
     reserved: &'r [Place],
+    /// Its registers.
+    reserved_set: RegisterSet,
+    /// The registers in which parameters arrive.
+    origins: RegisterSet,
     /// Lives that have registers and are not over.
     active: Vec<u32>,
 }
@@ -376,19 +440,17 @@ impl Scan<'_> {
 
     /// A free register, the one hinted at if possible.
     fn free(&self, life: &Life) -> Option<Place> {
-        let is_free = |place: Place| {
-            !self.reserved.contains(&place)
-                && self
-                    .active
-                    .iter()
-                    .all(|&a| self.lives[a as usize].place != place)
-        };
         let all = match life.class {
             Class::General => self.registers.general,
             Class::Float => self.registers.float,
         };
+        let mut taken = self.reserved_set;
+        for &a in &self.active {
+            taken.add(self.lives[a as usize].place);
+        }
+        let is_free = |place: Place| !taken.contains(place);
         let usable = |place: Place| {
-            all.iter().any(|&r| Scan::place_of(life.class, r) == place) && is_free(place)
+            is_free(place) && all.iter().any(|&r| Scan::place_of(life.class, r) == place)
         };
         if usable(life.origin) {
             return Some(life.origin);
@@ -404,7 +466,7 @@ impl Scan<'_> {
             .iter()
             .map(|&r| Scan::place_of(life.class, r))
             .filter(|&p| is_free(p));
-        let wanted = |p: &Place| life.start == 0 && self.lives.iter().any(|l| l.origin == *p);
+        let wanted = |p: &Place| life.start == 0 && self.origins.contains(*p);
         let first = candidates.clone().find(|p| !wanted(p));
         first.or_else(|| candidates.next())
     }
@@ -442,23 +504,35 @@ impl Scan<'_> {
         // Parameters that arrive in such a word first.
         let key = |l: &Life| (l.start, !matches!(l.origin, Place::Spill(_)));
         order.sort_by_key(|&l| key(&self.lives[l as usize]));
-        // For each word the end of the last life in it.
-        let mut ends: HashMap<u16, u32> = HashMap::new();
+        // For each word the position from which it is free.
+        let mut free_from: Vec<u32> = Vec::new();
+        let word_of = |free_from: &mut Vec<u32>, word: u16| {
+            let word = word as usize;
+            free_from.resize(free_from.len().max(word + 1), 0);
+            word
+        };
         for place in self.reserved {
-            if let Place::Spill(word) = place {
-                ends.insert(*word, u32::MAX);
+            if let Place::Spill(word) = *place {
+                let word = word_of(&mut free_from, word);
+                free_from[word] = u32::MAX;
             }
         }
         for l in order {
             let life = &mut self.lives[l as usize];
-            let free = |word: u16| ends.get(&word).is_none_or(|&end| end < life.start);
+            let is_free = |&from: &u32| from <= life.start;
             let word = match life.origin {
-                Place::Spill(word) if free(word) => word,
-                _ => (0..self.registers.spills)
-                    .find(|&word| free(word))
-                    .ok_or(TooManyValues)?,
+                Place::Spill(word) if free_from.get(word as usize).is_none_or(is_free) => word,
+                _ => {
+                    let first = free_from.iter().position(|from| is_free(from));
+                    let word = first.unwrap_or(free_from.len());
+                    if word >= self.registers.spills as usize {
+                        return Err(TooManyValues);
+                    }
+                    word as u16
+                }
             };
-            ends.insert(word, life.end);
+            let at = word_of(&mut free_from, word);
+            free_from[at] = life.end + 1;
             life.place = Place::Spill(word);
         }
         Ok(())

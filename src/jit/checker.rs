@@ -94,6 +94,39 @@ impl Checker<'_, '_> {
         Ok(())
     }
 
+    /// That a derived value is where node `at` looks for it.
+    fn uses_derived(&self, at: usize, derived: u32) -> Result<(), Misplaced> {
+        let value = self.plan.derived(derived);
+        let place = self.allocation.place(Part::Value(value));
+        let found = self.holds.get(&place).copied();
+        if found == Some(value) {
+            return Ok(());
+        }
+        let value = self.plan.addresses.derived[derived as usize]
+            .common
+            .operand();
+        Err(Misplaced {
+            at,
+            value,
+            place,
+            found,
+        })
+    }
+
+    /// The derived values that are made before node `at`.
+    fn derive(&mut self, at: usize) -> Result<(), Misplaced> {
+        for (i, derived) in self.plan.addresses.derived.iter().enumerate() {
+            if derived.at as usize == at {
+                self.uses(at, derived.common.operand())?;
+                let value = self.plan.derived(i as u32);
+                let place = self.allocation.place(Part::Value(value));
+                debug_assert_ne!(place, Place::None);
+                self.holds.insert(place, value);
+            }
+        }
+        Ok(())
+    }
+
     fn makes(&mut self, node: usize) {
         for k in 0..2 {
             let own = Plan::value(node, k);
@@ -120,6 +153,7 @@ impl Checker<'_, '_> {
     fn node(&mut self, i: usize) -> Result<(), Misplaced> {
         let plan = self.plan;
         let node = &plan.sb.nodes[i];
+        self.derive(i)?;
         match node.op {
             MicroOp::PHI => return Ok(()),
             MicroOp::LOOP => {
@@ -140,8 +174,11 @@ impl Checker<'_, '_> {
         while let Some(at) = inner {
             let sunk = plan.with[at].map(|w| w as usize);
             let merged = |r: Ref| Some(r.index()) == sunk;
-            for r in plan.used_by(&plan.sb.nodes[at]).filter(|&r| !merged(r)) {
+            for r in plan.used_by(at).filter(|&r| !merged(r)) {
                 self.uses(i, r)?;
+            }
+            for derived in plan.addresses.used_by(at) {
+                self.uses_derived(i, derived)?;
             }
             inner = sunk;
         }

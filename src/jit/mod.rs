@@ -6,8 +6,8 @@
 //! memory      code memory                      plan        what code is made for, and which values are kept
 //! frame       what code and runtime share      allocation  the places of values      checker  whether they are right
 //! run         entering, leaving, call-outs     helpers     functions that code calls
-//! exits       where values are at exits        map         which part of the code is for what
-//! x86_64      lowering, for this instruction set
+//! exits       where values are at exits        addresses   what accesses to arrays have in common
+//! x86_64      lowering, for this instruction set   map     which part of the code is for what
 //! outside     what profilers and debuggers are told
 //! ```
 //!
@@ -16,6 +16,7 @@
 //! Code of an executor jumps to that of others along patched edges: an exit's jump leads out, to the runtime, or to the
 //! code of the exit's target. Whoever changes an edge in the graph of executors patches the jump ([`Machine::link`]).
 
+mod addresses;
 pub mod allocation;
 mod checker;
 mod exits;

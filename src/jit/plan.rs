@@ -9,6 +9,7 @@
 
 use perilune_uops::{MicroOp, Type};
 
+use super::addresses::Addresses;
 use super::allocation::Place;
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::object::Gc;
@@ -95,6 +96,7 @@ pub struct Plan<'a> {
     /// The node that has been sunk into this one.
     pub with: Vec<Option<u32>>,
     pub parts: Vec<[Part; 2]>,
+    pub addresses: Addresses,
 }
 
 impl<'a> Plan<'a> {
@@ -107,6 +109,7 @@ impl<'a> Plan<'a> {
             sunk: vec![None; n],
             with: vec![None; n],
             parts: vec![[Part::None; 2]; n],
+            addresses: Addresses::new(sb),
         };
         plan.count_uses();
         for i in 0..n {
@@ -135,13 +138,21 @@ impl<'a> Plan<'a> {
         (2 * node + part) as u32
     }
 
-    /// The node that makes a value, and which part of it that is.
-    pub fn maker(value: u32) -> (usize, usize) {
-        (value as usize / 2, value as usize % 2)
+    /// The name of a derived value as a value of its own.
+    pub fn derived(&self, i: u32) -> u32 {
+        2 * self.sb.nodes.len() as u32 + i
+    }
+
+    /// The node that makes a value, or before which it is made, and which part of it that is.
+    pub fn maker(&self, value: u32) -> (usize, usize) {
+        match value.checked_sub(self.derived(0)) {
+            Some(i) => (self.addresses.derived[i as usize].at as usize - 1, 1),
+            None => (value as usize / 2, value as usize % 2),
+        }
     }
 
     pub fn class(&self, value: u32) -> Class {
-        let (node, part) = Plan::maker(value);
+        let (node, part) = self.maker(value);
         if part == 0 && self.sb.nodes[node].ty == Some(Type::Float) {
             Class::Float
         } else {
@@ -157,17 +168,26 @@ impl<'a> Plan<'a> {
         self.sb.looping.as_ref().map_or(&[], |l| &l.back)
     }
 
-    /// What a node uses: its inputs, and the values of its snapshot.
-    pub fn used_by(&self, node: &'a Node) -> impl Iterator<Item = Ref> + use<'a> {
-        let slots = if node.exit.is_none() {
+    /// What node `i` computes with: its inputs, unless derived values take their places.
+    pub fn inputs(&self, i: usize) -> impl Iterator<Item = Ref> + use<'a> {
+        let inputs = self.addresses.inputs(i, &self.sb.nodes[i]);
+        inputs.into_iter().flatten()
+    }
+
+    /// What node `i` leaves with: the values of its snapshot.
+    pub fn leaves_with(&self, i: usize) -> impl Iterator<Item = Ref> + use<'a> {
+        let exit = self.sb.nodes[i].exit;
+        let slots = if exit.is_none() {
             &[]
         } else {
-            self.sb.values_of(node.exit)
+            self.sb.values_of(exit)
         };
-        node.inputs()
-            .iter()
-            .copied()
-            .chain(slots.iter().map(|s| s.1))
+        slots.iter().map(|s| s.1)
+    }
+
+    /// Everything that node `i` uses but derived values.
+    pub fn used_by(&self, i: usize) -> impl Iterator<Item = Ref> + use<'a> {
+        self.inputs(i).chain(self.leaves_with(i))
     }
 
     /// Whether no code is made for a node.
@@ -183,11 +203,37 @@ impl<'a> Plan<'a> {
         i
     }
 
+    /// Whether the node behind guard `i` counts a number down by one that the guard lets go on unless it is 0: one instruction does both
+    /// if they are in one place and the exit does not need the number.
+    pub fn counts_down(&self, i: usize) -> bool {
+        let constant = |r: Ref, value: u64| {
+            let node = self.sb.node(r);
+            node.op == MicroOp::CONST_INT && node.operands[0] == value
+        };
+        let (Some(test), Some(next)) = (self.with[i], self.sb.nodes.get(i + 1)) else {
+            return false;
+        };
+        let test = &self.sb.nodes[test as usize];
+        let [x, zero, _] = test.inputs;
+        self.sb.nodes[i].op == MicroOp::GUARD_FALSE
+            && test.op == MicroOp::EQ_I
+            && constant(zero, 0)
+            && next.op == MicroOp::SUB_I
+            && next.inputs[0] == x
+            && constant(next.inputs[1], 1)
+            && !self
+                .leaves_with(i)
+                .any(|r| self.parts[r.index()][0] == self.parts[x.index()][0])
+    }
+
     fn count_uses(&mut self) {
-        for node in &self.sb.nodes {
-            for r in self.used_by(node) {
+        for i in 0..self.sb.nodes.len() {
+            for r in self.used_by(i) {
                 self.uses[r.index()] += 1;
             }
+        }
+        for derived in &self.addresses.derived {
+            self.uses[derived.common.operand().index()] += 1;
         }
         for r in self.back() {
             self.uses[r.index()] += 1;
@@ -201,7 +247,11 @@ impl<'a> Plan<'a> {
         if self.is_dead(i) {
             return None;
         }
-        let first = node.inputs().first()?.index();
+        let operand = match node.op {
+            ADD_F | SUB_F | MUL_F | DIV_F => 1,
+            _ => 0,
+        };
+        let first = node.inputs().get(operand)?.index();
         let source = &self.sb.nodes[first];
         let only_use = self.uses[first] == 1 && self.sunk[first].is_none();
         let same_side = self.head().is_none_or(|head| (first < head) == (i < head));
@@ -214,6 +264,8 @@ impl<'a> Plan<'a> {
                 TEST_ELEMENT => first + 1 == i,
                 _ => false,
             },
+            // An operand in memory.
+            ADD_F | SUB_F | MUL_F | DIV_F => first + 1 == i && source.op == LOAD_ELEMENT_F,
             op if guarded_type(op).is_some() => {
                 let loads = matches!(
                     source.op,

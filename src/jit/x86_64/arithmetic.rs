@@ -101,10 +101,10 @@ impl Lowering<'_, '_> {
         use MicroOp::*;
         let exit = node.exit;
         match node.op {
-            ADD_F => self.float_op(Sse::Add, node, out, true),
-            SUB_F => self.float_op(Sse::Sub, node, out, false),
-            MUL_F => self.float_op(Sse::Mul, node, out, true),
-            DIV_F => self.float_op(Sse::Div, node, out, false),
+            ADD_F => self.float_op(Sse::Add, i, node, out, true),
+            SUB_F => self.float_op(Sse::Sub, i, node, out, false),
+            MUL_F => self.float_op(Sse::Mul, i, node, out, true),
+            DIV_F => self.float_op(Sse::Div, i, node, out, false),
             IDIV_F if std::is_x86_feature_detected!("sse4.1") => {
                 self.e.xmm_to(XMM_SCRATCH, self.input(node, 0));
                 let y = self.e.float_operand_of(self.input(node, 1));
@@ -498,8 +498,16 @@ impl Lowering<'_, '_> {
         self.e.put(out, RAX);
     }
 
-    fn float_op(&mut self, op: Sse, node: &Node, out: Place, commutative: bool) {
+    fn float_op(&mut self, op: Sse, i: usize, node: &Node, out: Place, commutative: bool) {
         let (mut x, mut y) = (self.input(node, 0), self.input(node, 1));
+        if let Some(load) = self.e.plan.with[i] {
+            let load = load as usize;
+            let to = self.e.target_xmm(out);
+            self.e.xmm_to(to, x);
+            let y = self.element_in_memory(load, &self.e.plan.sb.nodes[load]);
+            self.e.asm.sse(op, to, y);
+            return self.e.put_xmm(out, to);
+        }
         if commutative && (y == out || matches!(x, Place::Const(_))) {
             std::mem::swap(&mut x, &mut y);
         }

@@ -17,6 +17,7 @@ use super::registers::*;
 use super::stubs::Stubs;
 use super::{Code, Jump};
 use crate::heap::Heap;
+use crate::jit::addresses::Common;
 use crate::jit::allocation::{Allocation, Place};
 use crate::jit::helpers::{self, helper};
 use crate::jit::map::{self, CodeMap};
@@ -122,9 +123,13 @@ pub fn lower<'a, 'p>(
     l.mark(map::Part::Begin);
     l.count(offset_of!(Counts, entries));
     l.params();
+    let mut derived = plan.addresses.derived.iter().zip(0..).peekable();
     for i in 0..plan.sb.nodes.len() {
         l.current = i as u32;
         l.mark(map::Part::Node(i as u32));
+        while let Some((derived, name)) = derived.next_if(|d| d.0.at as usize == i) {
+            l.derived(derived.common, name);
+        }
         l.node(i)?;
     }
     while !l.cold.is_empty() {
@@ -451,6 +456,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             }
 
             // Numbers.
+            SUB_I if self.counted_down(i - 1).is_some() => {}
             ADD_I | SUB_I | MUL_I | AND_I | OR_I | XOR_I | IDIV_I | MOD_I | NEG_I | NOT_I
             | SHL_I | SHR_I | SAR_I | ABS_I | MIN_I | MAX_I | EQ_I | SAME | LT_I | LE_I | LT_U
             | SELECT_I | GUARD_NOT_ZERO => self.integers(&node, out),
@@ -593,7 +599,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
             // Tables: the array part.
             GUARD_IN_ARRAY => {
                 let t = self.e.gpr(self.input(&node, 0), RAX);
-                match self.input(&node, 1) {
+                let (index, offset) = self.index(i, &node);
+                match index {
                     Place::Const(index) => match i32::try_from(index as i64) {
                         Ok(index) if index >= 1 => {
                             self.e.asm.alu32_imm(Alu::Cmp, at(t, ARRAY_LEN), index);
@@ -603,7 +610,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     },
                     index => {
                         let index = self.e.gpr(index, RCX);
-                        self.e.asm.lea(RCX, at(index, -1));
+                        self.e.asm.lea(RCX, at(index, offset - 1));
                         self.e.asm.load32(RAX, at(t, ARRAY_LEN));
                         self.e.asm.alu(Alu::Cmp, RCX, RAX);
                         self.leave_if(Cond::AboveEqual, exit);
@@ -628,27 +635,34 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.guard_place(&node);
             }
             LOAD_ELEMENT => {
-                let (payload, tag) = self.element(&node);
+                let (payload, tag) = self.element(i, &node);
                 self.load_value(i, payload, tag, false);
             }
             LOAD_ELEMENT_I | LOAD_ELEMENT_F => {
-                let (payload, _) = self.element(&node);
+                let payload = self.element_in_memory(i, &node);
                 self.e.load_to(out, payload, RAX);
             }
             TEST_ELEMENT => {
-                let (_, tag) = self.element(&node);
+                let tag = self.element_tag(i, &node);
                 self.e.asm.cmp8_imm(tag, FALSE as u8);
                 self.put_condition(Cond::Above, out);
             }
+            REPLACE_ELEMENT if plan.addresses.keeps_tag(i) => {
+                let payload = self.element_in_memory(i, &node);
+                self.e.store_from(payload, self.input(&node, 2), RAX);
+            }
+            REPLACE_ELEMENT if self.type_of(&node, 2) == Type::Bool => {
+                self.replace_by_boolean(i, &node)
+            }
             STORE_ELEMENT | REPLACE_ELEMENT => {
-                let (payload, tag) = self.element(&node);
+                let (payload, tag) = self.element(i, &node);
                 self.e.store_packed(payload, tag, node.inputs[2], RAX);
                 if node.op == STORE_ELEMENT {
                     self.extend_array(&node);
                 }
             }
             INIT_ELEMENT => {
-                let (payload, tag) = self.element(&node);
+                let (payload, tag) = self.element(i, &node);
                 self.e.store_packed(payload, tag, node.inputs[2], RAX);
                 self.join_element(&node);
             }
@@ -762,22 +776,29 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     .into_iter()
                     .find(is_free)
                     .expect("two operands use two of them at most");
-                // The base may be in either of the registers.
-                let load_tag = |l: &mut Self| {
-                    let register = l.e.target(to_tag, scratch);
+                let load_tag = |l: &mut Self, register: Gpr| {
                     if wide {
                         l.e.asm.load(register, tag)
                     } else {
                         l.e.asm.load8(register, tag)
                     }
-                    l.e.put(to_tag, register);
                 };
-                if matches!(to, Place::Gpr(r) if uses(tag, Gpr(r))) {
-                    load_tag(self);
+                // What addresses the one may be where the other one is to be.
+                let in_way =
+                    |place: Place, of: Mem| matches!(place, Place::Gpr(r) if uses(of, Gpr(r)));
+                let register = self.e.target(to_tag, scratch);
+                if !in_way(to, tag) {
+                    self.e.load_to(to, payload, scratch);
+                    load_tag(self, register);
+                    self.e.put(to_tag, register);
+                } else if !in_way(to_tag, payload) {
+                    load_tag(self, register);
+                    self.e.put(to_tag, register);
                     self.e.load_to(to, payload, scratch);
                 } else {
+                    load_tag(self, scratch);
                     self.e.load_to(to, payload, scratch);
-                    load_tag(self);
+                    self.e.put(to_tag, scratch);
                 }
             }
             Type::Bool => {
@@ -826,48 +847,131 @@ impl<'a, 'p> Lowering<'a, 'p> {
         )
     }
 
-    /// An element of an array. Uses rcx and rdx, and rax before the element is accessed.
-    fn element(&mut self, node: &Node) -> (Mem, Mem) {
-        let t = self.e.gpr(self.input(node, 0), RAX);
-        self.e.asm.load(RCX, at(t, ARRAY));
-        match self.input(node, 1) {
-            Place::Const(index) if (1..1 << 24).contains(&index) => {
-                (at(RCX, -8 * index as i32), at(RCX, index as i32 - 1))
+    // Elements of arrays.
+
+    /// Makes a value that accesses have in common.
+    fn derived(&mut self, common: Common, name: u32) {
+        let to = self.derived_place(Some(name));
+        let register = self.e.target(to, RCX);
+        match common {
+            Common::Base(table) => {
+                let table = self.e.gpr(self.e.place(table, 0), RCX);
+                self.e.asm.load(register, at(table, ARRAY));
             }
-            index => {
-                let index = self.e.gpr(index, RDX);
-                // Tags run upward, payloads downward.
-                self.e.asm.mov(RDX, index);
-                self.e.asm.neg(RDX);
-                let payload = Mem::Indexed {
-                    base: RCX,
-                    index: RDX,
-                    scale: 8,
-                    disp: 0,
-                };
-                if index == RDX {
-                    // The index has no other register: rcx becomes the tag's address less one.
-                    return self.spilled_element(payload);
-                }
-                (
-                    payload,
-                    Mem::Indexed {
-                        base: RCX,
-                        index,
-                        scale: 1,
-                        disp: -1,
-                    },
-                )
+            Common::Negated(index) => {
+                self.e.gpr_to(register, self.e.place(index, 0));
+                self.e.asm.neg(register);
             }
+        }
+        self.e.put(to, register);
+    }
+
+    fn derived_place(&self, name: Option<u32>) -> Place {
+        let part = name.map_or(Part::None, |name| Part::Value(self.e.plan.derived(name)));
+        self.e.allocation.place(part)
+    }
+
+    /// The index of the element that node `i` accesses, less a constant.
+    fn index(&self, i: usize, node: &Node) -> (Place, i32) {
+        let Some(access) = self.e.plan.addresses.access(i) else {
+            return (self.input(node, 1), 0);
+        };
+        match self.e.place(access.index, 0) {
+            Place::Const(index) => (
+                Place::Const(index.wrapping_add_signed(access.offset as i64)),
+                0,
+            ),
+            place => (place, access.offset),
         }
     }
 
-    /// The same for an index that is negated in rdx: the addresses of payload and tag in rdx and rcx.
-    fn spilled_element(&mut self, payload: Mem) -> (Mem, Mem) {
-        self.e.asm.lea(RAX, payload);
-        self.e.asm.alu(Alu::Sub, RCX, RDX);
-        self.e.asm.mov(RDX, RAX);
-        (at(RDX, 0), at(RCX, -1))
+    /// The base of the array that node `i` accesses: in rcx, unless it has a register.
+    fn array_base(&mut self, i: usize, node: &Node) -> Gpr {
+        let access = self.e.plan.addresses.access(i);
+        match self.derived_place(access.and_then(|access| access.base)) {
+            Place::None => {
+                let t = self.e.gpr(self.input(node, 0), RCX);
+                self.e.asm.load(RCX, at(t, ARRAY));
+                RCX
+            }
+            place => self.e.gpr(place, RCX),
+        }
+    }
+
+    /// The payload of the element that node `i` accesses. Uses rdx.
+    fn element_payload(&mut self, i: usize, node: &Node, base: Gpr) -> Mem {
+        let (index, offset) = self.index(i, node);
+        if let Some(index) = near(index) {
+            return at(base, -8 * index);
+        }
+        let access = self.e.plan.addresses.access(i);
+        let negated = match self.derived_place(access.and_then(|access| access.negated)) {
+            Place::None => {
+                self.e.gpr_to(RDX, index);
+                self.e.asm.neg(RDX);
+                RDX
+            }
+            place => self.e.gpr(place, RDX),
+        };
+        Mem::Indexed {
+            base,
+            index: negated,
+            scale: 8,
+            disp: -8 * offset,
+        }
+    }
+
+    /// The same, whatever the array's base. Uses rcx and rdx.
+    pub fn element_in_memory(&mut self, i: usize, node: &Node) -> Mem {
+        let base = self.array_base(i, node);
+        self.element_payload(i, node, base)
+    }
+
+    /// Its tag. Uses rcx and rdx.
+    fn element_tag(&mut self, i: usize, node: &Node) -> Mem {
+        let base = self.array_base(i, node);
+        let (index, offset) = self.index(i, node);
+        if let Some(index) = near(index) {
+            return at(base, index - 1);
+        }
+        let index = self.e.gpr(index, RDX);
+        Mem::Indexed {
+            base,
+            index,
+            scale: 1,
+            disp: offset - 1,
+        }
+    }
+
+    /// Payload and tag of an element. Uses rcx and rdx, and rax before the element is accessed.
+    fn element(&mut self, i: usize, node: &Node) -> (Mem, Mem) {
+        let base = self.array_base(i, node);
+        let payload = self.element_payload(i, node, base);
+        let (index, offset) = self.index(i, node);
+        if let Some(index) = near(index) {
+            return (payload, at(base, index - 1));
+        }
+        let tag = |base, index| Mem::Indexed {
+            base,
+            index,
+            scale: 1,
+            disp: offset - 1,
+        };
+        match index {
+            Place::Gpr(index) => (payload, tag(base, Gpr(index))),
+            index if !uses(payload, RDX) => {
+                let index = self.e.gpr(index, RDX);
+                (payload, tag(base, index))
+            }
+            _ => {
+                // The index has no register, and its negation is in rdx.
+                self.e.asm.lea(RAX, payload);
+                self.e.asm.mov(RCX, base);
+                self.e.asm.alu(Alu::Sub, RCX, RDX);
+                self.e.asm.mov(RDX, RAX);
+                (at(RDX, 0), at(RCX, offset - 1))
+            }
+        }
     }
 
     // Guards.
@@ -902,7 +1006,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.e.asm.load(RAX, at(RBP, field!(slots)));
                 slot_words(load.operands[0])
             }
-            MicroOp::LOAD_ELEMENT => self.element(&load),
+            MicroOp::LOAD_ELEMENT => self.element(first, &load),
             MicroOp::LOAD_CELL => {
                 let cell = self.e.gpr(self.input(&load, 0), RAX);
                 (at(cell, CELL_PAYLOAD), at(cell, CELL_TAG))
@@ -992,6 +1096,17 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.leave_if(Cond::NotEqual, node.exit);
     }
 
+    /// The register of a number that a guard counts down as it tests it; see [`Plan::counts_down`].
+    fn counted_down(&self, guard: usize) -> Option<Gpr> {
+        let plan = self.e.plan;
+        let place = |r: Ref| self.e.place(r, 0);
+        let counted = plan.counts_down(guard).then_some(Ref(guard as u32 + 1))?;
+        match (place(counted), place(plan.sb.node(counted).inputs[0])) {
+            (Place::Gpr(to), Place::Gpr(from)) if to == from => Some(Gpr(to)),
+            _ => None,
+        }
+    }
+
     /// A guard for a boolean, or for the test that has been sunk into it.
     fn guard_condition(&mut self, i: usize, node: &Node) {
         use MicroOp::*;
@@ -1013,6 +1128,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             l.leave_if(if sense { cond.negate() } else { cond }, exit);
         };
         match test.op {
+            EQ_I if let Some(count) = self.counted_down(i) => {
+                self.e.asm.alu_imm(Alu::Sub, count, 1);
+                self.leave_if(Cond::Below, exit);
+            }
             EQ_I | SAME | LT_I | LE_I | LT_U => {
                 let (x, y) = (self.input(&test, 0), self.input(&test, 1));
                 self.e.compare(x, y);
@@ -1070,7 +1189,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 }
             },
             TEST_ELEMENT => {
-                let (_, tag) = self.element(&test);
+                let tag = self.element_tag(first as usize, &test);
                 self.e.asm.cmp8_imm(tag, FALSE as u8);
                 leave_unless(self, Cond::Above);
             }
@@ -1307,6 +1426,26 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.bind(within);
     }
 
+    /// Stores a boolean over an element. Those of flags have the same payload, which is not even looked at then: they lie much closer
+    /// together in memory without it.
+    fn replace_by_boolean(&mut self, i: usize, node: &Node) {
+        let (payload, tag) = self.element(i, node);
+        let (no_boolean, back) = self.detour(move |l, back| {
+            l.e.asm.store_imm(payload, 0);
+            l.e.asm.jump(back);
+        });
+        self.e.asm.cmp8_imm(tag, TRUE as u8);
+        self.e.asm.jump_if(Cond::Above, no_boolean);
+        self.e.asm.bind(back);
+        match self.e.tag(node.inputs[2]) {
+            TagAt::Known(known) => self.e.asm.store8_imm(tag, known as u8),
+            _ => {
+                let register = self.e.tag_in(node.inputs[2], RAX);
+                self.e.asm.store8(tag, register);
+            }
+        }
+    }
+
     /// Counts an element that has been added to an array, whose kind it becomes part of.
     fn join_element(&mut self, node: &Node) {
         let t = self.e.gpr(self.input(node, 0), RAX);
@@ -1485,6 +1624,14 @@ fn uses(operand: Mem, r: Gpr) -> bool {
         Mem::At { base, .. } => base == r,
         Mem::Indexed { base, index, .. } => base == r || index == r,
         Mem::Code(_) => false,
+    }
+}
+
+/// A constant index that fits into displacements.
+fn near(index: Place) -> Option<i32> {
+    match index {
+        Place::Const(index) if (1..1 << 24).contains(&index) => Some(index as i32),
+        _ => None,
     }
 }
 

@@ -9,12 +9,13 @@
 //! memory   stores to loads, stores nobody sees      phis     invariant and typed PHIs
 //! hoist    invariant nodes before the loop          carried  memory carried around the loop in PHIs
 //! sink     objects that nobody gets hold of         bounds   checks of indices that count
-//! dce      what nobody uses                         tag      tags of what the loop carries
+//! recurrences  elements that the next pass loads    dce      what nobody uses
+//! tag      tags of what the loop carries
 //!
 //! [`alias`] says which accesses to memory can meet. The passes know nothing of projection, executors or the
 //! interpreter, and read no heap.
 
-pub(super) mod alias;
+pub mod alias;
 mod bounds;
 mod carried;
 mod cse;
@@ -23,6 +24,7 @@ mod fold;
 mod hoist;
 mod memory;
 mod phis;
+mod recurrences;
 mod sink;
 pub mod tag;
 #[cfg(test)]
@@ -31,40 +33,64 @@ mod tests;
 use super::superblock::Superblock;
 use super::verify::verify;
 
-/// A pass by its name.
-type Pass = (&'static str, fn(&Superblock) -> Superblock);
+/// A pass by its name, and whether it has something to do only if there is a loop.
+struct Pass {
+    name: &'static str,
+    run: fn(&Superblock) -> Superblock,
+    for_loops: bool,
+}
+
+const fn always(name: &'static str, run: fn(&Superblock) -> Superblock) -> Pass {
+    Pass {
+        name,
+        run,
+        for_loops: false,
+    }
+}
+
+const fn in_loops(name: &'static str, run: fn(&Superblock) -> Superblock) -> Pass {
+    Pass {
+        name,
+        run,
+        for_loops: true,
+    }
+}
 
 /// The passes in the order in which they run. What is virtual is known as soon as loads are what has been stored. Types of `PHI`s decide guards, which lets more be moved before the
 /// loop; what is moved there leaves accesses whose places do not change; those become `PHI`s, which have types again.
 const PIPELINE: &[Pass] = &[
-    ("fold", fold::fold),
-    ("cse", cse::cse),
-    ("memory", memory::memory),
-    ("phis", phis::phis),
-    ("sink", sink::sink),
-    ("hoist", hoist::hoist),
-    ("fold", fold::fold),
-    ("cse", cse::cse),
-    ("carried", carried::carried),
-    ("phis", phis::phis),
-    ("fold", fold::fold),
-    ("hoist", hoist::hoist),
-    ("bounds", bounds::bounds),
-    ("fold", fold::fold),
-    ("memory", memory::memory),
-    ("cse", cse::cse),
-    ("dce", dce::dce),
-    ("tag", tag::tag),
+    always("fold", fold::fold),
+    always("cse", cse::cse),
+    always("memory", memory::memory),
+    in_loops("phis", phis::phis),
+    always("sink", sink::sink),
+    in_loops("hoist", hoist::hoist),
+    always("fold", fold::fold),
+    in_loops("cse", cse::cse),
+    in_loops("carried", carried::carried),
+    in_loops("phis", phis::phis),
+    in_loops("fold", fold::fold),
+    in_loops("hoist", hoist::hoist),
+    in_loops("bounds", bounds::bounds),
+    in_loops("recurrences", recurrences::recurrences),
+    in_loops("fold", fold::fold),
+    always("memory", memory::memory),
+    always("cse", cse::cse),
+    always("dce", dce::dce),
+    in_loops("tag", tag::tag),
 ];
 
 /// Makes a superblock that does the same in less time.
 pub fn optimize(mut sb: Superblock) -> Superblock {
-    for (name, pass) in PIPELINE {
-        sb = pass(&sb);
+    for pass in PIPELINE {
+        if pass.for_loops && sb.looping.is_none() {
+            continue;
+        }
+        sb = (pass.run)(&sb);
         if cfg!(debug_assertions)
             && let Err(error) = verify(&sb)
         {
-            panic!("{name} breaks a rule: {error}\n{sb}");
+            panic!("{} breaks a rule: {error}\n{sb}", pass.name);
         }
     }
     sb

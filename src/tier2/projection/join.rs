@@ -19,7 +19,7 @@ pub(super) struct Join<'a> {
     /// The executor with the loop.
     root: &'a Executor,
     /// The side executors between that and the one that is being made.
-    chain: SmallVec<[&'a Executor; 8]>,
+    chain: SmallVec<[Side<'a>; 8]>,
     /// Slots that have values from before the loop where this superblock begins, as nodes of the loop's superblock.
     origins: Vec<(Slot, Ref)>,
     /// The slots of the exit, which are the new superblock's parameters.
@@ -27,6 +27,14 @@ pub(super) struct Join<'a> {
     label: SnapshotId,
     /// The depth of inlining at which the loop runs.
     depth: u32,
+}
+
+/// A side executor between the loop and the one that is being made.
+struct Side<'a> {
+    superblock: &'a Superblock,
+    /// The slots of the exit at which it begins, which are its parameters, and those that have values from before the loop there.
+    params: &'a [(Slot, Ref)],
+    entry: Vec<(Slot, Ref)>,
 }
 
 impl<'a> Join<'a> {
@@ -41,18 +49,25 @@ impl<'a> Join<'a> {
         if label.is_none() {
             return None;
         }
-        let mut chain: SmallVec<[&Executor; 8]> = SmallVec::new();
+        let mut path: SmallVec<[(&Executor, &Superblock, SnapshotId); 8]> = SmallVec::new();
         let mut e = parent;
         while !std::ptr::eq(e, root) {
-            chain.push(e);
+            let Anchor::Exit(before, begins) = e.anchor else { return None };
             // SAFETY: the parents of valid executors are valid.
-            e = unsafe { &*e.parent };
+            let before = unsafe { &*before };
+            path.push((e, &before.superblock, begins));
+            e = before;
         }
-        chain.reverse();
+        let mut chain: SmallVec<[Side; 8]> = SmallVec::new();
+        for &(e, before, begins) in path.iter().rev() {
+            let entry = origins(&root.superblock, chain.last(), begins);
+            chain.push(Side { superblock: &e.superblock, params: before.slots_of(begins), entry });
+        }
+        let origins = origins(&root.superblock, chain.last(), exit);
         let frame = root.superblock.snapshot_at(label).frame;
         let depth = root.superblock.inlined(frame) as u32;
         let params = parent.superblock.slots_of(exit);
-        Some(Join { root, origins: origins(root, &chain, exit), chain, params, label, depth })
+        Some(Join { root, origins, chain, params, label, depth })
     }
 
     /// Whether memory is at the loop's head what it was before the loop, for all that the loop relies on, after `sb` has run.
@@ -62,7 +77,7 @@ impl<'a> Join<'a> {
         let head = looping.head.index();
         let body = &root.nodes[head + 1 + looping.back.len()..];
         let used = used_from_before(root);
-        let side = || self.chain.iter().map(|e| &e.superblock).chain([sb]);
+        let side = || self.chain.iter().map(|side| side.superblock).chain([sb]);
         let writers = side().flat_map(|sb| sb.nodes.iter().map(move |node| (sb, node)));
         let writers: Vec<(&Superblock, &Node)> =
             writers.filter(|(_, node)| !node.effects().writes.without(Memory::State).is_empty()).collect();
@@ -147,23 +162,16 @@ fn find(origins: &[(Slot, Ref)], slot: Slot) -> Option<Ref> {
     origins.iter().find(|o| o.0 == slot).map(|o| o.1)
 }
 
-/// See [`Join::origins`]; `exit` is one of the last executor of the chain, or of the root if that is empty.
-fn origins(root: &Executor, chain: &[&Executor], exit: SnapshotId) -> Vec<(Slot, Ref)> {
-    let Some((&last, before)) = chain.split_last() else {
-        return origins_in_loop(&root.superblock, exit);
+/// See [`Join::origins`]; `exit` is one of the last side executor, or of the loop's own if there is none.
+fn origins(root: &Superblock, last: Option<&Side>, exit: SnapshotId) -> Vec<(Slot, Ref)> {
+    let Some(Side { superblock: sb, params, entry }) = last else {
+        return origins_in_loop(root, exit);
     };
-    let Anchor::Exit(parent, begins) = last.anchor else {
-        return Vec::new();
-    };
-    let entry = origins(root, before, begins);
-    // SAFETY: the parents of valid executors are valid.
-    let params = unsafe { &(*parent).superblock }.slots_of(begins);
-    let sb = &last.superblock;
-    let value = |r: Ref| origin_of(sb, r, params, &entry);
+    let value = |r: Ref| origin_of(sb, r, params, entry);
     let mut found = Vec::new();
     let mentioned = sb.slots_of(exit);
     found.extend(mentioned.iter().filter_map(|&(slot, r)| Some((slot, value(r)?))));
-    for &(slot, r) in &entry {
+    for &(slot, r) in entry {
         if !mentioned.iter().any(|s| s.0 == slot) && is_stable(sb, slot, |x| value(x) == Some(r)) {
             found.push((slot, r));
         }
@@ -369,12 +377,9 @@ impl<'a> Projector<'a> {
         // The loop may rely on memory for what it has loaded from there.
         let memory_kept = !loaded
             || is_stable(&self.sb, slot, |x| value(x) == Some(r))
-                && join.chain.iter().enumerate().all(|(i, e)| {
-                    let Anchor::Exit(parent, begins) = e.anchor else { return false };
-                    let entry = origins(join.root, &join.chain[..i], begins);
-                    // SAFETY: the parents of valid executors are valid.
-                    let params = unsafe { &(*parent).superblock }.slots_of(begins);
-                    is_stable(&e.superblock, slot, |x| origin_of(&e.superblock, x, params, &entry) == Some(r))
+                && join.chain.iter().all(|side| {
+                    let value = |x: Ref| origin_of(side.superblock, x, side.params, &side.entry);
+                    is_stable(side.superblock, slot, |x| value(x) == Some(r))
                 });
         if !memory_kept {
             return false;

@@ -156,8 +156,8 @@ proptest! {
     #[test]
     fn a_superblock_does_what_it_did(sb in any_superblock(), seed: u64) {
         let mut before = sb.clone();
-        for (name, pass) in PIPELINE {
-            let after = pass(&before);
+        for Pass { name, run, .. } in PIPELINE {
+            let after = run(&before);
             if let Err(error) = verify(&after) {
                 panic!("{name} breaks a rule: {error}\nfrom\n{before}\nto\n{after}");
             }

@@ -476,6 +476,55 @@ fn a_field_is_carried() {
 }
 
 #[test]
+fn elements_of_the_pass_before_are_carried() {
+    let body = |store: &str| {
+        format!(
+            "t = LOAD [1]: Table
+             first = LOAD [2]: Int
+             start: pc 3 []
+             GUARD_ARRAY_KIND float t exit start
+             one = CONST_INT 1
+             LOOP entry start
+             i = PHI first: Int back next
+             before = SUB_I i one
+             x = LOAD_ELEMENT_F t before
+             y = LOAD_ELEMENT_F t i
+             sum = ADD_F x y
+             {store}
+             POLL exit pc 4 [3=i]
+             next = ADD_I i one
+             BACK"
+        )
+    };
+    let carried = line(recurrences::recurrences, &body("REPLACE_ELEMENT t i sum"));
+    insta::assert_snapshot!(carried, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Int
+    s0: pc 3 []
+    GUARD_ARRAY_KIND float v1 exit s0
+    v4 = CONST_INT 1
+    v5 = CONST_INT -1
+    v6 = ADD_I v2 v5
+    v7 = LOAD_ELEMENT_F v1 v6
+    LOOP entry s0
+    v9 = PHI v2: Int back v16
+    v10 = PHI v7: Float back v13
+    v11 = SUB_I v9 v4
+    v12 = LOAD_ELEMENT_F v1 v9
+    v13 = ADD_F v10 v12
+    REPLACE_ELEMENT v1 v9 v13
+    s1: pc 4 [3=v9]
+    POLL exit s1
+    v16 = ADD_I v9 v4
+    BACK
+    ");
+    // What another store may have changed is loaded.
+    let other = body("u = LOAD [4]: Table\nREPLACE_ELEMENT t i sum\nREPLACE_ELEMENT u i x");
+    let kept = line(recurrences::recurrences, &other);
+    assert_eq!(kept.matches("LOAD_ELEMENT_F").count(), 2, "{kept}");
+}
+
+#[test]
 fn what_is_not_used_disappears() {
     let live = line(
         dce::dce,
