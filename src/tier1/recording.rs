@@ -53,6 +53,8 @@ pub struct RecordedStep {
     pub shape: u32,
     /// What the array of the table that is indexed holds.
     pub array_kind: u8,
+    /// The metatable of the first userdata among the operands.
+    pub metatable: Option<Gc<Table>>,
     /// The called function, if it is a host function or a closure, by its address; or 0.
     pub callee: u64,
 }
@@ -159,6 +161,7 @@ impl State {
                 facts: 0,
                 shape: 0,
                 array_kind: 0,
+                metatable: None,
                 callee: 0,
             };
             let operands = [(format.a, instr.a()), (format.b, instr.b()), (format.c, instr.c())];
@@ -282,6 +285,11 @@ impl RecordedStep {
             && self.shape == 0
         {
             self.shape = t.shape.get().0;
+        }
+        if let Some(userdata) = v.as_userdata()
+            && self.metatable.is_none()
+        {
+            self.metatable = userdata.metatable.get();
         }
     }
 

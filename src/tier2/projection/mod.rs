@@ -976,6 +976,9 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
             MicroOp::GUARD_IN_ARRAY => step.facts & facts::IN_ARRAY == 0,
             MicroOp::GUARD_ARRAY_KIND => step.array_kind as u64 != node.operands[0],
             MicroOp::GUARD_NO_METATABLE => step.facts & facts::NO_METATABLE == 0,
+            MicroOp::GUARD_METATABLE => {
+                step.metatable.map(Gc::addr) != Some(sb.object(ObjectId(node.operands[0] as u32)).addr)
+            }
             MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
                 f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
             }),
