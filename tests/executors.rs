@@ -429,7 +429,7 @@ const NOT_MADE: &[(&str, &[&str])] = &[
     ),
     (
         "hot code with constants of these types is rare",
-        &["CONST_COROUTINE", "CONST_USERDATA", "GUARD_USERDATA"],
+        &["CONST_COROUTINE", "CONST_USERDATA"],
     ),
 ];
 
@@ -440,6 +440,7 @@ const EXTRA: &[&str] = &[
       + i // 2.5 + (i + 0.5) % 3 + 2.0 ^ (i % 5) + -(i + 0.5) + -i end; print(s)",
     "local s = 0; for i = 1, 60 do s = s + math.sin(i) + math.atan(i, 2) + math.random() + math.random(i)
       + math.max(i, 30.5); if s > i then s = s - 1 end end; print(s > 0)",
+    "local f = io.stdout; local n = 0; for i = 1, 60 do if f:setvbuf('full') then n = n + 1 end end; print(n)",
     "local n = 0; for i = 1, 50 do n = (n | i) & 0xffff ~ (i << 3) ~ (~i >> 60) ~ (i >> 1) end; print(n)",
     "local t = {}; for i = 1, 60 do t[i] = i; t[#t + 1] = nil end; local s = 0
       for _, v in ipairs(t) do s = s + v end; for k, v in pairs(t) do s = s + k * v end

@@ -232,8 +232,7 @@ impl<T: IntoLua> IntoLuaMulti for T {
     #[inline]
     fn ret(self, first: u32, cx: Context<'_>) -> Result<i32> {
         let raw = self.into_raw(cx)?;
-        // SAFETY: the function's own slot.
-        cx.with(|st| unsafe { Raw::store(st.slot(first - 1), raw.0) });
+        cx.put(first - 1, raw.0);
         Ok(1)
     }
 }
@@ -247,7 +246,7 @@ impl<T: FromLua> FromLuaMulti for T {
         T::from_lua(values.pop_front().unwrap_or_default(), vm)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_all(window: Window, cx: Context<'_>) -> Result<T> {
         window.read(0, cx)
     }
@@ -325,7 +324,7 @@ macro_rules! tuples {
                 ))
             }
 
-            #[inline]
+            #[inline(always)]
             fn read_all(window: Window, cx: Context<'_>) -> Result<Self> {
                 Ok(($(window.read::<$name>($index, cx)?,)* $last::read_all(window.rest($at), cx)?,))
             }

@@ -9,12 +9,13 @@ use super::Vm;
 use super::convert::{FromLuaMulti, IntoLuaMulti, Window};
 use super::error::{Error, Result};
 use super::handle::handle_type;
-use super::shared::{Section, enter};
+use super::shared::{Context, Section, enter, enter_directly};
 use super::userdata::{Contained, new_userdata};
 use crate::bytecode::{FunctionDescription, binary, listing};
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value as Raw;
+use crate::tier1::native::{DirectCall, DirectFn, HostHead, host_value};
 use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// What is known of a value that crosses the boundary; see [`Signature`].
@@ -45,6 +46,7 @@ pub struct Signature {
 /// What the upvalue of a host function holds.
 #[repr(C)]
 pub(crate) struct HostFunction<F> {
+    head: HostHead,
     signature: Signature,
     call: Contained<F>,
 }
@@ -56,42 +58,39 @@ pub(crate) struct HostFunction<F> {
 /// until it returns.
 #[inline(always)]
 pub(crate) unsafe fn running<'a, F>(st: &State, args: Args) -> &'a F {
-    // SAFETY: the running function lies below its window, which keeps it alive. Its upvalue was set when it was made, to a
-    // userdata whose value is never taken, and cannot be changed by scripts.
+    // SAFETY: the running function lies below its window, which keeps it alive. It is a host function with such a closure.
     unsafe {
         let native: Gc<Native> = Gc::from_addr(Raw::payload_at(st.slot(args.base - 1)));
-        &(*host_value::<F>(native)).call
+        &(*host_value(native).cast::<HostFunction<F>>()).call
     }
 }
 
-/// # Safety
-/// `native` must be a host function with a closure of type `F`, or `F` a zero-sized type to look at the head only.
-#[inline(always)]
-unsafe fn host_value<F>(native: Gc<Native>) -> *const HostFunction<F> {
-    // SAFETY: the caller's promise; the value is boxed, and boxes of trait objects begin with the data pointer.
-    unsafe {
-        let userdata = native.upvalue(0).as_userdata().unwrap_unchecked();
-        let data = (*userdata.data.as_ptr()).as_ref().unwrap_unchecked();
-        (&raw const **data).cast()
-    }
+/// The code of a host function, called by tier 1 and by machine code.
+#[derive(Clone, Copy)]
+pub(crate) struct HostCode {
+    pub called: NativeFn,
+    pub direct: DirectFn,
 }
 
 /// Makes a host function.
 pub(crate) fn new_host_function<F: Send + 'static>(
     st: &mut State,
-    func: NativeFn,
+    code: HostCode,
     signature: Signature,
     call: F,
 ) -> std::result::Result<Raw, Raised> {
     let data = new_userdata(
         st,
         Box::new(HostFunction {
+            head: HostHead {
+                direct: code.direct,
+            },
             signature,
             call: Contained::new(call),
         }),
         None,
     )?;
-    let native = st.rt.new_native(func, &[Raw::userdata(data)]);
+    let native = st.rt.new_native(code.called, &[Raw::userdata(data)]);
     let native = st.check_memory(native)?;
     // SAFETY: nobody else knows the object yet.
     unsafe { (*native.as_ptr()).builtin = Builtin::Host };
@@ -106,24 +105,58 @@ pub(crate) fn signature<A: FromLuaMulti, R: IntoLuaMulti>() -> Signature {
     Signature { arguments, results }
 }
 
-/// The code of a host function.
-pub(crate) fn trampoline<F, A, R>(st: &mut State, args: Args) -> NativeResult
+/// The code of a host function with a closure of type `F`.
+pub(crate) fn code<F, A, R>() -> HostCode
 where
     F: Fn(&Vm, A) -> Result<R>,
     A: FromLuaMulti,
     R: IntoLuaMulti,
 {
-    // SAFETY: `create_function` pairs this code with a closure of the type.
+    HostCode {
+        called: trampoline::<F, A, R>,
+        direct: direct::<F, A, R>,
+    }
+}
+
+fn trampoline<F, A, R>(st: &mut State, args: Args) -> NativeResult
+where
+    F: Fn(&Vm, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    // SAFETY: `code` is paired with a closure of the type.
     let f: &F = unsafe { running(st, args) };
-    enter(st, |cx| {
-        let window = Window {
-            first: args.base,
-            count: args.count,
-            skipped: 0,
-        };
-        let a = A::read_all(window, cx)?;
-        f(cx.vm, a)?.ret(args.base, cx)
-    })
+    enter(st, |cx| convert_and_call(f, args, cx))
+}
+
+unsafe extern "C" fn direct<F, A, R>(call: *mut DirectCall, base: u32, count: u32) -> i32
+where
+    F: Fn(&Vm, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    // SAFETY: machine code makes a call, and the state is not used by others; `code` is paired with a closure of the type.
+    unsafe {
+        let args = Args { base, count };
+        let f: &F = running(&*(*call).state, args);
+        enter_directly(call, |cx| convert_and_call(f, args, cx))
+    }
+}
+
+#[inline(always)]
+fn convert_and_call<F, A, R>(f: &F, args: Args, cx: Context<'_>) -> Result<i32>
+where
+    F: Fn(&Vm, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    let window = Window {
+        first: args.base,
+        count: args.count,
+        skipped: 0,
+    };
+    let a = A::read_all(window, cx)?;
+    f(cx.vm, a)?.ret(args.base, cx)
 }
 
 handle_type! {
@@ -285,7 +318,11 @@ impl Function {
                 .as_native()
                 .filter(|n| n.builtin == Builtin::Host)?;
             // SAFETY: a host function; the signature comes first, whatever the closure.
-            Some(unsafe { (*host_value::<()>(native)).signature.clone() })
+            Some(unsafe {
+                (*host_value(native).cast::<HostFunction<()>>())
+                    .signature
+                    .clone()
+            })
         })
     }
 }

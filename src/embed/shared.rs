@@ -12,6 +12,9 @@
 //!   exactly while no `&mut State` is in use, and every reference that is made from it is a reborrow of the
 //!   reference that is suspended.
 //!
+//! Machine code calls host functions through [`enter_directly`], without records on the stack and without that pointer. Whoever asks
+//! for it then finds the call in [`Shared::direct`] and shows it: from then on everything is as if the engine had called the function.
+//!
 //! Host code that runs at other times (`Drop` of a host value during a collection, the sink of warnings) finds null and
 //! gets [`Error::Busy`]. If a panic unwinds through the engine itself the pointer stays null, and the VM refuses all
 //! further use.
@@ -34,6 +37,7 @@ use super::error::{self, Error, Result};
 use super::vm::Vm;
 use crate::runtime::hasher::BuildWordHasher;
 use crate::runtime::value::Value;
+use crate::tier1::native::DirectCall;
 use crate::tier1::state::interrupt;
 use crate::tier1::{Raised, State};
 
@@ -54,6 +58,8 @@ pub(crate) struct Inner {
 pub(crate) struct Shared {
     /// The state, or null while somebody uses it.
     current: Cell<*mut State>,
+    /// The call of the running host function, if machine code has made it and nobody has used the state since; else null.
+    direct: Cell<*mut DirectCall>,
     /// By slot of the state's handle table, the number of handles that share it.
     references: RefCell<Vec<u32>>,
     /// Slots without references that could not be given back at once.
@@ -116,6 +122,7 @@ impl Inner {
         let inner = Arc::new(Inner {
             lock: ReentrantMutex::new(Shared {
                 current: Cell::new(Box::into_raw(state)),
+                direct: Cell::new(ptr::null_mut()),
                 references: RefCell::default(),
                 released: RefCell::default(),
                 depth: Cell::new(0),
@@ -157,10 +164,8 @@ impl Inner {
         shared: &Shared,
         f: impl FnOnce(&mut State, &Shared) -> R,
     ) -> Result<R> {
-        let st = shared.current.replace(ptr::null_mut());
-        if st.is_null() {
-            return Err(shared.refusal());
-        }
+        let st = shared.state()?;
+        shared.current.set(ptr::null_mut());
         // SAFETY: the pointer was there, so nobody uses the state; nobody else will while it is not.
         let result = f(unsafe { &mut *st }, shared);
         shared.current.set(st);
@@ -259,9 +264,7 @@ impl Inner {
     /// Keeps the lock and the state until [`Inner::unpin`].
     pub fn pin(&self) -> Result<()> {
         let shared = self.lock.lock();
-        if shared.current.get().is_null() {
-            return Err(shared.refusal());
-        }
+        shared.state()?;
         shared.pins.set(shared.pins.get() + 1);
         std::mem::forget(shared);
         Ok(())
@@ -289,10 +292,27 @@ impl Shared {
     #[inline]
     pub fn state(&self) -> Result<*mut State> {
         let st = self.current.get();
-        if st.is_null() {
-            Err(self.refusal())
-        } else {
-            Ok(st)
+        if st.is_null() { self.shown() } else { Ok(st) }
+    }
+
+    /// The state, if machine code has called the running host function, which is shown.
+    #[cold]
+    fn shown(&self) -> Result<*mut State> {
+        if self.direct.get().is_null() {
+            return Err(self.refusal());
+        }
+        self.show();
+        Ok(self.current.get())
+    }
+
+    /// Shows the direct call in progress.
+    #[cold]
+    fn show(&self) {
+        let call = self.direct.replace(ptr::null_mut());
+        // SAFETY: the call is in progress, and has not been shown, or it would not be here.
+        unsafe {
+            DirectCall::show(call);
+            self.current.set((*call).state);
         }
     }
 
@@ -419,6 +439,9 @@ impl Context<'_> {
     /// Uses the state for a moment. `f` must not run host code.
     #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        if !self.shared.direct.get().is_null() {
+            self.shared.show();
+        }
         // SAFETY: the engine is suspended or idle, and host code uses the state for such moments only.
         f(unsafe { &mut *self.st })
     }
@@ -426,8 +449,15 @@ impl Context<'_> {
     /// The value at a stack index of the current activation.
     #[inline(always)]
     pub(crate) fn slot(&self, index: u32) -> Value {
-        // SAFETY: callers name initialised slots.
-        self.with(|st| unsafe { Value::load(st.slot(index)) })
+        // SAFETY: callers name initialised slots. They are there in calls that have not been shown, too.
+        unsafe { Value::load((*self.st).slot(index)) }
+    }
+
+    /// Stores a result of the running host function.
+    #[inline(always)]
+    pub(crate) fn put(&self, index: u32, v: Value) {
+        // SAFETY: callers name the slot of the function or one of its window. It is there in calls that have not been shown, too.
+        unsafe { Value::store((*self.st).slot(index), v) };
     }
 
     /// Puts a value on top of the current activation's window, which keeps it alive.
@@ -559,6 +589,18 @@ pub(crate) fn enter<R>(
         })
     }));
     shared.current.set(ptr::null_mut());
+    left(st, &vm, shared, cancelling, result)
+}
+
+/// What a host function that has been left has done.
+#[inline]
+fn left<R>(
+    st: &mut State,
+    vm: &Vm,
+    shared: &Shared,
+    cancelling: bool,
+    result: std::thread::Result<Result<R>>,
+) -> std::result::Result<R, Raised> {
     match result {
         Ok(Ok(r)) if st.cancelling == cancelling => Ok(r),
         // It has been told to stop, and goes on as if it had not.
@@ -570,4 +612,76 @@ pub(crate) fn enter<R>(
             Err(st.raise(Value::NIL))
         }
     }
+}
+
+/// The same for a host function that machine code has called. Returns the number of results, or -1 if an error has been raised:
+/// then, and if `body` has used the state, the call has been shown.
+///
+/// # Safety
+/// The call is in progress, and nobody uses its state.
+#[inline(always)]
+pub(crate) unsafe fn enter_directly(
+    call: *mut DirectCall,
+    body: impl FnOnce(Context<'_>) -> Result<i32>,
+) -> i32 {
+    // SAFETY: the caller's promise. A state with host functions belongs to an `Inner`, which lives at least as long; the `Arc`
+    // is not dropped, so its count need not have been raised. The engine runs in `Inner::with`, so this thread holds the lock.
+    let (st, vm) = unsafe {
+        let st = (*call).state;
+        (st, ManuallyDrop::new(Vm::borrowed((*st).host.cast())))
+    };
+    // SAFETY: as above.
+    let (shared, cancelling) = unsafe { (&*vm.inner.lock.data_ptr(), (*st).cancelling) };
+    debug_assert!(shared.current.get().is_null() && shared.direct.get().is_null());
+    shared.direct.set(call);
+    // Beside the result, which is then a number.
+    let mut failure = None;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let context = Context {
+            vm: &vm,
+            shared,
+            st,
+        };
+        match body(context) {
+            Ok(n) => n,
+            Err(error) => {
+                failure = Some(error);
+                -1
+            }
+        }
+    }));
+    let hidden = !shared.direct.get().is_null();
+    shared.direct.set(ptr::null_mut());
+    match result {
+        Ok(n @ 0..) if hidden => n,
+        result => {
+            let result = result.map(|n| failure.map_or(Ok(n), Err));
+            // SAFETY: the call is in progress, and has been shown exactly if it is not there any more.
+            unsafe { left_directly(call, hidden, &vm, shared, cancelling, result) }
+        }
+    }
+}
+
+/// The end of a direct call that has been shown, or is to be shown now.
+///
+/// # Safety
+/// As for [`enter_directly`].
+#[cold]
+#[inline(never)]
+unsafe fn left_directly(
+    call: *mut DirectCall,
+    hidden: bool,
+    vm: &Vm,
+    shared: &Shared,
+    cancelling: bool,
+    result: std::thread::Result<Result<i32>>,
+) -> i32 {
+    if hidden {
+        // SAFETY: the caller's promise.
+        unsafe { DirectCall::show(call) };
+    }
+    shared.current.set(ptr::null_mut());
+    // SAFETY: the caller's promise.
+    let st = unsafe { &mut *(*call).state };
+    left(st, vm, shared, cancelling, result).unwrap_or(-1)
 }

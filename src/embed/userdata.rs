@@ -14,15 +14,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::convert::{FromLua, FromLuaMulti, IntoLua, IntoLuaMulti, RawValue, Window, through_raw};
 use super::error::{Error, Result};
-use super::function::{Function, new_host_function, running, signature};
+use super::function::{Function, HostCode, new_host_function, running, signature};
 use super::handle::{Handle, handle_type};
-use super::shared::{Context, enter};
+use super::shared::{Context, enter, enter_directly};
 use super::value::Value;
 use super::{Table, Vm};
 use crate::runtime::object::{Gc, Kind};
 use crate::runtime::table::Table as RawTable;
 use crate::runtime::userdata::Userdata;
 use crate::runtime::value::Value as Raw;
+use crate::tier1::native::DirectCall;
 use crate::tier1::{Args, NativeFn, NativeResult, Raised, State};
 
 /// A Rust type whose values Lua can hold and use.
@@ -318,16 +319,53 @@ where
     A: FromLuaMulti,
     R: IntoLuaMulti,
 {
-    // SAFETY: `add_method` pairs this code with a closure of the type.
+    // SAFETY: `method_code` is paired with a closure of the type.
     let f: &F = unsafe { running(st, args) };
-    enter(st, |cx| {
-        let (this, rest) = receiver::<T>(args, cx)?;
-        this.lock()?;
-        let _borrow = Borrow(&this.borrows);
-        let a = A::read_all(rest, cx)?;
-        // SAFETY: the borrow is counted; the object is this function's first argument, which keeps it alive.
-        f(cx.vm, unsafe { &*this.value.get() }, a)?.ret(args.base, cx)
-    })
+    enter(st, |cx| call_method(f, args, cx))
+}
+
+unsafe extern "C" fn direct_method<T, F, A, R>(call: *mut DirectCall, base: u32, count: u32) -> i32
+where
+    T: UserData,
+    F: Fn(&Vm, &T, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    // SAFETY: machine code makes a call, and the state is not used by others; `method_code` is paired with a closure of the type.
+    unsafe {
+        let args = Args { base, count };
+        let f: &F = running(&*(*call).state, args);
+        enter_directly(call, |cx| call_method(f, args, cx))
+    }
+}
+
+#[inline(always)]
+fn call_method<T, F, A, R>(f: &F, args: Args, cx: Context<'_>) -> Result<i32>
+where
+    T: UserData,
+    F: Fn(&Vm, &T, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    let (this, rest) = receiver::<T>(args, cx)?;
+    this.lock()?;
+    let _borrow = Borrow(&this.borrows);
+    let a = A::read_all(rest, cx)?;
+    // SAFETY: the borrow is counted; the object is this function's first argument, which keeps it alive.
+    f(cx.vm, unsafe { &*this.value.get() }, a)?.ret(args.base, cx)
+}
+
+fn method_code<T, F, A, R>() -> HostCode
+where
+    T: UserData,
+    F: Fn(&Vm, &T, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    HostCode {
+        called: method::<T, F, A, R>,
+        direct: direct_method::<T, F, A, R>,
+    }
 }
 
 /// The code of a method that changes the value.
@@ -338,16 +376,57 @@ where
     A: FromLuaMulti,
     R: IntoLuaMulti,
 {
-    // SAFETY: `add_method_mut` pairs this code with a closure of the type.
+    // SAFETY: `method_mut_code` is paired with a closure of the type.
     let f: &F = unsafe { running(st, args) };
-    enter(st, |cx| {
-        let (this, rest) = receiver::<T>(args, cx)?;
-        this.lock_mut()?;
-        let _borrow = Borrow(&this.borrows);
-        let a = A::read_all(rest, cx)?;
-        // SAFETY: the borrow is exclusive; the object is this function's first argument, which keeps it alive.
-        f(cx.vm, unsafe { &mut *this.value.get() }, a)?.ret(args.base, cx)
-    })
+    enter(st, |cx| call_method_mut(f, args, cx))
+}
+
+unsafe extern "C" fn direct_method_mut<T, F, A, R>(
+    call: *mut DirectCall,
+    base: u32,
+    count: u32,
+) -> i32
+where
+    T: UserData,
+    F: Fn(&Vm, &mut T, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    // SAFETY: as in `direct_method`.
+    unsafe {
+        let args = Args { base, count };
+        let f: &F = running(&*(*call).state, args);
+        enter_directly(call, |cx| call_method_mut(f, args, cx))
+    }
+}
+
+#[inline(always)]
+fn call_method_mut<T, F, A, R>(f: &F, args: Args, cx: Context<'_>) -> Result<i32>
+where
+    T: UserData,
+    F: Fn(&Vm, &mut T, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    let (this, rest) = receiver::<T>(args, cx)?;
+    this.lock_mut()?;
+    let _borrow = Borrow(&this.borrows);
+    let a = A::read_all(rest, cx)?;
+    // SAFETY: the borrow is exclusive; the object is this function's first argument, which keeps it alive.
+    f(cx.vm, unsafe { &mut *this.value.get() }, a)?.ret(args.base, cx)
+}
+
+fn method_mut_code<T, F, A, R>() -> HostCode
+where
+    T: UserData,
+    F: Fn(&Vm, &mut T, A) -> Result<R>,
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    HostCode {
+        called: method_mut::<T, F, A, R>,
+        direct: direct_method_mut::<T, F, A, R>,
+    }
 }
 
 /// The value that a method is called on, and the other arguments.
@@ -370,7 +449,7 @@ impl<'a, T: UserData> UserDataMethods<'a, T> {
         R: IntoLuaMulti + 'static,
         F: Fn(&Vm, &T, A) -> Result<R> + Send + 'static,
     {
-        let f = self.native::<A, R, F>(method::<T, F, A, R>, f);
+        let f = self.native::<A, R, F>(method_code::<T, F, A, R>(), f);
         self.put(|m| &m.methods, name, f);
     }
 
@@ -381,7 +460,7 @@ impl<'a, T: UserData> UserDataMethods<'a, T> {
         R: IntoLuaMulti + 'static,
         F: Fn(&Vm, &mut T, A) -> Result<R> + Send + 'static,
     {
-        let f = self.native::<A, R, F>(method_mut::<T, F, A, R>, f);
+        let f = self.native::<A, R, F>(method_mut_code::<T, F, A, R>(), f);
         self.put(|m| &m.methods, name, f);
     }
 
@@ -414,7 +493,7 @@ impl<'a, T: UserData> UserDataMethods<'a, T> {
         A: FromLua + 'static,
         F: Fn(&Vm, &mut T, A) -> Result<()> + Send + 'static,
     {
-        let f = self.native::<A, (), F>(method_mut::<T, F, A, ()>, f);
+        let f = self.native::<A, (), F>(method_mut_code::<T, F, A, ()>(), f);
         self.has_setters = true;
         self.put(|m| &m.setters, name, f);
     }
@@ -439,7 +518,7 @@ impl<'a, T: UserData> UserDataMethods<'a, T> {
         R: IntoLuaMulti + 'static,
         F: Fn(&Vm, &mut T, A) -> Result<R> + Send + 'static,
     {
-        let f = self.native::<A, R, F>(method_mut::<T, F, A, R>, f);
+        let f = self.native::<A, R, F>(method_mut_code::<T, F, A, R>(), f);
         self.put_event(event, f);
     }
 
@@ -460,12 +539,12 @@ impl<'a, T: UserData> UserDataMethods<'a, T> {
         R: IntoLuaMulti,
         F: Fn(&Vm, &T, A) -> Result<R> + Send + 'static,
     {
-        self.native::<A, R, F>(method::<T, F, A, R>, f)
+        self.native::<A, R, F>(method_code::<T, F, A, R>(), f)
     }
 
     fn native<A: FromLuaMulti, R: IntoLuaMulti, F: Send + 'static>(
         &self,
-        code: NativeFn,
+        code: HostCode,
         f: F,
     ) -> Result<Function> {
         let mut signature = signature::<A, R>();
@@ -848,7 +927,7 @@ impl Vm {
     /// Makes a host function of its code and closure.
     pub(crate) fn new_function<F: Send + 'static>(
         &self,
-        code: NativeFn,
+        code: HostCode,
         signature: super::Signature,
         f: F,
     ) -> Result<Function> {

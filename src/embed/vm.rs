@@ -10,7 +10,7 @@ use super::chunk::Chunk;
 use super::convert::{FromLuaMulti, IntoLuaMulti, string_raw};
 use super::coroutine::Coroutine;
 use super::error::{Error, Result};
-use super::function::{Function, signature, trampoline};
+use super::function::{Function, code, signature};
 use super::handle::Handle;
 use super::shared::{CancelTarget, Context, Inner, Section};
 use super::string::LuaString;
@@ -224,7 +224,7 @@ impl Vm {
         R: IntoLuaMulti + 'static,
         F: Fn(&Vm, A) -> Result<R> + Send + 'static,
     {
-        self.new_function(trampoline::<F, A, R>, signature::<A, R>(), f)
+        self.new_function(code::<F, A, R>(), signature::<A, R>(), f)
     }
 
     /// Makes a coroutine that will run `f`.

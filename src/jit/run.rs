@@ -28,10 +28,11 @@ use crate::runtime::object::Gc;
 use crate::runtime::shape::Shapes;
 use crate::runtime::value::Value;
 use crate::tier1::call::Outcome;
-use crate::tier1::{Raised, State};
+use crate::tier1::native::{DirectCall, DirectFn};
+use crate::tier1::{Args, Raised, State, slow};
 use crate::tier2::executor::{Anchor, Executor};
 use crate::tier2::superblock::{SnapshotId, Superblock};
-use crate::tier2::uop::{Calling, Next};
+use crate::tier2::uop::{self, Calling, Next, Request};
 use crate::tier2::{CodeSettings, deopt};
 
 /// Machine code's part of a VM.
@@ -342,6 +343,129 @@ pub const LEFT: u64 = 2;
 /// The frame is that of the running activation, with the registers of inputs saved in it. The slots of the call-out's
 /// snapshot have been stored.
 pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        calling_out(frame, info, at, |st, calling, out| {
+            uop::call_out(st, calling, out)
+        })
+    }
+}
+
+/// The same for `CALL_NATIVE`.
+///
+/// # Safety
+/// As for [`call_out`].
+pub unsafe extern "C" fn call_native(frame: *mut Frame, info: *const Info, at: u64) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        calling_out(frame, info, at, |st, calling, out| {
+            uop::call_native(st, calling, out)
+        })
+    }
+}
+
+/// A direct call of machine code: of a host function with such code, whose arguments are in its slots. No records are pushed, unless
+/// it is shown.
+#[repr(C)]
+struct Direct {
+    call: DirectCall,
+    frame: *mut Frame,
+    info: *const Info,
+    at: u64,
+    /// Counted when it was shown.
+    disturbances: u64,
+}
+
+/// Performs a direct call of the code that `info` belongs to.
+///
+/// # Safety
+/// As for [`call_out`]; `code` is that of the host function in the call-out's slot.
+pub unsafe extern "C" fn call_directly(
+    frame: *mut Frame,
+    info: *const Info,
+    at: u64,
+    code: DirectFn,
+) -> u64 {
+    // SAFETY: the caller's promise; only `code` and what it calls refer to the state while it runs.
+    unsafe {
+        let st = (*frame).state;
+        let out = &(&(*info).call_outs)[at as usize];
+        let operands = &out.request.operands;
+        let func = (*st).index_of((*frame).slots) + operands[0] as u32;
+        let args = Args {
+            base: func + 1,
+            count: operands[1] as u32 - 1,
+        };
+        if !slow::has_room_for_native(&*st, out.inlined, args) {
+            show_frames(frame, info, at);
+            return call_native(frame, info, at);
+        }
+        let call = DirectCall::new(st, args, show);
+        let mut direct = Direct {
+            call,
+            frame,
+            info,
+            at,
+            disturbances: 0,
+        };
+        let results = code((&raw mut direct).cast(), args.base, args.count);
+        if !direct.call.shown {
+            slow::complete_results(&mut *st, func, results, operands[2] as i16 - 1);
+            return ON;
+        }
+        // The stack may have moved.
+        (*frame).slots = (*st).slot((*(*frame).activation).origin);
+        calling_out(frame, info, at, |st, calling, out| {
+            // A host function that has returned is not among the records that code pushes.
+            calling.activation.depth -= (results >= 0) as u32;
+            uop::direct_call_returned(st, calling, out, direct.disturbances, results)
+        })
+    }
+}
+
+/// Pushes the records of a call-out's frames, as machine code does for others.
+///
+/// # Safety
+/// As for [`call_out`], without the records.
+unsafe fn show_frames(frame: *mut Frame, info: *const Info, at: u64) {
+    // SAFETY: the caller's promise; room was made for the records.
+    unsafe {
+        let (activation, st, info) = (&mut *(*frame).activation, &mut *(*frame).state, &*info);
+        activation.switch_to(st, info.executor.get());
+        activation.locate(st);
+        let sb = &(*activation.executor).superblock;
+        let out = &info.call_outs[at as usize].request;
+        let pc = sb.snapshot_at(out.exit).pc + out.behind();
+        deopt::materialise(st, sb, activation.origin, out.exit, pc);
+    }
+}
+
+/// Shows a direct call.
+///
+/// # Safety
+/// It is in progress, the call of a [`Direct`], and has not been shown.
+unsafe fn show(call: *mut DirectCall) {
+    // SAFETY: the caller's promise. Room for the function's record was made sure of.
+    unsafe {
+        let direct = call.cast::<Direct>();
+        let (frame, info, at) = ((*direct).frame, (*direct).info, (*direct).at);
+        show_frames(frame, info, at);
+        let st = &mut *(*frame).state;
+        (*direct).disturbances = st.tier2.disturbances;
+        let out = &(&(*info).call_outs)[at as usize].request;
+        slow::show_native(st, (*call).args, out.operands[2] as i16 - 1);
+    }
+}
+
+/// # Safety
+/// As for [`call_out`].
+#[inline(always)]
+unsafe fn calling_out(
+    frame: *mut Frame,
+    info: *const Info,
+    at: u64,
+    perform: impl FnOnce(&mut State, &mut CallingOut, &Request) -> Result<Next, Raised>,
+) -> u64 {
     // SAFETY: the caller's promise; the activation and the state are referred to by nobody else while machine code runs.
     let (activation, st, info) =
         unsafe { (&mut *(*frame).activation, &mut *(*frame).state, &*info) };
@@ -355,7 +479,7 @@ pub unsafe extern "C" fn call_out(frame: *mut Frame, info: *const Info, at: u64)
             activation: &mut *activation,
             out: Some(out),
         };
-        crate::tier2::uop::call_out(st, &mut calling, &out.request)
+        perform(st, &mut calling, &out.request)
     }));
     let left = match next {
         Ok(Ok(Next::On)) => {

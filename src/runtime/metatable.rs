@@ -323,6 +323,11 @@ impl Runtime {
         }
     }
 
+    /// From now on changes of the events of a metatable that no table has are noticed, too.
+    pub fn watch_events(&mut self, m: Gc<Table>) {
+        m.set_flag(table_flags::IS_METATABLE);
+    }
+
     /// An event of a table in use as a metatable is about to change: all that was derived from its events ends.
     #[cold]
     #[inline(never)]

@@ -35,6 +35,9 @@ impl Roots for VmRoots<'_> {
             if let Some(callee) = step.callee_value().as_object() {
                 marker.mark(callee);
             }
+            if let Some(metatable) = step.metatable {
+                marker.mark(metatable);
+            }
         }
     }
 }

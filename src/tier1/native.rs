@@ -9,6 +9,7 @@
 use std::any::{Any, TypeId};
 
 use super::state::{Raised, State};
+use crate::runtime::function::Native;
 use crate::runtime::number;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
@@ -31,6 +32,74 @@ pub type NativeFn = fn(&mut State, Args) -> NativeResult;
 
 /// How a host function goes on after a function that it had called: the window holds that function's results.
 pub type ContinuationFn = fn(&mut State, Args) -> NativeResult;
+
+/// A call of a host function by machine code, for which no records have been pushed. Who wants to use the VM, other than to read
+/// arguments and to store results, has it shown first.
+#[repr(C)]
+pub struct DirectCall {
+    pub state: *mut State,
+    pub args: Args,
+    /// Whether everything is as it is when a host function runs.
+    pub shown: bool,
+    show: unsafe fn(*mut DirectCall),
+}
+
+impl DirectCall {
+    /// # Safety
+    /// `show` makes everything as it is when a host function runs, if it is given the address of what is returned.
+    #[inline(always)]
+    pub unsafe fn new(state: *mut State, args: Args, show: unsafe fn(*mut DirectCall)) -> DirectCall {
+        DirectCall { state, args, shown: false, show }
+    }
+
+    /// Pushes the records of the frames, the host function's among them.
+    ///
+    /// # Safety
+    /// The call is in progress and has not been shown; nobody uses the state.
+    #[cold]
+    pub unsafe fn show(call: *mut DirectCall) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            (*call).shown = true;
+            ((*call).show)(call);
+        }
+    }
+}
+
+/// The code of a host function for direct calls, which gets the window of its arguments: stack index of the first, and number. Returns the number of results, or a negative number if it has raised an error;
+/// then the call has been shown.
+pub type DirectFn = unsafe extern "C" fn(*mut DirectCall, u32, u32) -> i32;
+
+/// What the value in the upvalue of a [`Builtin::Host`] function begins with.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HostHead {
+    pub direct: DirectFn,
+}
+
+/// The value in the upvalue of a host function.
+///
+/// # Safety
+/// The function is a [`Builtin::Host`].
+#[inline(always)]
+pub unsafe fn host_value(native: Gc<Native>) -> *const HostHead {
+    // SAFETY: its upvalue was set when it was made, to a userdata whose value is never taken, and cannot be changed by
+    // scripts. The value is boxed, and boxes of trait objects begin with the data pointer.
+    unsafe {
+        let userdata = native.upvalue(0).as_userdata().unwrap_unchecked();
+        let data = (*userdata.data.as_ptr()).as_ref().unwrap_unchecked();
+        (&raw const **data).cast()
+    }
+}
+
+/// The code of a function for direct calls, if it has any.
+pub fn direct_code(native: Gc<Native>) -> Option<DirectFn> {
+    if native.builtin != Builtin::Host {
+        return None;
+    }
+    // SAFETY: just checked.
+    Some(unsafe { (*host_value(native)).direct })
+}
 
 /// Library functions that instructions or the optimizer know by identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -63,6 +63,8 @@ pub struct RecordedStep {
     pub shape: u32,
     /// What the array of the table that is indexed holds.
     pub array_kind: u8,
+    /// The metatable of the first userdata among the operands.
+    pub metatable: Option<Gc<Table>>,
     /// The called function, if it is a host function or a closure, by its address; or 0.
     pub callee: u64,
     /// The number of values in the open list that the instruction uses; of `VARARG` that of extra arguments.
@@ -182,6 +184,7 @@ impl State {
                 facts: 0,
                 shape: 0,
                 array_kind: 0,
+                metatable: None,
                 callee: 0,
                 count: 0,
             };
@@ -340,6 +343,11 @@ impl RecordedStep {
             && self.shape == 0
         {
             self.shape = t.shape.get().0;
+        }
+        if let Some(userdata) = v.as_userdata()
+            && self.metatable.is_none()
+        {
+            self.metatable = userdata.metatable.get();
         }
     }
 

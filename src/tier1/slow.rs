@@ -5,8 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::call::{Outcome, Return, Step};
-use super::native::{Builtin, to_integer, to_number};
+use super::call::{NATIVE_SLOTS, Outcome, Return, Step};
+use super::native::{Args, Builtin, to_integer, to_number};
 use super::state::{Raised, State};
 use super::{ic, message};
 use crate::bytecode::cache::FieldCache;
@@ -822,11 +822,28 @@ pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result
         let outcome = st.settle(n)?;
         return st.poll_in(outcome);
     }
-    let first = st.slot(func);
-    // SAFETY: the host function's record is the current one, and its results lie where the caller wants them; those that lack are
-    // registers of the caller.
+    Ok(native_returned(st, func, n, wanted))
+}
+
+/// Pops the record of a host function that has left `n` results.
+pub fn native_returned(st: &mut State, func: u32, n: i32, wanted: i16) -> Outcome {
+    // SAFETY: the host function's record is the current one; its results lie where the caller wants them.
     unsafe {
         st.record = st.record.sub(1);
+        complete_results(st, func, n, wanted);
+    }
+    st.settled()
+}
+
+/// Gives the caller of a host function with `n` results as many as it wants.
+///
+/// # Safety
+/// The results lie at `func`, where the caller has registers for those that it wants.
+#[inline]
+pub unsafe fn complete_results(st: &mut State, func: u32, n: i32, wanted: i16) {
+    let first = st.slot(func);
+    // SAFETY: the caller's promise.
+    unsafe {
         if wanted < 0 {
             st.top = first.add(n as usize);
         }
@@ -834,7 +851,19 @@ pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result
             Value::store(first.add(j as usize), Value::NIL);
         }
     }
-    Ok(st.settled())
+}
+
+/// Whether there is room for the record of a host function above `records` others, and for its slots.
+#[inline]
+pub fn has_room_for_native(st: &State, records: u32, args: Args) -> bool {
+    let next = st.record.wrapping_add(records as usize + 1);
+    next < st.records_end && st.slot_fits(args.base + args.count + NATIVE_SLOTS)
+}
+
+/// Pushes the record of a host function for which there is room.
+pub fn show_native(st: &mut State, args: Args, wanted: i16) {
+    let pushed = st.push_native(args.base - 1, args.count, Return::call(wanted));
+    debug_assert!(pushed.is_ok(), "there is room");
 }
 
 /// A tail call: the callee takes the place of the running function.

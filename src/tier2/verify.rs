@@ -485,7 +485,7 @@ impl Verifier<'_> {
         };
         let fits = match (immediate, op) {
             (Immediate::Proto, _) => *kind == ObjectKind::Proto,
-            (_, MicroOp::LOAD_HOLDER) => *kind == ObjectKind::Table,
+            (_, MicroOp::LOAD_HOLDER | MicroOp::GUARD_METATABLE) => *kind == ObjectKind::Table,
             (_, MicroOp::GUARD_OBJECT) => *kind != ObjectKind::Proto,
             _ => kind.constant().is_some_and(|(constant, _)| constant == op),
         };

@@ -557,6 +557,8 @@ microops! {
     SET_SHAPE[Shape](Table) {writes Header};
     /// needs x to have no metatable
     GUARD_NO_METATABLE(Table) {reads Header} exit Restart;
+    /// needs the metatable of x to be object o
+    GUARD_METATABLE[Object](Userdata) {reads Header} exit Restart;
     /// metatable(x) = y; shape(x) = s
     SET_METATABLE[Shape](Table, Table) {writes Header};
     /// needs the holder epoch to be e: no table through which others find keys has changed but in its values

@@ -22,7 +22,7 @@ use crate::jit::allocation::{Allocation, Place};
 use crate::jit::helpers::{self, helper};
 use crate::jit::map::{self, CodeMap};
 use crate::jit::plan::{Located, Part, Plan, guarded_type, tag_of};
-use crate::jit::run::call_out;
+use crate::jit::run::{call_directly, call_native, call_out};
 use crate::jit::{CallOut, CompileError, Engine, Info, Parent, Watch};
 use crate::runtime::Runtime;
 use crate::runtime::array::ArrayKind;
@@ -32,8 +32,10 @@ use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::Shapes;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
+use crate::runtime::userdata::Userdata;
 use crate::runtime::value::Tag;
 use crate::tier1::State;
+use crate::tier1::native::{DirectFn, direct_code};
 use crate::tier2::executor::Counts;
 use crate::tier2::superblock::{Node, ObjectId, Ref, SnapshotId, slot_offsets};
 use crate::tier2::uop::Request;
@@ -41,6 +43,7 @@ use crate::tier2::uop::Request;
 // What is read and written in objects.
 pub const BARRIER: i32 = offset_of!(Header, barrier) as i32;
 const SHAPE: i32 = offset_of!(Table, shape) as i32;
+const USERDATA_METATABLE: i32 = offset_of!(Userdata, metatable) as i32;
 const METATABLE: i32 = offset_of!(Table, metatable) as i32;
 pub const ARRAY: i32 = offset_of!(Table, array) as i32;
 pub const ARRAY_LEN: i32 = offset_of!(Table, array_len) as i32;
@@ -544,6 +547,14 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let t = self.e.gpr(self.input(&node, 0), RAX);
                 self.guard_no_metatable(t, exit);
             }
+            GUARD_METATABLE => {
+                let userdata = self.e.gpr(self.input(&node, 0), RAX);
+                self.e.asm.mov_imm(RCX, self.object(operand));
+                self.e
+                    .asm
+                    .alu(Alu::Cmp, RCX, at(userdata, USERDATA_METATABLE));
+                self.leave_if(Cond::NotEqual, exit);
+            }
             SET_METATABLE => {
                 let t = self.e.gpr(self.input(&node, 0), RAX);
                 self.e
@@ -728,8 +739,14 @@ impl<'a, 'p> Lowering<'a, 'p> {
             // Call-outs.
             GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | ARITH | COMPARE | LENGTH | CONCAT
             | GET_INDEX | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE | FOR_PREPARE
-            | CALL | CALL_NATIVE | TAIL_CALL | LEAVE | VARARG | MARK_TO_CLOSE | CLOSE
-            | INTERPRET => self.call_out(i, &node),
+            | CALL | TAIL_CALL | LEAVE | VARARG | MARK_TO_CLOSE | CLOSE | INTERPRET => {
+                self.call_out(i, &node)
+            }
+            // The function is in its slot.
+            CALL_NATIVE => match self.direct_code(&node) {
+                Some(code) => self.call_directly(i, &node, code),
+                None => self.call_runtime(i, &node, call_native as *const () as usize, false),
+            },
 
             // The type guards are above; of the rest projection leaves none.
             GUARD_INT | GUARD_FLOAT | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
@@ -1556,7 +1573,54 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
+    /// A call-out.
     pub fn call_out(&mut self, i: usize, node: &Node) {
+        let has_inputs = !node.inputs().is_empty();
+        self.call_runtime(i, node, call_out as *const () as usize, has_inputs);
+    }
+
+    /// The code for direct calls of the function that `CALL_NATIVE` calls, if that is known and has such code.
+    fn direct_code(&self, node: &Node) -> Option<DirectFn> {
+        let known = self.e.plan.sb.constant_object(node.inputs[0])?;
+        let counted = node.operands[1] != 0;
+        direct_code(Gc::from_addr(known.addr)).filter(|_| counted)
+    }
+
+    /// A call of a host function's code for that: nothing but the slots of the call is in memory.
+    fn call_directly(&mut self, i: usize, node: &Node, code: DirectFn) {
+        let at_index = self.note_call_out(node);
+        let live: Vec<Place> = self.e.allocation.live_at(i).collect();
+        self.store_slots(node.exit);
+        self.e.save(&live, false);
+        self.e.asm.mov_imm(RCX, code as usize as u64);
+        self.perform(
+            i,
+            node,
+            at_index,
+            call_directly as *const () as usize,
+            &live,
+        );
+    }
+
+    /// A call-out by a function of the runtime, which finds inputs where they are saved if it looks for them.
+    fn call_runtime(&mut self, i: usize, node: &Node, function: usize, looks: bool) {
+        let at_index = self.note_call_out(node);
+        let live: Vec<Place> = self.e.allocation.live_at(i).collect();
+        self.store_slots(node.exit);
+        self.e.save(&live, looks);
+        let CallOut {
+            request, inlined, ..
+        } = self.call_outs[at_index as usize].clone();
+        if request.needs_records() {
+            let pc = self.e.plan.sb.snapshot_at(node.exit).pc;
+            self.records_of(request.frame, pc + request.behind());
+            self.stand_at(inlined as i32, 0);
+        }
+        self.perform(i, node, at_index, function, &live);
+    }
+
+    /// Notes a call-out, for the runtime to find it by the number that is returned.
+    fn note_call_out(&mut self, node: &Node) -> u64 {
         let sb = self.e.plan.sb;
         let none = Located {
             ty: Type::Int,
@@ -1582,21 +1646,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
             inlined,
             inputs,
         });
-        let live: Vec<Place> = self.e.allocation.live_at(i).collect();
-        self.store_slots(node.exit);
-        // The runtime finds the inputs, but nothing else, where they are saved.
-        self.e.save(&live, !node.inputs().is_empty());
-        if records {
-            self.records_of(
-                request.frame,
-                sb.snapshot_at(node.exit).pc + request.behind(),
-            );
-            self.stand_at(inlined as i32, 0);
-        }
+        at_index
+    }
+
+    /// Calls the function that performs a call-out, and goes where it says.
+    fn perform(&mut self, i: usize, node: &Node, at_index: u64, function: usize, live: &[Place]) {
         self.e.asm.mov_imm(RSI, self.info as u64);
         self.e.asm.mov_imm(RDX, at_index);
-        self.e.call_with_frame(call_out as *const () as usize);
-        self.e.restore(&live);
+        self.e.call_with_frame(function);
+        self.e.restore(live);
         let (exit, left) = (node.exit, self.left);
         let elsewhere = self.cold(move |l| {
             l.e.asm.alu_imm(Alu::Cmp, RAX, crate::jit::run::EXIT as i32);

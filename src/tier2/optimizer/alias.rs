@@ -618,7 +618,7 @@ fn header_reads(op: MicroOp) -> u8 {
     use MicroOp::*;
     match op {
         GUARD_SHAPE => header::SHAPE,
-        GUARD_NO_METATABLE | GUARD_FOUND_IN => header::METATABLE,
+        GUARD_NO_METATABLE | GUARD_FOUND_IN | GUARD_METATABLE => header::METATABLE,
         GUARD_IN_ARRAY | GUARD_ARRAY_KIND | GUARD_ACCEPTS => header::ARRAY,
         _ if op.declaration().effects.reads.contains(Memory::Header) => u8::MAX,
         _ => 0,

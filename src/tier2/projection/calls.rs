@@ -8,7 +8,8 @@ use super::{Ended, Flow, Projector, Stop, Top};
 use crate::bytecode::{Instr, Op};
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
-use crate::runtime::value::Tag;
+use crate::runtime::value::{Tag, Value};
+use crate::tier1::native::direct_code;
 
 /// The most frames inlined at a time.
 const DEPTH_MAX: usize = 16;
@@ -237,7 +238,15 @@ impl Projector<'_> {
     fn call_native(&mut self, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
         let slot = self.register(func);
         let x = self.read(slot);
-        let f = self.guard_type(x, Type::Native);
+        let known = self.step().callee_value().as_native().filter(|f| direct_code(*f).is_some() && !self.cautious);
+        let f = match known {
+            // Machine code calls it directly.
+            Some(native) => {
+                self.guard_native(x, native);
+                self.constant(Value::native(native)).expect("functions have micro-ops")
+            }
+            None => self.guard_type(x, Type::Native),
+        };
         self.write(slot, f);
         let stays = self.stays();
         let operands = [slot as u64, nargs.map_or(0, |n| n as u64 + 1), (wanted + 1) as u64];

@@ -64,6 +64,7 @@ impl Projector<'_> {
                 self.guard_type(receiver, Type::String);
                 self.string_method(key)
             }
+            Tag::USERDATA if !self.cautious => self.userdata_method(receiver, key),
             _ => self.lookup(receiver, key),
         };
         // The receiver may have become known better.
@@ -85,6 +86,19 @@ impl Projector<'_> {
         let sample = self.st.rt.strings.empty();
         let index = self.st.rt.metamethod(Value::string(sample), Event::Index);
         self.assume(Assumption::PrimitiveMetatable(basic_type(Tag::STRING)?));
+        self.inherited(index, key)
+    }
+
+    /// A method of a userdata whose metatable has a table of methods.
+    fn userdata_method(&mut self, receiver: Ref, key: Gc<Str>) -> Option<Ref> {
+        let metatable = self.step().metatable?;
+        let index = self.st.rt.event_of(metatable, Event::Index);
+        index.as_table()?;
+        let userdata = self.guard_type(receiver, Type::Userdata);
+        let id = self.object(ObjectKind::Table, metatable.addr());
+        self.emit(MicroOp::GUARD_METATABLE, &[userdata], &[id.0 as u64]);
+        self.st.rt.watch_events(metatable);
+        self.assume(Assumption::Events { metatable });
         self.inherited(index, key)
     }
 

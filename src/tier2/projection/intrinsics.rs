@@ -57,7 +57,7 @@ impl Projector<'_> {
     }
 
     /// Makes sure that `f` is this host function.
-    fn guard_native(&mut self, f: Ref, native: Gc<Native>) {
+    pub(super) fn guard_native(&mut self, f: Ref, native: Gc<Native>) {
         if self.constant_object(f).is_none() {
             let id = self.object(ObjectKind::Native, native.addr());
             self.emit(MicroOp::GUARD_OBJECT, &[f], &[id.0 as u64]);

@@ -993,6 +993,9 @@ fn must_be_cautious(sb: &Superblock, exit: SnapshotId, step: &RecordedStep) -> b
             MicroOp::GUARD_NIL if step.accesses_field() => step.facts & facts::NIL_FIELD == 0,
             MicroOp::GUARD_NIL if step.instr().op().general() == Op::TFORCALL => step.facts & facts::IN_ARRAY != 0,
             MicroOp::GUARD_UNMARKED => step.facts & facts::MARKED != 0,
+            MicroOp::GUARD_METATABLE => {
+                step.metatable.map(Gc::addr) != Some(sb.object(ObjectId(node.operands[0] as u32)).addr)
+            }
             MicroOp::GUARD_PROTO => step.callee_value().as_closure().is_none_or(|f| {
                 f.proto.addr() != sb.object(ObjectId(node.operands[0] as u32)).addr
             }),

@@ -266,8 +266,9 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
     });
     let input = |k: usize| inputs[k];
     activation.materialise(st, out.exit, site.pc + out.behind());
-    let depth = st.depth();
-    let disturbances = st.tier2.disturbances;
+    // SAFETY: the program counter behind the running instruction.
+    let before = Before::of(st, unsafe { site.instruction().add(1) });
+    let depth = before.depth;
     let field = |k: usize| {
         // SAFETY: the index of a field cache of the running prototype, which is alive.
         unsafe { &*site.proto.fields.add(out.operands[k] as usize) }
@@ -324,18 +325,7 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
             site.returns_here(st, activation, depth);
             return Ok(Next::Left(outcome));
         }
-        MicroOp::CALL_NATIVE => {
-            let func = site.index(0);
-            let nargs = site.count(st, 1, func + 1);
-            let wanted = out.operands[2] as i16 - 1;
-            let outcome = slow::call_native(st, func, nargs, wanted)?;
-            let returned = outcome != Outcome::Exit && st.co == activation.stack().0 && st.depth() == depth;
-            if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
-                let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
-                st.poll_after_call(end)?;
-            }
-            outcome
-        }
+        MicroOp::CALL_NATIVE => return native(st, activation, out, &before),
         MicroOp::TAIL_CALL | MicroOp::REPLACE_FRAME => {
             let func = site.index(0);
             let nargs = site.count(st, 1, func + 1);
@@ -363,19 +353,97 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
         MicroOp::INTERPRET => execute_one(st)?,
         op => unreachable!("{op} is not such a call-out"),
     };
+    Ok(after_call(st, activation, &before, outcome))
+}
+
+/// `CALL_NATIVE` alone, of machine code, which has stored the slots and pushed the records.
+pub fn call_native(st: &mut State, activation: &mut impl Calling, out: &Request) -> Result<Next, Raised> {
+    // SAFETY: the running executor is alive.
+    let snapshot = unsafe { (*activation.executor()).superblock.snapshot_at(out.exit) };
+    if let Some(top) = snapshot.top {
+        st.top = st.slot(activation.origin() + top as u32);
+    }
+    let before = Before::of(st, st.frame().pc);
+    native(st, activation, out, &before)
+}
+
+/// The end of a direct call that has been shown, with the number of its results, or a negative number if it has raised an error.
+pub fn direct_call_returned(
+    st: &mut State,
+    activation: &mut impl Calling,
+    out: &Request,
+    disturbances: u64,
+    results: i32,
+) -> Result<Next, Raised> {
+    if results < 0 {
+        return Err(Raised);
+    }
+    let func = activation.origin() + out.operands[0] as u32;
+    let outcome = slow::native_returned(st, func, results, out.operands[2] as i16 - 1);
+    let before = Before { disturbances, ..Before::of(st, st.frame().pc) };
+    native_returned(st, activation, out, &before, outcome)
+}
+
+/// The same, in the running frame.
+fn native(st: &mut State, activation: &mut impl Calling, out: &Request, before: &Before) -> Result<Next, Raised> {
+    let func = activation.origin() + out.operands[0] as u32;
+    let nargs = match out.operands[1] as u32 {
+        0 => st.index_of(st.top) - func - 1,
+        n => n - 1,
+    };
+    let wanted = out.operands[2] as i16 - 1;
+    let outcome = slow::call_native(st, func, nargs, wanted)?;
+    native_returned(st, activation, out, before, outcome)
+}
+
+/// Polls after the call of a host function, and says where control is.
+fn native_returned(
+    st: &mut State,
+    activation: &mut impl Calling,
+    out: &Request,
+    before: &Before,
+    outcome: Outcome,
+) -> Result<Next, Raised> {
+    let returned = outcome != Outcome::Exit && st.co == activation.stack().0 && st.depth() == before.depth;
+    if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
+        let func = activation.origin() + out.operands[0] as u32;
+        let wanted = out.operands[2] as i16 - 1;
+        let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
+        st.poll_after_call(end)?;
+    }
+    Ok(after_call(st, activation, before, outcome))
+}
+
+/// How things stand before something is called.
+struct Before {
+    depth: u32,
+    disturbances: u64,
+    /// The instruction behind the running one.
+    behind: *const Instr,
+}
+
+impl Before {
+    fn of(st: &State, behind: *const Instr) -> Before {
+        Before { depth: st.depth(), disturbances: st.tier2.disturbances, behind }
+    }
+}
+
+/// Where control is after something has been called.
+fn after_call(st: &mut State, activation: &mut impl Calling, before: &Before, outcome: Outcome) -> Next {
     if outcome == Outcome::Exit {
-        return Ok(Next::Left(outcome));
+        return Next::Left(outcome);
     }
     st.settle_assumptions();
-    // SAFETY: the program counter behind the running instruction.
-    let behind = unsafe { site.instruction().add(1) };
-    let same_frame = st.co == activation.stack().0 && st.depth() == depth && std::ptr::eq(st.frame().pc, behind);
+    let same_frame = st.co == activation.stack().0
+        && st.depth() == before.depth
+        && std::ptr::eq(st.frame().pc, before.behind);
     // SAFETY: the running executor is alive.
     let valid = unsafe { (*activation.executor()).is_valid() };
     // What is being recorded has to be executed by tier 1.
-    let undisturbed = st.hook_events == 0 && st.tier2.disturbances == disturbances && !st.recording.active;
+    let undisturbed =
+        st.hook_events == 0 && st.tier2.disturbances == before.disturbances && !st.recording.active;
     let goes_on = same_frame && undisturbed && valid;
-    if goes_on && activation.resume(st) { Ok(Next::On) } else { Ok(Next::Left(Outcome::Continue)) }
+    if goes_on && activation.resume(st) { Next::On } else { Next::Left(Outcome::Continue) }
 }
 
 /// The arithmetic operation that an operand names.

@@ -259,6 +259,8 @@ pub enum Opcode {
     GuardTableShape,
     SetShape,
     GuardNoMetatable,
+    /// c is the metatable
+    GuardMetatable,
     /// metatable(b) = c; the shape is the immediate
     SetMetatable,
     GuardEpoch,

@@ -828,6 +828,10 @@ impl<'a> Lowering<'a> {
                 self.emit(O::SetShape, 0, b, 0, operand)
             }
             MicroOp::GUARD_NO_METATABLE => unary!(GuardNoMetatable),
+            MicroOp::GUARD_METATABLE => {
+                let (b, metatable) = (input(0), self.constant(self.object(operand).0, None));
+                self.emit(O::GuardMetatable, 0, b, metatable, exit)
+            }
             MicroOp::SET_METATABLE => {
                 let (b, c) = (input(0), input(1));
                 self.emit(O::SetMetatable, 0, b, c, operand)

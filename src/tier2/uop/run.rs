@@ -20,6 +20,7 @@ use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::ShapeId;
 use crate::runtime::string::Str;
 use crate::runtime::table::Table;
+use crate::runtime::userdata::Userdata;
 use crate::runtime::value::{Tag, Value};
 use crate::bytecode::proto::Proto;
 use crate::heap::OutOfMemory;
@@ -608,6 +609,10 @@ impl Activation {
                         put!(i.a, payload);
                     }
                     Opcode::SetShape => object!(i.b, Table).shape.set(ShapeId(i.imm as u32)),
+                    Opcode::GuardMetatable => {
+                        let metatable = object!(i.b, Userdata).metatable.get();
+                        guard!(i, metatable.is_some_and(|m| m.addr() == get!(i.c)))
+                    }
                     Opcode::GuardNoMetatable => guard!(i, object!(i.b, Table).metatable.get().is_none()),
                     Opcode::SetMetatable => {
                         let t = object!(i.b, Table);

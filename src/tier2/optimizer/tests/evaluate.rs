@@ -940,6 +940,10 @@ impl Run<'_> {
                 Nil
             }
             GUARD_NO_METATABLE => return holds(self.fact(self.object(x), Fact::Metatable, 0) == 0),
+            GUARD_METATABLE => {
+                let wanted = self.named(node);
+                return holds(self.fact(self.object(x), Fact::Metatable, wanted) == wanted);
+            }
             BARRIER => {
                 self.heard.insert(self.object(x));
                 Nil
