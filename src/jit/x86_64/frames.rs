@@ -342,7 +342,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let asm = &mut self.e.asm;
         asm.load32(RAX, at(RDX, PURPOSE as i32));
         asm.mov(RCX, RAX);
-        let vararg = if running.is_vararg { record_flags::VARARG } else { 0 };
+        let vararg = if running.is_vararg {
+            record_flags::VARARG
+        } else {
+            0
+        };
         asm.alu32_imm(Alu::And, RCX, unless_call(record_flags::TAIL | vararg));
         asm.jump_if(Cond::Equal, call);
         self.call_out(i, node);

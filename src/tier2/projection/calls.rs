@@ -50,7 +50,9 @@ impl Projector<'_> {
         }
         let n = self.emit(MicroOp::LIST_COUNT, &[], &[slot as u64]);
         self.guard_count(n, count);
+        // From here on the state tells where the list ends.
         self.top = Top::Slot(slot + count as Slot);
+        self.here = SnapshotId::NONE;
         Some(count)
     }
 
