@@ -462,7 +462,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
             | SELECT_I | GUARD_NOT_ZERO => self.integers(&node, out),
             ADD_F | SUB_F | MUL_F | DIV_F | IDIV_F | MOD_F | POW_F | NEG_F | ABS_F | SQRT_F
             | FLOOR_F | CEIL_F | MIN_F | MAX_F | EQ_F | LT_F | LE_F | SELECT_F | INT_TO_FLOAT
-            | CALL_F | CALL_FF | RANDOM_F | RANDOM_I | EXACT_FLOAT | FLOAT_TO_INT | FOR_GOES_ON => self.floats(i, &node, out)?,
+            | CALL_F | CALL_FF | RANDOM_F | RANDOM_I | EXACT_FLOAT | FLOAT_TO_INT | FOR_GOES_ON => {
+                self.floats(i, &node, out)?
+            }
 
             // Booleans, identity and strings.
             NOT => {
