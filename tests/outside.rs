@@ -306,4 +306,29 @@ mod debuggers {
         assert!(vm.statistics().unwrap().executors.made > 16);
         assert!(objects().len() <= 12, "{}", objects().len());
     }
+
+    #[test]
+    fn gdb_reads_the_list() {
+        let directory = directory("gdb");
+        let program = format!("{}\nos.exit(0)", PROGRAM.replace("return s", ""));
+        fs::write(directory.join("hot.lua"), program).unwrap();
+        let mut gdb = Command::new("gdb");
+        // The process is stopped before its end.
+        for order in ["catch syscall exit_group", "run", "info line hot.lua:4"] {
+            gdb.args(["-ex", order]);
+        }
+        gdb.args(["-batch", "-nx", "--args", env!("CARGO_BIN_EXE_perilune")]);
+        let output = gdb
+            .args(["--gdb", "hot.lua"])
+            .current_dir(&directory)
+            .env_remove("DEBUGINFOD_URLS")
+            .output();
+        let shown = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        let shown = shown.unwrap_or_default();
+        if !shown.contains("Catchpoint 1 (call to syscall exit_group)") {
+            eprintln!("skipped: there is no gdb, or it may not trace\n{shown}");
+            return;
+        }
+        assert!(shown.contains("<main chunk hot.lua:4 loop #"), "{shown}");
+    }
 }

@@ -294,6 +294,7 @@ impl Executor {
     }
 
     /// It is entered in memory, at its place.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
     pub fn wake(&self) {
         if let Anchor::Site(site) = self.anchor
             && !self.awake.replace(true)
@@ -305,6 +306,7 @@ impl Executor {
     }
 
     /// Control has left by an exit to the runtime, although it has a target.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
     pub fn wake_target(&self, id: SnapshotId, target: &Executor) {
         if matches!(target.anchor, Anchor::Exit(..)) {
             target.awake.set(true);

@@ -227,12 +227,11 @@ impl Default for Tier2 {
 impl Tier2 {
     /// Whether somebody wants to know what executors are called.
     fn names_executors(&self) -> bool {
-        let mut wanted = self.dump.is_on() || self.keeps_superblocks;
         #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
-        {
-            wanted |= self.jit.outside.is_on();
+        if self.jit.outside.is_on() {
+            return true;
         }
-        wanted
+        self.dump.is_on() || self.keeps_superblocks
     }
 
     /// Tells tools outside of a new executor.

@@ -64,6 +64,7 @@ impl Files {
     }
 }
 
+#[cfg_attr(not(all(feature = "jit", target_arch = "x86_64", target_os = "linux")), allow(unused_variables, reason = "machine code leads to other executors"))]
 fn describe(graph: &Graph, e: &Executor, files: &mut Files) -> Json {
     let details = e.details.as_deref();
     let text = |text: Option<&String>| text.map_or(Json::Null, |text| Json::text(text));
@@ -94,10 +95,7 @@ fn describe(graph: &Graph, e: &Executor, files: &mut Files) -> Json {
     match &e.code {
         Code::Uops(code) => members.push(("listing", Json::Text(code.to_string()))),
         #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
-        Code::Machine(code) => {
-            members.push(("machine", Json::Flag(true)));
-            members.push(("code", sections(graph, e, code)));
-        }
+        Code::Machine(code) => members.push(("code", sections(graph, e, code))),
     }
     Json::Object(members)
 }
@@ -146,7 +144,7 @@ fn sections(graph: &Graph, e: &Executor, code: &crate::jit::Machine) -> Json {
     let section = |section: crate::jit::Section| {
         Json::Object(vec![
             ("title", Json::Text(section.title)),
-            ("rare", Json::Flag(section.rare)),
+            ("rare", Json::Number(u64::from(section.rare))),
             ("lines", Json::List(section.lines.into_iter().map(line).collect())),
         ])
     };
@@ -164,7 +162,6 @@ fn sections(_: &Graph, _: &Executor, _: &crate::jit::Machine) -> Json {
 /// Data for scripts. Its text may stand in a page's script: nothing in it ends that.
 enum Json {
     Null,
-    Flag(bool),
     Number(u64),
     Text(String),
     List(Vec<Json>),
@@ -193,7 +190,6 @@ impl Display for Json {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         match self {
             Json::Null => f.write_str("null"),
-            Json::Flag(flag) => write!(f, "{flag}"),
             Json::Number(n) => write!(f, "{n}"),
             Json::Text(text) => write_text(f, text),
             Json::List(items) => {
@@ -223,12 +219,12 @@ mod tests {
         let text = "</script><!-- & \"quoted\" \\ \n\u{1}\u{2028} ü";
         let data = Json::Object(vec![
             ("text", Json::text(text)),
-            ("list", Json::List(vec![Json::Null, Json::Flag(true), Json::Number(u64::MAX)])),
+            ("list", Json::List(vec![Json::Null, Json::Number(u64::MAX)])),
         ]);
         assert_eq!(
             data.to_string(),
             "{\"text\":\"\\u003c/script\\u003e\\u003c!-- \\u0026 \\\"quoted\\\" \\\\ \\u000a\\u0001\\u2028 ü\",\
-             \"list\":[null,true,18446744073709551615]}"
+             \"list\":[null,18446744073709551615]}"
         );
     }
 

@@ -195,7 +195,7 @@ impl Listing<'_> {
                 self.sb.objects[at].kind
             ));
         }
-        let helps = |op: &&MicroOp| helper(**op).is_some_and(|f| f as u64 == address);
+        let helps = |op: &&MicroOp| helper(**op).is_some_and(|f| f as usize as u64 == address);
         if let Some(op) = MicroOp::ALL.iter().find(helps) {
             return Some(format!("helper of {op}"));
         }

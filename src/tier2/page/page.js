@@ -228,7 +228,7 @@ const sheets = {
     element("div", {}, element("h3", {}, "as recorded"), superblock(e.before ?? "not kept")),
     element("div", {}, element("h3", {}, "optimized"), superblock(e.after)))]],
   code: ["Code", e => {
-    if (!e.code) return [element("p", {}, e.machine ? "The disassembler is not built in (cargo feature disasm)." : ""), element("div", { class: "code" }, e.listing ?? "")];
+    if (!e.code) return [element("p", {}, data.engine === "Jit" ? "The disassembler is not built in (cargo feature disasm)." : ""), element("div", { class: "code" }, e.listing ?? "")];
     const code = element("div", { class: "code" });
     for (const part of e.code) {
       code.append(element("div", { class: part.rare ? "op rare" : "op" }, part.title));
