@@ -32,6 +32,7 @@ pub struct Return {
 
 impl Return {
     /// As for a call instruction that wants `wanted` results (-1: all).
+    #[inline]
     pub fn call(wanted: i16) -> Return {
         Return { wanted, continuation: Continuation::Call, then: None, aux: 0, flags: 0 }
     }
@@ -289,6 +290,7 @@ impl State {
     }
 
     /// Pushes the frame of a host function.
+    #[inline]
     pub(super) fn push_native(&mut self, func: u32, nargs: u32, ret: Return) -> Result<Args, Raised> {
         let args = Args { base: func + 1, count: nargs };
         self.reserve(args.base + nargs + NATIVE_SLOTS)?;

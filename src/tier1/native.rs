@@ -47,6 +47,7 @@ pub struct DirectCall {
 impl DirectCall {
     /// # Safety
     /// `show` makes everything as it is when a host function runs, if it is given the address of what is returned.
+    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
     #[inline(always)]
     pub unsafe fn new(state: *mut State, args: Args, show: unsafe fn(*mut DirectCall)) -> DirectCall {
         DirectCall { state, args, shown: false, show }

@@ -5,8 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::call::{NATIVE_SLOTS, Outcome, Return, Step};
-use super::native::{Args, Builtin, to_integer, to_number};
+use super::call::{Outcome, Return, Step};
+use super::native::{Builtin, to_integer, to_number};
 use super::state::{Raised, State};
 use super::{ic, message};
 use crate::bytecode::cache::FieldCache;
@@ -853,15 +853,17 @@ pub unsafe fn complete_results(st: &mut State, func: u32, n: i32, wanted: i16) {
     }
 }
 
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
 /// Whether there is room for the record of a host function above `records` others, and for its slots.
 #[inline]
-pub fn has_room_for_native(st: &State, records: u32, args: Args) -> bool {
+pub fn has_room_for_native(st: &State, records: u32, args: super::Args) -> bool {
     let next = st.record.wrapping_add(records as usize + 1);
-    next < st.records_end && st.slot_fits(args.base + args.count + NATIVE_SLOTS)
+    next < st.records_end && st.slot_fits(args.base + args.count + super::call::NATIVE_SLOTS)
 }
 
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
 /// Pushes the record of a host function for which there is room.
-pub fn show_native(st: &mut State, args: Args, wanted: i16) {
+pub fn show_native(st: &mut State, args: super::Args, wanted: i16) {
     let pushed = st.push_native(args.base - 1, args.count, Return::call(wanted));
     debug_assert!(pushed.is_ok(), "there is room");
 }

@@ -256,6 +256,7 @@ impl State {
     }
 
     /// The number of records of the running coroutine.
+    #[inline]
     pub fn depth(&self) -> u32 {
         // SAFETY: both point into the record stack.
         unsafe { self.record.offset_from(self.co.records.get()) as u32 + 1 }

@@ -29,6 +29,7 @@ use crate::tier1::state::{STACK_MAX, STACK_SLACK};
 
 /// Makes room for the frames of a superblock that begins in the current record. False, with nothing raised, if there
 /// is none: then tier 1 goes on, and raises the error where it is due.
+#[inline]
 pub fn make_room(st: &mut State, room: Room) -> bool {
     let end = st.frame().base as usize - 1 + room.slots as usize;
     let fits = end + STACK_SLACK as usize <= st.co.stack_size.get() as usize;

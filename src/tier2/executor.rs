@@ -250,6 +250,7 @@ pub struct Executor {
 
 impl Executor {
     /// Whether it may be entered.
+    #[inline]
     pub fn is_valid(&self) -> bool {
         self.valid.get()
     }

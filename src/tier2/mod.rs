@@ -267,6 +267,7 @@ impl Tier2 {
 
 impl State {
     /// Carries out what broken assumptions mean: executors that made them never run again.
+    #[inline]
     pub(crate) fn settle_assumptions(&mut self) {
         // First those about dead objects: afterwards all places of executors are alive.
         if self.rt.assumptions.any_broken() {

@@ -356,6 +356,7 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
     Ok(after_call(st, activation, &before, outcome))
 }
 
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
 /// `CALL_NATIVE` alone, of machine code, which has stored the slots and pushed the records.
 pub fn call_native(st: &mut State, activation: &mut impl Calling, out: &Request) -> Result<Next, Raised> {
     // SAFETY: the running executor is alive.
@@ -367,6 +368,7 @@ pub fn call_native(st: &mut State, activation: &mut impl Calling, out: &Request)
     native(st, activation, out, &before)
 }
 
+#[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
 /// The end of a direct call that has been shown, with the number of its results, or a negative number if it has raised an error.
 pub fn direct_call_returned(
     st: &mut State,
