@@ -17,7 +17,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
 use crate::stdlib::{self, substring};
-use crate::tier1::{State, slow};
+use crate::tier1::{Raised, State, slow};
 use crate::tier2::superblock::Node;
 
 /// A helper. Called with the frame of the running activation, in which inputs and operands have been stored.
@@ -195,6 +195,17 @@ direct! {
     get_table |st, table, key| -> Pair { st.rt.get(Gc::from_addr(table), Value::table(Gc::from_addr(key))).into() }
     random_float |st| -> u64 { stdlib::random_float(st).to_bits() }
     random_between |st, low, high| -> u64 { stdlib::random_between(st, low as i64, high as i64) as u64 }
+    /// The concatenation of `n` strings and numbers from a slot on; null if there is no memory.
+    concat |st, first, n| -> u64 {
+        let at = st.frame().base - 1 + first as u32;
+        match slow::joined(st, st.slot(at), n as usize) {
+            Ok(s) => s.addr(),
+            Err(Raised) => {
+                st.error = Value::NIL;
+                0
+            }
+        }
+    }
     load_key |st, table, position| -> Pair { st.rt.key_before(Gc::from_addr(table), position).into() }
     load_value |st, table, position| -> Pair { st.rt.value_before(Gc::from_addr(table), position).into() }
 }

@@ -30,7 +30,7 @@ pub mod facts {
     pub const APPENDS: u16 = 2;
     /// The table has no metatable.
     pub const NO_METATABLE: u16 = 4;
-    /// All operands of a concatenation are strings.
+    /// All operands of a concatenation are strings or numbers, and those whose tags are not noted are strings.
     pub const STRINGS: u16 = 8;
     /// The receiver of a field access has no such field, or has nil there.
     pub const NIL_FIELD: u16 = 16;
@@ -237,8 +237,13 @@ impl State {
                     }
                 }
                 Op::TFORLOOP => step.see(0, Value::load(a.add(4))),
-                Op::CONCAT if (0..instr.b()).all(|i| Value::tag_at(a.add(i)) == Tag::STRING) => {
-                    step.facts = facts::STRINGS;
+                Op::CONCAT => {
+                    let noted = instr.b().min(step.tags.len());
+                    (0..noted).for_each(|i| step.see(i, Value::load(a.add(i))));
+                    let stringy = |tag: Tag| tag == Tag::STRING || tag.is_number();
+                    let all = (0..noted).all(|i| stringy(Value::tag_at(a.add(i))))
+                        && (noted..instr.b()).all(|i| Value::tag_at(a.add(i)) == Tag::STRING);
+                    step.facts = if all { facts::STRINGS } else { 0 };
                 }
                 Op::GETINDEX => step.index(Value::load(base.add(instr.b())), Value::load(base.add(instr.c()))),
                 Op::GETINT => step.index(Value::load(base.add(instr.b())), Value::int(instr.sd() as i64)),

@@ -585,6 +585,20 @@ pub fn concatenation(st: &mut State, first: *const Value, n: usize) -> Result<Gc
     st.check_memory(s)
 }
 
+/// The same of strings and numbers. These become strings where they are.
+pub fn joined(st: &mut State, first: *mut Value, n: usize) -> Result<Gc<Str>, Raised> {
+    for i in 0..n {
+        // SAFETY: `n` registers from `first` are initialised.
+        let (p, v) = unsafe { (first.add(i), Value::load(first.add(i))) };
+        if v.tag().is_number() {
+            let s = st.number_to_str(v)?;
+            // SAFETY: as above.
+            unsafe { Value::store(p, Value::string(s)) };
+        }
+    }
+    concatenation(st, first, n)
+}
+
 impl State {
     /// Concatenates registers `first..first + n` of the current frame from the right, as far as no metamethod is
     /// needed; the result ends up in `first`.

@@ -523,7 +523,7 @@ microops! {
     BYTE_STRING(Int) -> String {allocates, raises} exit Status;
     /// needs R[r], ..., R[r+n-1] to be strings
     GUARD_STRINGS[Group, Count]() {reads Frame} exit Restart;
-    /// z = R[r] .. R[r+1] .. ... .. R[r+n-1], all strings
+    /// z = R[r] .. R[r+1] .. ... .. R[r+n-1], all strings or numbers
     CONCAT_S[Group, Count]() -> String {reads Frame, allocates, raises} exit Status;
 
     // Captured variables.

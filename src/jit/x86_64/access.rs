@@ -61,6 +61,18 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.put(out, RAX);
     }
 
+    /// `CONCAT_S`
+    pub fn concat(&mut self, i: usize, node: &Node, out: Place) {
+        let live = self.live(i);
+        self.store_slots(node.exit);
+        let operands = [node.operands[0], node.operands[1]].map(Place::Const);
+        let concat = helpers::concat as *const () as usize;
+        self.call_with(&live, concat, &operands);
+        self.e.asm.test(RAX, RAX);
+        self.leave_if(Cond::Equal, node.exit);
+        self.e.put(out, RAX);
+    }
+
     fn live(&self, i: usize) -> Vec<Place> {
         self.e.allocation.live_at(i).collect()
     }

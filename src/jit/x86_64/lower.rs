@@ -739,9 +739,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             SET_LIST => self.set_list(i, &node),
 
             // Call-outs.
-            GUARD_STRINGS | CONCAT_S | NEW_CLOSURE | ARITH | COMPARE | LENGTH | CONCAT
-            | GET_INDEX | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE | FOR_PREPARE
-            | CALL | TAIL_CALL | LEAVE | VARARG | MARK_TO_CLOSE | CLOSE | INTERPRET => {
+            CONCAT_S => self.concat(i, &node, out),
+            GUARD_STRINGS | NEW_CLOSURE | ARITH | COMPARE | LENGTH | CONCAT | GET_INDEX
+            | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE | FOR_PREPARE | CALL
+            | TAIL_CALL | LEAVE | VARARG | MARK_TO_CLOSE | CLOSE | INTERPRET => {
                 self.call_out(i, &node)
             }
             // The function is in its slot.

@@ -473,7 +473,10 @@ impl Projector<'_> {
             let first = self.register(instr.a());
             for i in 0..instr.b() {
                 let x = self.read(first + i as Slot);
-                self.guard_type(x, Type::String);
+                if self.sb.type_of(x) == Type::Tagged {
+                    let recorded = self.step().tags.get(i).and_then(|tag| type_of_tag(*tag));
+                    self.guard_type(x, recorded.unwrap_or(Type::String));
+                }
             }
             let s = self.emit(MicroOp::CONCAT_S, &[], &[first as u64, instr.b() as u64]);
             self.write(first, s);

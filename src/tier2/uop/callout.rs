@@ -215,7 +215,7 @@ fn in_materialised_frame(st: &mut State, activation: &mut impl Calling, site: &S
             }
             MicroOp::CONCAT_S => {
                 let first = st.slot(site.index(0));
-                slow::concatenation(st, first, out.operands[1] as usize).map(|s| activation.set_output(s.addr()))
+                slow::joined(st, first, out.operands[1] as usize).map(|s| activation.set_output(s.addr()))
             }
             MicroOp::NEW_CLOSURE => {
                 let base = st.slot(site.base);
