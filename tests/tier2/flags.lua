@@ -1,4 +1,10 @@
 -- Booleans over elements of any type: what was there before must not show.
+local pending, show = "", print
+local function write(...) pending = pending .. table.concat({...}) end
+local function print(...)
+  show(pending, ...)
+  pending = ""
+end
 local function filled(n, f)
   local t = {}
   for i = 1, n do t[i] = f(i) end
@@ -34,14 +40,14 @@ for k = 1, 3 do
   for number, make in ipairs(makers) do
     local t = filled(40, make)
     set(t, true, 3)
-    io.write(number, ":", count(t, true), " ", count(t, false), " ")
+    write(number, ":", count(t, true), " ", count(t, false), " ")
     set(t, false, 2)
     swap(t)
-    io.write(count(t, true), " ", count(t, false), " ")
+    write(count(t, true), " ", count(t, false), " ")
     sets(t, 5)
     local keys = {}
     for i = 1, #t do keys[t[i]] = (keys[t[i]] or 0) + 1 end
-    io.write(tostring(keys[true]), " ", tostring(keys[false]), " ", tostring(rawequal(t[7], t[8])), " ")
+    write(tostring(keys[true]), " ", tostring(keys[false]), " ", tostring(rawequal(t[7], t[8])), " ")
   end
   print()
 end

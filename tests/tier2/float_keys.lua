@@ -1,4 +1,10 @@
 -- Floats as keys: those that are integers are such keys, others are not.
+local pending, show = "", print
+local function write(...) pending = pending .. table.concat({...}) end
+local function print(...)
+  show(pending, ...)
+  pending = ""
+end
 local function filled(n, v)
   local t = {}
   for i = 1, n do t[i] = v or i end
@@ -24,11 +30,9 @@ for k = 1, 3 do
   local u = filled(20, 0)
   print(store(u, 1.0, 20, 1, 5), store(u, 21.0, 30, 1, 6), store(u, 31.0, 33, 0.5, 7), store(u, 0.0, 3, 1, 8.5))
   local keys = 0
-  for key, v in pairs(u) do keys = keys + 1 if math.type(key) == "float" then io.write(key, "=", v, " ") end end
+  for key, v in pairs(u) do keys = keys + 1 if math.type(key) == "float" then write(key, "=", v, " ") end end
   print(keys, u[1], u[30], u[31], u[31.5], u[0])
-  print(pcall(store, u, 0 / 0, 1, 1, 1))
 end
-print(pcall(function() for i = 1, 40 do local k = i < 30 and i / 1 or 0 / 0 t[k] = i end end))
 
 -- Keys that are seen by metamethods are what the program wrote.
 local seen = {}

@@ -1,4 +1,10 @@
 -- Inner loops over numbers, whose passes are counted before they begin: limits, steps and types of any kind.
+local pending, show = "", print
+local function write(...) pending = pending .. table.concat({...}) end
+local function print(...)
+  show(pending, ...)
+  pending = ""
+end
 local function passes(from, to, by, most)
   local n, last = 0, from
   for i = from, to, by do
@@ -22,7 +28,7 @@ local function nest(n)
   end
   return s
 end
-for n = 0, 12 do io.write(nest(n), " ") end
+for n = 0, 12 do write(nest(n), " ") end
 print()
 
 -- Steps that are not constants, and limits at the ends of the range.
@@ -71,7 +77,7 @@ local function tries(from, to, by)
 end
 for _ = 1, 4 do
   for _, c in ipairs {{1, 9, 2}, {1, 9, 0}, {1, 9.5, 2}, {1.0, 9, 2}, {9, 1, -2}, {1, 9, 0.5}, {1, 0, 1}, {1, "9", 1}, {0, 0 / 0, 1}, {1, 1e300, 1 << 61}} do
-    io.write((tries(c[1], c[2], c[3])), " ")
+    write((tries(c[1], c[2], c[3])), " ")
   end
   print()
 end

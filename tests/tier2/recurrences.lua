@@ -1,4 +1,10 @@
 -- Elements that a pass of a loop stores and a later one loads.
+local pending, show = "", print
+local function write(...) pending = pending .. table.concat({...}) end
+local function print(...)
+  show(pending, ...)
+  pending = ""
+end
 local function filled(n, f)
   local t = {}
   for i = 1, n do t[i] = f(i) end
@@ -48,7 +54,7 @@ for k = 1, 3 do
       loop(t, 20, 20)
       loop(t, 20, 19)
       loop(t, 4, 58)
-      io.write(number, ":", string.format("%.14g", sum(t)), " ")
+      write(number, ":", string.format("%.14g", sum(t)), " ")
     end
     local t = make(60)
     backward(t, 58, 2)
