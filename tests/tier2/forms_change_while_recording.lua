@@ -1,4 +1,11 @@
 -- Instructions that change their form while a pass is recorded are in it once: a loop that is linked to goes on at its head.
+local write = print
+local function print(...)
+  local line = table.pack(...)
+  for i = 1, line.n do line[i] = tostring(line[i]) end
+  write(table.concat(line, "\t"))
+end
+
 local function edge(first, last, step)
   local n = 0
   local seen

@@ -1,4 +1,11 @@
 -- Open lists whose length is recorded, and changes later; fields that are nil in their object.
+local write = print
+local function print(...)
+  local line = table.pack(...)
+  for i = 1, line.n do line[i] = tostring(line[i]) end
+  write(table.concat(line, "\t"))
+end
+
 local Class = {}
 Class.__index = Class
 Class.kind = "class"

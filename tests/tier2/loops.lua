@@ -1,4 +1,11 @@
 -- Numeric loops of every kind inside hot loops: what they count, where they end, and that they do not run.
+local write = print
+local function print(...)
+  local line = table.pack(...)
+  for i = 1, line.n do line[i] = tostring(line[i]) end
+  write(table.concat(line, "\t"))
+end
+
 local function ints(first, last, step)
   local n, sum = 0, 0
   for i = first, last, step do n = n + 1; sum = sum + i end

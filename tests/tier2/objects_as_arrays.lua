@@ -1,4 +1,11 @@
 -- Objects of classes used as arrays: lengths, elements and appends, until the class gets a metamethod for them.
+local write = print
+local function print(...)
+  local line = table.pack(...)
+  for i = 1, line.n do line[i] = tostring(line[i]) end
+  write(table.concat(line, "\t"))
+end
+
 local Stack = {}
 Stack.__index = Stack
 local function new() return setmetatable({ n = 0 }, Stack) end
