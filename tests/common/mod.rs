@@ -53,23 +53,33 @@ pub fn run_reference(source: &[u8]) -> Vec<u8> {
     // SAFETY: the programs load no native modules and use the debug library only to look at Lua functions.
     let lua = unsafe { Lua::unsafe_new() };
     let output = Rc::new(RefCell::new(Vec::new()));
-    let sink = Rc::clone(&output);
-    let print = lua
-        .create_function(move |_, line: Variadic<mlua::String>| {
+    let writer = |separator: &'static [u8], end: &'static [u8]| {
+        let sink = Rc::clone(&output);
+        let write = move |lua: &Lua, values: Variadic<mlua::Value>| -> mlua::Result<()> {
             let mut output = sink.borrow_mut();
-            for (i, text) in line.iter().enumerate() {
+            for (i, value) in values.iter().enumerate() {
                 if i > 0 {
-                    output.push(b'\t');
+                    output.extend_from_slice(separator);
                 }
-                output.extend_from_slice(&text.as_bytes());
+                match lua.coerce_string(value.clone())? {
+                    Some(text) => output.extend_from_slice(&text.as_bytes()),
+                    None => output.extend_from_slice(value.to_string()?.as_bytes()),
+                }
             }
-            output.push(b'\n');
+            output.extend_from_slice(end);
             Ok(())
-        })
-        .expect("creating a function needs only memory");
+        };
+        lua.create_function(write)
+            .expect("creating a function needs only memory")
+    };
     let globals = lua.globals();
     globals
-        .set("print", print)
+        .set("print", writer(b"\t", b"\n"))
+        .and_then(|()| {
+            globals
+                .get::<mlua::Table>("io")?
+                .set("write", writer(b"", b""))
+        })
         .and_then(|()| globals.set("SOURCE", lua.create_string(source)?))
         .and_then(|()| lua.load(PRELUDE).set_name("@prelude.lua").exec())
         .and_then(|()| lua.load(DRIVER).set_name("@driver.lua").exec())
