@@ -456,6 +456,9 @@ const EXTRA: &[&str] = &[
       function C:get() return self.v end; local s = 0; for i = 1, 90 do s = s + new(i):get() end; print(s)",
     "for i = 1, 60 do local t <close> = setmetatable({}, {__close = function() end}) end
       local ok = 0; for i = 1, 40 do if pcall(error, i) then ok = ok + 1 end end; print(ok)",
+    "local function many(...) local n = 0; for i = 1, 3 do local t = {...}; n = n + #t end; return n end
+      local t = {}; for i = 1, 40 do t[i] = i end; local s = 0; for i = 1, 60 do s = s + many(table.unpack(t)) end
+      for i = 1, 60 do for j = math.mininteger, math.maxinteger, math.maxinteger do s = s + 1 end end; print(s)",
 ];
 
 #[test]

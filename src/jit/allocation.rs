@@ -523,7 +523,7 @@ impl Scan<'_> {
             let word = match life.origin {
                 Place::Spill(word) if free_from.get(word as usize).is_none_or(is_free) => word,
                 _ => {
-                    let first = free_from.iter().position(|from| is_free(from));
+                    let first = free_from.iter().position(is_free);
                     let word = first.unwrap_or(free_from.len());
                     if word >= self.registers.spills as usize {
                         return Err(TooManyValues);

@@ -58,6 +58,7 @@ impl CodeMap {
 
     /// The part with the byte at `offset`.
     #[cfg(any(test, feature = "disasm"))]
+    #[cfg(any(test, feature = "disasm"))]
     pub fn at(&self, offset: u32) -> Option<Part> {
         let behind = self.starts.partition_point(|part| part.0 <= offset);
         Some(self.starts[behind.checked_sub(1)?].1)
