@@ -114,16 +114,24 @@ fn samples_are_taken_anywhere() {
             }
         }
     }
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let inside = || {
+        let places = PLACES.iter().map(|pc| pc.load(Ordering::Relaxed));
+        places.filter(|pc| is_code(*pc, &maps)).count()
+    };
+    // How many samples there are in a run is the system's business.
+    let enough = || inside() > 5 || !Engine::Jit.is_built_in();
+    let mut rounds = 0;
+    while !enough() && rounds < 100 {
+        assert_eq!(run(Engine::Jit), expected);
+        rounds += 1;
+    }
     sample_every(0);
     let samples = SAMPLES.load(Ordering::Relaxed);
     assert!(samples > 20, "{samples} samples");
-    if cfg!(target_arch = "x86_64") && Engine::Jit.is_built_in() {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let places = PLACES.iter().map(|pc| pc.load(Ordering::Relaxed));
-        let inside = places.filter(|pc| is_code(*pc, &maps)).count();
-        assert!(
-            inside > 5,
-            "{inside} of {samples} samples are in machine code\n{maps}"
-        );
-    }
+    assert!(
+        enough(),
+        "{} of {samples} samples are in machine code\n{maps}",
+        inside()
+    );
 }

@@ -372,8 +372,9 @@ struct Direct {
     frame: *mut Frame,
     info: *const Info,
     at: u64,
-    /// Counted when it was shown.
+    /// Counted when it was shown, and the function, which its results may replace.
     disturbances: u64,
+    native: Value,
 }
 
 /// Performs a direct call of the code that `info` belongs to.
@@ -407,6 +408,7 @@ pub unsafe extern "C" fn call_directly(
             info,
             at,
             disturbances: 0,
+            native: Value::NIL,
         };
         let results = code((&raw mut direct).cast(), args.base, args.count);
         if !direct.call.shown {
@@ -418,7 +420,12 @@ pub unsafe extern "C" fn call_directly(
         calling_out(frame, info, at, |st, calling, out| {
             // A host function that has returned is not among the records that code pushes.
             calling.activation.depth -= (results >= 0) as u32;
-            uop::direct_call_returned(st, calling, out, direct.disturbances, results)
+            let Direct {
+                disturbances,
+                native,
+                ..
+            } = direct;
+            uop::direct_call_returned(st, calling, out, disturbances, native, results)
         })
     }
 }
@@ -452,6 +459,7 @@ unsafe fn show(call: *mut DirectCall) {
         show_frames(frame, info, at);
         let st = &mut *(*frame).state;
         (*direct).disturbances = st.tier2.disturbances;
+        (*direct).native = Value::load(st.slot((*call).args.base - 1));
         let out = &(&(*info).call_outs)[at as usize].request;
         slow::show_native(st, (*call).args, out.operands[2] as i16 - 1);
     }

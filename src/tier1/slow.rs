@@ -830,23 +830,24 @@ pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result
     };
     let args = st.push_native(func, nargs, Return::call(wanted))?;
     let n = (native.func)(st, args)?;
+    native_returned(st, Value::native(native), func, n, wanted)
+}
+
+/// Goes on after a host function, which was in slot `func` and whose record is the current one: it has left `n` results, or
+/// makes a request.
+pub fn native_returned(st: &mut State, native: Value, func: u32, n: i32, wanted: i16) -> Result<Outcome, Raised> {
     // A function that sets a hook for returns is the first to return through it.
     if n < 0 || st.hook_events != 0 {
-        let n = if n < 0 { n } else { st.keep_function(Value::native(native), n)? };
+        let n = if n < 0 { n } else { st.keep_function(native, n)? };
         let outcome = st.settle(n)?;
         return st.poll_in(outcome);
     }
-    Ok(native_returned(st, func, n, wanted))
-}
-
-/// Pops the record of a host function that has left `n` results.
-pub fn native_returned(st: &mut State, func: u32, n: i32, wanted: i16) -> Outcome {
     // SAFETY: the host function's record is the current one; its results lie where the caller wants them.
     unsafe {
         st.record = st.record.sub(1);
         complete_results(st, func, n, wanted);
     }
-    st.settled()
+    Ok(st.settled())
 }
 
 /// Gives the caller of a host function with `n` results as many as it wants.

@@ -186,10 +186,10 @@ impl Rng {
     }
 
     /// A generator whose first decisions are given, a byte each.
-    pub fn deciding(decisions: &[u8]) -> Rng {
+    pub fn deciding(decisions: Vec<u8>) -> Rng {
         Rng {
             state: 0,
-            decisions: decisions.to_vec().into_iter(),
+            decisions: decisions.into_iter(),
         }
     }
 

@@ -354,7 +354,7 @@ microops! {
     /// z = extra argument x, from 0, which exists
     LOAD_EXTRA(Int) -> Tagged {reads Frame State};
     /// z = the number of values in the open list from R[r] on
-    LIST_COUNT[Use]() -> Int {reads State};
+    LIST_COUNT[Use]() -> Int {reads Frame State};
 
     // Types.
     /// z = x; needs x to be an integer

@@ -13,7 +13,7 @@ pub fn program(input: &[u8]) {
     let [kind, hot, decisions @ ..] = input else {
         return;
     };
-    let rng = Rng::deciding(decisions);
+    let rng = Rng::deciding(decisions.to_vec());
     let program = match kind % 4 {
         0 => Generator::new(rng).program(),
         1 => Hot::new(rng).program(),

@@ -375,14 +375,17 @@ pub fn direct_call_returned(
     activation: &mut impl Calling,
     out: &Request,
     disturbances: u64,
+    native: Value,
     results: i32,
 ) -> Result<Next, Raised> {
     if results < 0 {
         return Err(Raised);
     }
     let func = activation.origin() + out.operands[0] as u32;
-    let outcome = slow::native_returned(st, func, results, out.operands[2] as i16 - 1);
-    let before = Before { disturbances, ..Before::of(st, st.frame().pc) };
+    // SAFETY: the host function's record is the current one, above that of its caller.
+    let behind = unsafe { (*st.record.sub(1)).pc };
+    let before = Before { depth: st.depth() - 1, disturbances, behind };
+    let outcome = slow::native_returned(st, native, func, results, out.operands[2] as i16 - 1)?;
     native_returned(st, activation, out, &before, outcome)
 }
 
