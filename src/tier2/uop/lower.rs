@@ -293,7 +293,10 @@ impl<'a> Lowering<'a> {
                     self.add_constant(addr, None)?;
                     self.add_constant(addr, tag)?;
                 }
-                MicroOp::GUARD_PROTO | MicroOp::ALLOCATE_CLOSURE | MicroOp::LOAD_HOLDER => {
+                MicroOp::GUARD_PROTO
+                | MicroOp::ALLOCATE_CLOSURE
+                | MicroOp::LOAD_HOLDER
+                | MicroOp::GUARD_METATABLE => {
                     let addr = self.object(node.operands[0]).0;
                     self.add_constant(addr, None)?;
                 }
