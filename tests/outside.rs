@@ -4,7 +4,6 @@ use std::ffi::CStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
-use std::sync::Mutex;
 
 use perilune::{Engine, Perf, Vm, VmBuilder};
 
@@ -261,7 +260,7 @@ mod debuggers {
     }
 
     /// Held by those who make VMs that change the list.
-    static LIST: Mutex<()> = Mutex::new(());
+    static LIST: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     fn objects() -> Vec<Vec<u8>> {
         let mut objects = Vec::new();
