@@ -414,13 +414,10 @@ const NOT_MADE: &[(&str, &[&str])] = &[
         &[
             "GUARD_ACCEPTS",
             "GUARD_APPENDS",
-            "GUARD_RESUMABLE",
             "INTERPRET",
             "RAISE",
-            "RESUME",
             "SELECT_I",
             "TEST_ELEMENT",
-            "YIELD",
         ],
     ),
     (

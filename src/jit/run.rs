@@ -22,6 +22,7 @@ use super::memory::MemoryError;
 use super::outside::Outside;
 use super::plan::Located;
 use super::{CallOut, CompileError, Engine, Info, Machine, Parent, Watch, compile};
+use crate::bytecode::cache::LoopSite;
 use crate::heap::OutOfMemory;
 use crate::runtime::coroutine::Coroutine;
 use crate::runtime::object::Gc;
@@ -233,11 +234,11 @@ impl Activation {
         st.tier2.current = executor;
     }
 
-    /// Machine code may have pushed and popped frames: sees where it stands.
+    /// Machine code may have pushed and popped frames, and switched coroutines: sees where it stands.
     fn locate(&mut self, st: &State) {
         // SAFETY: the frame is this activation's, and machine code is not running.
         self.origin = st.index_of(unsafe { (*self.frame).slots });
-        self.depth = st.depth();
+        (self.co, self.depth) = (st.co, st.depth());
     }
 
     /// Tells machine code where the stacks are now.
@@ -245,8 +246,12 @@ impl Activation {
         // SAFETY: the frame is this activation's, and machine code is not running.
         let frame = unsafe { &mut *self.frame };
         frame.slots = st.slot(self.origin);
-        frame.limit = st.stack_limit;
-        frame.records_end = st.records_end;
+        // One by one: a load of both would wait for the stores of each, which are often recent.
+        // SAFETY: as above.
+        unsafe {
+            ptr::write_volatile(&mut frame.limit, st.stack_limit);
+            ptr::write_volatile(&mut frame.records_end, st.records_end);
+        }
     }
 
     /// Leaves through an exit: to the executor that is returned, which begins in memory, or to tier 1.
@@ -361,6 +366,60 @@ pub unsafe extern "C" fn call_native(frame: *mut Frame, info: *const Info, at: u
         calling_out(frame, info, at, |st, calling, out| {
             uop::call_native(st, calling, out)
         })
+    }
+}
+
+/// Performs `SWITCH`, and returns the address of the code that goes on; null if control leaves. The function is in `func`, with
+/// one less than `count` arguments behind it, or an open list of them; `return_site` is that of the call.
+///
+/// # Safety
+/// As for [`call_out`].
+pub unsafe extern "C" fn switch(
+    frame: *mut Frame,
+    info: *const Info,
+    at: u64,
+    func: *mut Value,
+    count: u32,
+    return_site: *const LoopSite,
+) -> *const u8 {
+    // SAFETY: the caller's promise. Where control is afterwards everything is in memory, and places have code that begins there.
+    unsafe {
+        let st = &mut *(*frame).state;
+        let wanted = (&(*info).call_outs)[at as usize].request.operands[2] as i16 - 1;
+        let nargs = match count {
+            0 => st.top.offset_from(func) as u32 - 1,
+            n => n - 1,
+        };
+        let code = match st.switch_directly(func, nargs, wanted, return_site) {
+            Some(site) if !site.is_null() => (*site).code.get(),
+            Some(_) => st.code_to_go_on(),
+            None => switch_in_general(frame, info, at),
+        };
+        let activation = &mut *(*frame).activation;
+        activation.origin = st.frame().base - 1;
+        activation.refresh(st);
+        code
+    }
+}
+
+/// # Safety
+/// As for [`call_out`].
+#[cold]
+unsafe fn switch_in_general(frame: *mut Frame, info: *const Info, at: u64) -> *const u8 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        calling_out(frame, info, at, |st, calling, out| {
+            uop::switch(st, calling, out).map(Next::Left)
+        });
+        let (activation, st) = (&mut *(*frame).activation, &*(*frame).state);
+        if !matches!(activation.left, Some(Left::Done(Ok(Outcome::Continue)))) {
+            return ptr::null();
+        }
+        let code = st.code_to_go_on();
+        if !code.is_null() {
+            activation.left = None;
+        }
+        code
     }
 }
 

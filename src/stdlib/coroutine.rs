@@ -1,28 +1,32 @@
 //! The `coroutine` library.
 
 use super::support::return_text;
-use super::{library, running};
+use super::{Fields, library_of, running};
 use crate::runtime::coroutine::{Coroutine, Hook, Status};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
 use crate::tier1::coroutine::ResumeKind;
-use crate::tier1::{Args, NativeResult, Raised, State};
+use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    library(
+    let known = [
+        ("resume", resume as NativeFn, Builtin::CoroutineResume),
+        ("yield", |st, args| st.yield_values(args), Builtin::CoroutineYield),
+    ];
+    let known = Fields::of_builtins(st, &known)?;
+    library_of(
         st,
         &[
             ("close", close),
             ("create", create),
             ("isyieldable", isyieldable),
-            ("resume", resume),
             ("running", running_coroutine),
             ("status", status),
             ("wrap", wrap),
-            ("yield", |st, args| st.yield_values(args)),
         ],
+        known,
         &[],
     )
 }
@@ -54,7 +58,7 @@ fn create(st: &mut State, args: Args) -> NativeResult {
 
 fn wrap(st: &mut State, args: Args) -> NativeResult {
     let co = new_coroutine(st, args)?;
-    let f = st.rt.new_native(resume_wrapped, &[Value::coroutine(co)]);
+    let f = st.rt.new_builtin(resume_wrapped, Builtin::CoroutineWrapped, &[Value::coroutine(co)]);
     let f = st.check_memory(f)?;
     st.ret1(args, Value::native(f))
 }

@@ -5,9 +5,11 @@
 //! (`coroutine.resume`, or a function made by `coroutine.wrap`), whose record's flags say which.
 
 use super::call::{Return, Step};
-use super::native::{Args, NativeResult};
-use super::state::{NATIVE_DEPTH_MAX, Raised, State};
-use crate::runtime::coroutine::{Continuation, Coroutine, Status, record_flags};
+use super::native::{Args, Builtin, NativeResult};
+use super::slow;
+use super::state::{NATIVE_DEPTH_MAX, Raised, STACK_SLACK, State};
+use crate::bytecode::cache::LoopSite;
+use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, Status, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value;
@@ -64,6 +66,95 @@ impl State {
         let message = self.string_value(text.as_bytes())?;
         let args = Args { base: self.frame().base, count: 0 };
         self.ret2(args, Value::FALSE, message)
+    }
+
+    /// Carries out a call instruction's call of the host function at `func`, with the `nargs` values above it, if it is one that
+    /// switches coroutines, both go on behind call instructions, and nothing else is to be done on the way: what
+    /// [`State::resume`] and [`State::yield_values`] do in general. `None` if not; then nothing has happened. Otherwise the return
+    /// site of the call behind which control is now, as far as that is known; `return_site` is that of this call.
+    ///
+    /// # Safety
+    /// `func` is a slot of the current frame with a function in it.
+    #[inline(always)]
+    pub(crate) unsafe fn switch_directly(
+        &mut self,
+        func: *mut Value,
+        nargs: u32,
+        wanted: i16,
+        return_site: *const LoopSite,
+    ) -> Option<*const LoopSite> {
+        // SAFETY: for the whole function. The caller's promise; coroutines have stacks and records as large as they say, and room
+        // is made sure of before anything is written.
+        unsafe {
+            let native = Value::load(func).as_native()?;
+            let left = self.co;
+            let (co, passed, flags) = match native.builtin {
+                Builtin::CoroutineYield if left.non_yieldable.get() == 0 => (left.resumer.get()?, 0, 0),
+                Builtin::CoroutineResume if nargs > 0 => (Value::load(func.add(1)).as_coroutine()?, 1, 0),
+                Builtin::CoroutineWrapped => (native.upvalue(0).as_coroutine()?, 0, record_flags::WRAPS),
+                _ => return None,
+            };
+            let yields = native.builtin == Builtin::CoroutineYield;
+            let resumable = co.status.get() == Status::Suspended && self.native_depth < NATIVE_DEPTH_MAX;
+            let record = self.record.add(1);
+            let special = self.hook_events | self.host_hook.events | co.hook.get().events | self.stack_stress as u8;
+            if !(yields || resumable)
+                || special != 0
+                || *self.interrupt.get_mut() != 0
+                || co.depth.get() < 2
+                || record == self.records_end
+            {
+                return None;
+            }
+            let waiting = co.records.get().add(co.depth.get() as usize - 1);
+            let plain = record_flags::NATIVE | if yields { record_flags::WRAPS } else { 0 };
+            let (n, dest) = (nargs - passed, (*waiting).base - 1);
+            let end = dest + n + super::call::NATIVE_SLOTS + STACK_SLACK;
+            if (*waiting).continuation != Continuation::Call || (*waiting).flags & !plain != 0 || end > co.stack_size.get() {
+                return None;
+            }
+            let status = yields && (*waiting).flags & record_flags::WRAPS == 0;
+            // What has called waits for the results of this function.
+            let base = self.index_of(func) + 1;
+            let top = if yields { base } else { base + nargs };
+            record.write(CallRecord {
+                pc: std::ptr::null(),
+                return_site,
+                then: None,
+                base,
+                top,
+                extra_args: 0,
+                wanted,
+                continuation: Continuation::Call,
+                flags: flags | record_flags::NATIVE,
+                aux: 0,
+            });
+            left.depth.set(self.depth() + 1);
+            left.top.set(top);
+            if yields {
+                left.status.set(Status::Suspended);
+                left.resumer.set(None);
+                self.native_depth -= 1;
+            } else {
+                left.status.set(Status::Normal);
+                co.resumer.set(Some(left));
+                self.native_depth += 1;
+            }
+            self.enter_coroutine(co);
+            self.record = waiting.sub(1);
+            let (mut from, mut to) = (func.add(1 + passed as usize), self.slot(dest));
+            if status {
+                Value::store(to, Value::TRUE);
+                to = to.add(1);
+            }
+            for _ in 0..n {
+                // The coroutine that was left keeps its stack.
+                Value::store(to, Value::load(from));
+                (from, to) = (from.add(1), to.add(1));
+            }
+            slow::complete_results(self, dest, (n + status as u32) as i32, (*waiting).wanted);
+            Some((*waiting).return_site)
+        }
     }
 
     /// Copies values of the running coroutine onto another one's stack, growing that if necessary.

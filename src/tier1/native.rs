@@ -148,6 +148,10 @@ pub enum Builtin {
     StringLen,
     StringSub,
     TableInsert,
+    CoroutineResume,
+    /// What `coroutine.wrap` has returned.
+    CoroutineWrapped,
+    CoroutineYield,
     /// A Rust closure of the embedding's; its first upvalue is not for scripts.
     Host,
 }

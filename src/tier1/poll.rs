@@ -117,6 +117,16 @@ impl State {
         Ok(self.settled())
     }
 
+    /// The same after a call instruction has called the host function at `func` for `wanted` results, if anything is due.
+    #[inline]
+    pub(crate) fn poll_after_native(&mut self, func: u32, wanted: i16) -> Result<(), Raised> {
+        if *self.interrupt.get_mut() != 0 || self.rt.heap.should_collect() {
+            let end = if wanted < 0 { self.index_of(self.top) } else { func + wanted as u32 };
+            self.poll_after_call(end)?;
+        }
+        Ok(())
+    }
+
     /// Raises an error if the host has asked the VM to stop. Long-running library functions call this.
     pub fn check_cancelled(&mut self) -> Result<(), Raised> {
         if self.interrupt.load(Ordering::Relaxed) & interrupt::CANCEL == 0 {

@@ -2,7 +2,7 @@
 //!
 //! A recording begins at a loop head, at a function's entry, or where control has left an executor by an exit that has
 //! become hot. It ends where the pass closes: at its beginning, at a loop head that it has seen before, at one that
-//! has an executor, or when the frame in which it began returns. The last step is where it ended and has not been
+//! has an executor, when the frame in which it began returns, or when another coroutine runs. The last step is where it ended and has not been
 //! executed. The functions in a recording are kept alive.
 
 use super::state::State;
@@ -21,6 +21,9 @@ use perilune_uops::{Role, Wide};
 
 /// The longest recorded pass, in instructions.
 const RECORDING_MAX: usize = 768;
+
+/// The depth of a last step that is in another coroutine.
+pub const ELSEWHERE: u32 = u32::MAX;
 
 /// What is known of an indexing instruction's operands.
 pub mod facts {
@@ -52,7 +55,7 @@ pub struct RecordedStep {
     /// Its prototype.
     pub proto: *const Proto,
     pub pc: u32,
-    /// Activations on the stack.
+    /// Activations on the stack; [`ELSEWHERE`] if another coroutine runs.
     pub depth: u32,
     /// The tags of the registers that `a`, `b` and `c` name, if they are read; of loop instructions those of the loop's
     /// registers in order; of calls those of the called function and, if it is a host function, its first arguments.
@@ -147,14 +150,19 @@ impl State {
     /// `pc` points into the code of `proto`, whose registers begin at `base`.
     pub(super) unsafe fn note(&mut self, proto: *const Proto, pc: *const Instr, base: *const Value) -> bool {
         let depth = self.depth();
-        let Some(start) = self.recording.start.filter(|s| s.co == self.co) else {
+        let Some(start) = self.recording.start else {
             return self.end_recording(false);
         };
         if self.recording.steps.try_reserve(1).is_err() {
             return self.end_recording(false);
         }
         // SAFETY: the caller's promise.
-        let step = unsafe { self.step(proto, pc, base, depth) };
+        let mut step = unsafe { self.step(proto, pc, base, depth) };
+        if start.co != self.co {
+            step.depth = ELSEWHERE;
+            self.recording.steps.push(step);
+            return self.end_recording(true);
+        }
         self.note_branch(&step);
         // What begins at an exit goes on to the loop that it is in.
         let at_place = matches!(self.recording.origin, Some(Origin::Place(_)));

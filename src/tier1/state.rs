@@ -329,6 +329,7 @@ impl State {
     }
 
     /// Makes `co` the running coroutine.
+    #[inline]
     pub fn enter_coroutine(&mut self, co: Gc<Coroutine>) {
         self.co = co;
         self.stack = co.stack.get();

@@ -114,8 +114,8 @@ pub struct Tier2 {
     /// The executor that control comes from, counted, during a transfer that is not along a patched edge; null when
     /// it comes from tier 1.
     pub previous: *const Executor,
-    /// The return site of the record that has just been popped by an executor; null if there is none.
-    pub returning: *const LoopSite,
+    /// The place at which an executor wanted to go on and found no code; null if there is none.
+    pub nowhere: *const LoopSite,
     /// Activations of executors on the native stack.
     pub active: u32,
     /// Registers of the tier-2 interpreter that no activation uses at the moment.
@@ -209,7 +209,7 @@ impl Default for Tier2 {
             entering: ptr::null(),
             current: ptr::null(),
             previous: ptr::null(),
-            returning: ptr::null(),
+            nowhere: ptr::null(),
             active: 0,
             registers: Vec::new(),
             #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]

@@ -111,8 +111,6 @@ named! {
         Object,
         /// A prototype, named like an object.
         Proto,
-        /// Where a coroutine goes on when it is resumed.
-        ResumePoint,
     }
 }
 
@@ -135,8 +133,6 @@ named! {
         Header,
         /// Mark bits and what the collector remembers.
         Barrier,
-        /// Status and stacks of coroutines that are not running.
-        Coroutine,
         /// Call records, `top`, the interrupt word, counters.
         State,
     }
@@ -686,6 +682,8 @@ microops! {
     CALL[Group, Count, Count, Call]() {calls} exit Status;
     /// calls host function x in R[r] with n arguments for m results
     CALL_NATIVE[Group, Count, Count](Native) {calls} exit Status;
+    /// the same, at call site s, when control is elsewhere afterwards: in another coroutine, or in a function that x calls
+    SWITCH[Group, Count, Count, Call](Native) {calls} exit Transfer;
     /// returns the results of calling R[r] with n arguments
     TAIL_CALL[Group, Count]() {calls} exit Status;
     /// needs n arguments behind R[r] to be as many as the parameters of p, which takes no extra ones
@@ -712,14 +710,6 @@ microops! {
     GUARD_UNMARKED() {reads State} exit Restart;
     /// closes the variables marked at R[r] and above, the last first
     CLOSE[Group]() {calls} exit Status;
-
-    // Coroutines.
-    /// needs coroutine x to be suspended at p
-    GUARD_RESUMABLE[ResumePoint](Coroutine) {reads Coroutine} exit Restart;
-    /// makes x the running coroutine, with n values from R[r]
-    RESUME[Group, Count](Coroutine) {reads Frame, writes Frame State Coroutine} exit Transfer;
-    /// makes the resumer the running coroutine, with n values from R[r]
-    YIELD[Group, Count]() {reads Frame, writes Frame State Coroutine} exit Transfer;
 
     // What only superblocks have. In them the type of what LOAD, PARAM and PHI make is noted with each of them.
     /// z = parameter i of the superblock

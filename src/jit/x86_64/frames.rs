@@ -15,6 +15,7 @@ use super::lower::Lowering;
 use super::registers::*;
 use crate::bytecode::cache::LoopSite;
 use crate::jit::plan::Prototype;
+use crate::jit::run;
 use crate::runtime::coroutine::{CallRecord, Continuation, record_flags};
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::State;
@@ -235,14 +236,19 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.load(RDX, state(offset_of!(State, record)));
     }
 
-    /// Goes on at a place in the current frame, by its address. Uses rax.
+    /// Goes on at a place in the current frame, by its address. Needs the state in rsi; uses rax and rcx.
     fn go_to(&mut self, place: u64) {
-        let in_memory = self.left;
+        let nowhere = self.cold(|l| {
+            let tier2 = offset_of!(State, tier2) + offset_of!(Tier2, nowhere);
+            l.e.asm.store(state(tier2), RCX);
+            let in_memory = l.left;
+            l.e.asm.jump(in_memory);
+        });
         let asm = &mut self.e.asm;
-        asm.mov_imm(RAX, place + offset_of!(LoopSite, code) as u64);
-        asm.load(RAX, at(RAX, 0));
+        asm.mov_imm(RCX, place);
+        asm.load(RAX, at(RCX, offset_of!(LoopSite, code) as i32));
         asm.test(RAX, RAX);
-        asm.jump_if(Cond::Equal, in_memory);
+        asm.jump_if(Cond::Equal, nowhere);
         asm.jump_to(RAX);
     }
 
@@ -312,12 +318,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.store_results(node, first, n);
         self.load_record();
         self.e.asm.bind(pop);
-        let returning = self.cold(|l| {
-            let tier2 = offset_of!(State, tier2) + offset_of!(Tier2, returning);
-            l.e.asm.store(state(tier2), RCX);
-            let in_memory = l.left;
-            l.e.asm.jump(in_memory);
-        });
+        let in_memory = self.left;
         let asm = &mut self.e.asm;
         asm.load(RCX, at(RDX, offset_of!(CallRecord, return_site) as i32));
         asm.alu_imm(Alu::Sub, RDX, RECORD);
@@ -328,10 +329,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.alu_imm(Alu::Sub, RAX, SLOT);
         asm.store(at(RBP, field!(slots)), RAX);
         asm.test(RCX, RCX);
-        asm.jump_if(Cond::Equal, returning);
+        asm.jump_if(Cond::Equal, in_memory);
         asm.load(RAX, at(RCX, offset_of!(LoopSite, code) as i32));
         asm.test(RAX, RAX);
-        asm.jump_if(Cond::Equal, returning);
+        asm.jump_if(Cond::Equal, in_memory);
         asm.jump_to(RAX);
     }
 
@@ -417,6 +418,28 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 }
             }
         }
+    }
+
+    /// `SWITCH`: goes on where the runtime says.
+    pub fn switch(&mut self, node: &Node) {
+        let at_index = self.note_call_out(node);
+        self.store_slots(node.exit);
+        self.show_frames(at_index);
+        let [func, count, _, site] = node.operands;
+        let sb = self.e.plan.sb;
+        let caller = self.prototype(sb.frame(sb.snapshot_at(node.exit).frame).proto);
+        let returns = caller.returns_at(site as u32);
+        let left = self.left;
+        let asm = &mut self.e.asm;
+        asm.load(RCX, at(RBP, field!(slots)));
+        asm.alu_imm(Alu::Add, RCX, func as i32 * SLOT);
+        asm.mov_imm(R8, count);
+        asm.mov_imm(R9, returns);
+        self.call_for(at_index, run::switch as *const () as usize);
+        let asm = &mut self.e.asm;
+        asm.test(RAX, RAX);
+        asm.jump_if(Cond::Equal, left);
+        asm.jump_to(RAX);
     }
 
     /// The entry of calls and returns: it makes sure that there is room for the frames. That of the first frame is there.

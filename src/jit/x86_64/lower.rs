@@ -751,10 +751,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 None => self.call_runtime(i, &node, call_native as *const () as usize, false),
             },
 
+            SWITCH => self.switch(&node),
+
             // The type guards are above; of the rest projection leaves none.
             GUARD_INT | GUARD_FLOAT | GUARD_STRING | GUARD_TABLE | GUARD_CLOSURE | GUARD_NATIVE
             | GUARD_CELL | GUARD_USERDATA | GUARD_COROUTINE | CONST | STORE | STORE_NILS
-            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS | GUARD_RESUMABLE | RESUME | YIELD => {
+            | STORE_PAIR | JUMP | JUMP_IF | JUMP_UNLESS => {
                 return Err(CompileError::MicroOp(node.op));
             }
         }
@@ -1611,19 +1613,24 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let live: Vec<Place> = self.e.allocation.live_at(i).collect();
         self.store_slots(node.exit);
         self.e.save(&live, looks);
+        self.show_frames(at_index);
+        self.perform(i, node, at_index, function, &live);
+    }
+
+    /// Pushes the records of a call-out's frames, if it needs them.
+    pub fn show_frames(&mut self, at_index: u64) {
         let CallOut {
             request, inlined, ..
         } = self.call_outs[at_index as usize].clone();
         if request.needs_records() {
-            let pc = self.e.plan.sb.snapshot_at(node.exit).pc;
+            let pc = self.e.plan.sb.snapshot_at(request.exit).pc;
             self.records_of(request.frame, pc + request.behind());
             self.stand_at(inlined as i32, 0);
         }
-        self.perform(i, node, at_index, function, &live);
     }
 
     /// Notes a call-out, for the runtime to find it by the number that is returned.
-    fn note_call_out(&mut self, node: &Node) -> u64 {
+    pub fn note_call_out(&mut self, node: &Node) -> u64 {
         let sb = self.e.plan.sb;
         let none = Located {
             ty: Type::Int,
@@ -1652,11 +1659,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
         at_index
     }
 
-    /// Calls the function that performs a call-out, and goes where it says.
-    fn perform(&mut self, i: usize, node: &Node, at_index: u64, function: usize, live: &[Place]) {
+    /// Calls the function that performs a call-out.
+    pub fn call_for(&mut self, at_index: u64, function: usize) {
         self.e.asm.mov_imm(RSI, self.info as u64);
         self.e.asm.mov_imm(RDX, at_index);
         self.e.call_with_frame(function);
+    }
+
+    /// Calls the function that performs a call-out, and goes where it says.
+    fn perform(&mut self, i: usize, node: &Node, at_index: u64, function: usize, live: &[Place]) {
+        self.call_for(at_index, function);
         self.e.restore(live);
         let (exit, left) = (node.exit, self.left);
         let elsewhere = self.cold(move |l| {

@@ -498,7 +498,7 @@ impl<'a> Aliases<'a> {
             CALLEE | EXTRA_COUNT => {
                 return matches!(
                     w.op,
-                    PUSH_FRAME | REPLACE_FRAME | POP_FRAME | RESUME | YIELD
+                    PUSH_FRAME | REPLACE_FRAME | POP_FRAME | SWITCH
                 );
             }
             LOAD_CAPTURED | INIT_CAPTURED => {

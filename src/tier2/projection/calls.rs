@@ -98,7 +98,7 @@ impl Projector<'_> {
                 self.deliver(self.register(func), &results, wanted);
                 return self.goes_on();
             }
-            return self.call_native(func, nargs, wanted);
+            return self.call_native(instr, func, nargs, wanted);
         }
         let entered = match (callee.as_closure(), nargs) {
             (Some(closure), Some(nargs))
@@ -237,7 +237,7 @@ impl Projector<'_> {
         self.top = if wanted < 0 { Top::Memory } else { Top::None };
     }
 
-    fn call_native(&mut self, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
+    fn call_native(&mut self, instr: Instr, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
         let slot = self.register(func);
         let x = self.read(slot);
         let known = self.step().callee_value().as_native().filter(|f| direct_code(*f).is_some() && !self.cautious);
@@ -250,11 +250,16 @@ impl Projector<'_> {
             None => self.guard_type(x, Type::Native),
         };
         self.write(slot, f);
-        let stays = self.stays();
         let operands = [slot as u64, nargs.map_or(0, |n| n as u64 + 1), (wanted + 1) as u64];
+        if !self.stays() {
+            let [func, nargs, wanted] = operands;
+            self.emit(MicroOp::SWITCH, &[f], &[func, nargs, wanted, instr.d() as u64]);
+            self.end_for_good();
+            return Err(Ended(Stop::Call));
+        }
         self.emit(MicroOp::CALL_NATIVE, &[f], &operands);
         self.results_in_memory(slot, wanted);
-        if stays { self.goes_on() } else { self.stop_behind(Stop::Call) }
+        self.goes_on()
     }
 
     pub(super) fn tail_call(&mut self, instr: Instr) -> Flow {

@@ -7,12 +7,14 @@
 //!
 //! Call-outs that do not call leave by their snapshot if they fail: tier 1 executes the instruction again, and raises.
 
+use std::ptr;
+
 use perilune_uops::{MicroOp, Operation};
 
 use crate::bytecode::proto::Proto;
 use crate::bytecode::{Instr, Op};
 use crate::heap::OutOfMemory;
-use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, record_flags};
+use crate::runtime::coroutine::{Coroutine, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
@@ -326,6 +328,7 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
             return Ok(Next::Left(outcome));
         }
         MicroOp::CALL_NATIVE => return native(st, activation, out, &before),
+        MicroOp::SWITCH => return switch(st, activation, out).map(Next::Left),
         MicroOp::TAIL_CALL | MicroOp::REPLACE_FRAME => {
             let func = site.index(0);
             let nargs = site.count(st, 1, func + 1);
@@ -337,14 +340,7 @@ fn calling(st: &mut State, activation: &mut impl Calling, site: &Site) -> Result
                 0 if st.frame().flags & record_flags::CLOSING != 0 => st.frame().top - first,
                 _ => site.count(st, 1, first),
             };
-            let CallRecord { continuation, return_site, .. } = *st.frame();
-            let outcome = slow::leave(st, st.slot(first), n as usize)?;
-            // Closing variables keeps the frame, and what calls them pushes one.
-            let popped = st.co == activation.stack().0 && st.depth() + 1 == depth;
-            if popped && outcome == Outcome::Continue && continuation == Continuation::Call {
-                st.tier2.returning = return_site;
-            }
-            return Ok(Next::Left(outcome));
+            return slow::leave(st, st.slot(first), n as usize).map(Next::Left);
         }
         MicroOp::CLOSE => match st.close_one(site.index(0))? {
             None => Outcome::Continue,
@@ -391,14 +387,34 @@ pub fn direct_call_returned(
 
 /// The same, in the running frame.
 fn native(st: &mut State, activation: &mut impl Calling, out: &Request, before: &Before) -> Result<Next, Raised> {
+    let (func, nargs, wanted) = native_call(st, activation, out);
+    let outcome = slow::call_native(st, func, nargs, wanted)?;
+    native_returned(st, activation, out, before, outcome)
+}
+
+/// The stack index of the called host function, the number of its arguments, and of the results that are wanted.
+fn native_call(st: &State, activation: &impl Calling, out: &Request) -> (u32, u32, i16) {
     let func = activation.origin() + out.operands[0] as u32;
     let nargs = match out.operands[1] as u32 {
         0 => st.index_of(st.top) - func - 1,
         n => n - 1,
     };
-    let wanted = out.operands[2] as i16 - 1;
+    (func, nargs, out.operands[2] as i16 - 1)
+}
+
+/// `SWITCH`, in the running frame, of which everything is in memory.
+pub fn switch(st: &mut State, activation: &mut impl Calling, out: &Request) -> Result<Outcome, Raised> {
+    let (func, nargs, wanted) = native_call(st, activation, out);
+    // SAFETY: the function has been stored to its slot.
+    if unsafe { st.switch_directly(st.slot(func), nargs, wanted, ptr::null()) }.is_some() {
+        return Ok(Outcome::Continue);
+    }
+    let (co, depth) = (st.co, st.depth());
     let outcome = slow::call_native(st, func, nargs, wanted)?;
-    native_returned(st, activation, out, before, outcome)
+    if outcome != Outcome::Exit && st.co == co && st.depth() == depth {
+        st.poll_after_native(func, wanted)?;
+    }
+    Ok(outcome)
 }
 
 /// Polls after the call of a host function, and says where control is.
@@ -410,11 +426,8 @@ fn native_returned(
     outcome: Outcome,
 ) -> Result<Next, Raised> {
     let returned = outcome != Outcome::Exit && st.co == activation.stack().0 && st.depth() == before.depth;
-    if returned && (*st.interrupt.get_mut() != 0 || st.rt.heap.should_collect()) {
-        let func = activation.origin() + out.operands[0] as u32;
-        let wanted = out.operands[2] as i16 - 1;
-        let end = if wanted < 0 { st.index_of(st.top) } else { func + wanted as u32 };
-        st.poll_after_call(end)?;
+    if returned {
+        st.poll_after_native(activation.origin() + out.operands[0] as u32, out.operands[2] as i16 - 1)?;
     }
     Ok(after_call(st, activation, before, outcome))
 }
@@ -441,7 +454,7 @@ fn after_call(st: &mut State, activation: &mut impl Calling, before: &Before, ou
     st.settle_assumptions();
     let same_frame = st.co == activation.stack().0
         && st.depth() == before.depth
-        && std::ptr::eq(st.frame().pc, before.behind);
+        && ptr::eq(st.frame().pc, before.behind);
     // SAFETY: the running executor is alive.
     let valid = unsafe { (*activation.executor()).is_valid() };
     // What is being recorded has to be executed by tier 1.

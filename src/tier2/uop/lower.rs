@@ -957,6 +957,7 @@ impl<'a> Lowering<'a> {
             | MicroOp::FOR_PREPARE
             | MicroOp::CALL
             | MicroOp::CALL_NATIVE
+            | MicroOp::SWITCH
             | MicroOp::TAIL_CALL
             | MicroOp::PUSH_FRAME
             | MicroOp::REPLACE_FRAME
@@ -985,10 +986,7 @@ impl<'a> Lowering<'a> {
             | MicroOp::STORE_PAIR
             | MicroOp::JUMP
             | MicroOp::JUMP_IF
-            | MicroOp::JUMP_UNLESS
-            | MicroOp::GUARD_RESUMABLE
-            | MicroOp::RESUME
-            | MicroOp::YIELD => return Err(LowerError::MicroOp(node.op)),
+            | MicroOp::JUMP_UNLESS => return Err(LowerError::MicroOp(node.op)),
         }
         Ok(())
     }
