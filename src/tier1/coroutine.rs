@@ -9,6 +9,7 @@ use super::native::{Args, Builtin, NativeResult};
 use super::slow;
 use super::state::{NATIVE_DEPTH_MAX, Raised, STACK_SLACK, State};
 use crate::bytecode::cache::LoopSite;
+use crate::bytecode::proto::proto_flags;
 use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, Status, record_flags};
 use crate::runtime::metatable::Event;
 use crate::runtime::object::Gc;
@@ -101,19 +102,28 @@ impl State {
             if !(yields || resumable)
                 || special != 0
                 || *self.interrupt.get_mut() != 0
-                || co.depth.get() < 2
                 || record == self.records_end
             {
                 return None;
             }
+            let n = nargs - passed;
             let waiting = co.records.get().add(co.depth.get() as usize - 1);
-            let plain = record_flags::NATIVE | if yields { record_flags::WRAPS } else { 0 };
-            let (n, dest) = (nargs - passed, (*waiting).base - 1);
-            let end = dest + n + super::call::NATIVE_SLOTS + STACK_SLACK;
-            if (*waiting).continuation != Continuation::Call || (*waiting).flags & !plain != 0 || end > co.stack_size.get() {
+            let starts = co.depth.get() == 1;
+            let dest = if starts { 1 } else { (*waiting).base - 1 };
+            let registers = if starts {
+                let proto = Value::load(co.stack.get().add(1)).as_closure()?.proto;
+                let fits = proto.flags & proto_flags::VARARG == 0 && n <= proto.params as u32;
+                if fits { proto.registers + 1 } else { return None }
+            } else {
+                let plain = record_flags::NATIVE | if yields { record_flags::WRAPS } else { 0 };
+                if (*waiting).continuation != Continuation::Call || (*waiting).flags & !plain != 0 {
+                    return None;
+                }
+                n + 1
+            };
+            if dest + registers + super::call::NATIVE_SLOTS + STACK_SLACK > co.stack_size.get() {
                 return None;
             }
-            let status = yields && (*waiting).flags & record_flags::WRAPS == 0;
             // What has called waits for the results of this function.
             let base = self.index_of(func) + 1;
             let top = if yields { base } else { base + nargs };
@@ -141,8 +151,8 @@ impl State {
                 self.native_depth += 1;
             }
             self.enter_coroutine(co);
-            self.record = waiting.sub(1);
-            let (mut from, mut to) = (func.add(1 + passed as usize), self.slot(dest));
+            let status = yields && (*waiting).flags & record_flags::WRAPS == 0;
+            let (mut from, mut to) = (func.add(1 + passed as usize), self.slot(dest + starts as u32));
             if status {
                 Value::store(to, Value::TRUE);
                 to = to.add(1);
@@ -152,6 +162,13 @@ impl State {
                 Value::store(to, Value::load(from));
                 (from, to) = (from.add(1), to.add(1));
             }
+            if starts {
+                let body = Value::load(self.slot(dest)).as_closure()?;
+                let pushed = self.push_closure(body, dest, n, Return::to(Continuation::Coroutine, 0));
+                debug_assert!(pushed.is_ok(), "there is room for its frame");
+                return Some(std::ptr::null());
+            }
+            self.record = waiting.sub(1);
             slow::complete_results(self, dest, (n + status as u32) as i32, (*waiting).wanted);
             Some((*waiting).return_site)
         }
