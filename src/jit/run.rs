@@ -241,6 +241,13 @@ impl Activation {
         (self.co, self.depth) = (st.co, st.depth());
     }
 
+    /// Control is at the beginning of some code, in the current record: tells it where that stands.
+    #[inline]
+    fn stand(&mut self, st: &mut State) {
+        self.origin = st.frame().base - 1;
+        self.refresh(st);
+    }
+
     /// Tells machine code where the stacks are now.
     fn refresh(&mut self, st: &mut State) {
         // SAFETY: the frame is this activation's, and machine code is not running.
@@ -393,31 +400,32 @@ pub unsafe extern "C" fn switch(
         let code = match st.switch_directly(func, nargs, wanted, return_site) {
             Some(site) if !site.is_null() => (*site).code.get(),
             Some(_) => st.code_to_go_on(),
-            None => switch_in_general(frame, info, at),
+            None => go_elsewhere(frame, info, at),
         };
-        let activation = &mut *(*frame).activation;
-        activation.origin = st.frame().base - 1;
-        activation.refresh(st);
+        (*(*frame).activation).stand(st);
         code
     }
 }
 
+/// Performs a call-out with which the code ends, and returns the address of the code that goes on; null if control leaves.
+///
 /// # Safety
 /// As for [`call_out`].
-#[cold]
-unsafe fn switch_in_general(frame: *mut Frame, info: *const Info, at: u64) -> *const u8 {
+pub unsafe extern "C" fn go_elsewhere(frame: *mut Frame, info: *const Info, at: u64) -> *const u8 {
     // SAFETY: the caller's promise.
     unsafe {
         calling_out(frame, info, at, |st, calling, out| {
-            uop::switch(st, calling, out).map(Next::Left)
+            uop::call_out(st, calling, out)
         });
-        let (activation, st) = (&mut *(*frame).activation, &*(*frame).state);
+        let (activation, st) = (&mut *(*frame).activation, &mut *(*frame).state);
         if !matches!(activation.left, Some(Left::Done(Ok(Outcome::Continue)))) {
             return ptr::null();
         }
+        st.settle_assumptions();
         let code = st.code_to_go_on();
         if !code.is_null() {
             activation.left = None;
+            activation.stand(st);
         }
         code
     }

@@ -273,6 +273,10 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: 
                 return Ok(outcome);
             }
             reload!();
+            // A function that something else than a call instruction has called is hot all the same.
+            if !HOOK && pc == (*proto).code && (*proto).entry.countdown.get() <= 1 && st.hot(&(*proto).entry, RECORD) {
+                return Ok(Outcome::Continue);
+            }
         }};
     }
     // Executes the running instruction again, in another form.

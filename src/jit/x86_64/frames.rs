@@ -294,7 +294,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// `POP_FRAME`. A frame that does not return to a call instruction is left to the runtime, and so are an open list and an inlined frame.
-    pub fn pop_frame(&mut self, i: usize, node: &Node) {
+    pub fn pop_frame(&mut self, node: &Node) {
         let [first, count, ..] = node.operands;
         let sb = self.e.plan.sb;
         let frame = *sb.frame(sb.snapshot_at(node.exit).frame);
@@ -303,12 +303,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
             .checked_sub(1)
             .filter(|n| *n < i16::MAX as u64 && !inlined)
         else {
-            return self.call_out(i, node);
+            return self.go_elsewhere(node);
         };
         let owned = *node;
         let pop = self.e.asm.label();
         let running = self.prototype(frame.proto);
-        let other = self.cold(move |l| l.pop_other(i, &owned, n, &running, pop));
+        let other = self.cold(move |l| l.pop_other(&owned, n, &running, pop));
         let asm = &mut self.e.asm;
         asm.load(RCX, at(RBP, field!(state)));
         asm.load(RDX, at(RCX, offset_of!(State, record) as i32));
@@ -337,7 +337,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// The record in rdx is not of a call that wants exactly `n` results.
-    fn pop_other(&mut self, i: usize, node: &Node, n: u64, running: &Prototype, pop: Label) {
+    fn pop_other(&mut self, node: &Node, n: u64, running: &Prototype, pop: Label) {
         let first = node.operands[0];
         let (call, fewer, open) = (self.e.asm.label(), self.e.asm.label(), self.e.asm.label());
         let asm = &mut self.e.asm;
@@ -350,7 +350,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         };
         asm.alu32_imm(Alu::And, RCX, unless_call(record_flags::TAIL | vararg));
         asm.jump_if(Cond::Equal, call);
-        self.call_out(i, node);
+        self.go_elsewhere(node);
         self.e.asm.bind(call);
         self.e.asm.load(RAX, at(RBP, field!(slots)));
         if running.is_vararg {
@@ -429,13 +429,27 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let sb = self.e.plan.sb;
         let caller = self.prototype(sb.frame(sb.snapshot_at(node.exit).frame).proto);
         let returns = caller.returns_at(site as u32);
-        let left = self.left;
         let asm = &mut self.e.asm;
         asm.load(RCX, at(RBP, field!(slots)));
         asm.alu_imm(Alu::Add, RCX, func as i32 * SLOT);
         asm.mov_imm(R8, count);
         asm.mov_imm(R9, returns);
         self.call_for(at_index, run::switch as *const () as usize);
+        self.go_on_or_leave();
+    }
+
+    /// Ends the code with a call-out: goes on where the runtime says.
+    fn go_elsewhere(&mut self, node: &Node) {
+        let at_index = self.note_call_out(node);
+        self.store_slots(node.exit);
+        self.show_frames(at_index);
+        self.call_for(at_index, run::go_elsewhere as *const () as usize);
+        self.go_on_or_leave();
+    }
+
+    /// Goes to the code at the address in rax, if there is any.
+    fn go_on_or_leave(&mut self) {
+        let left = self.left;
         let asm = &mut self.e.asm;
         asm.test(RAX, RAX);
         asm.jump_if(Cond::Equal, left);

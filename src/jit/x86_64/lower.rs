@@ -734,7 +734,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
             PUSH_FRAME => self.push_frame(&node),
             REPLACE_FRAME => self.replace_frame(&node),
-            POP_FRAME => self.pop_frame(i, &node),
+            POP_FRAME => self.pop_frame(&node),
 
             SET_LIST => self.set_list(i, &node),
 

@@ -403,7 +403,7 @@ fn native_call(st: &State, activation: &impl Calling, out: &Request) -> (u32, u3
 }
 
 /// `SWITCH`, in the running frame, of which everything is in memory.
-pub fn switch(st: &mut State, activation: &mut impl Calling, out: &Request) -> Result<Outcome, Raised> {
+fn switch(st: &mut State, activation: &mut impl Calling, out: &Request) -> Result<Outcome, Raised> {
     let (func, nargs, wanted) = native_call(st, activation, out);
     // SAFETY: the function has been stored to its slot.
     if unsafe { st.switch_directly(st.slot(func), nargs, wanted, ptr::null()) }.is_some() {

@@ -11,7 +11,7 @@ mod run;
 pub(super) mod tests;
 
 #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
-pub use callout::{Calling, Next, Request, call_native, call_out, direct_call_returned, switch};
+pub use callout::{Calling, Next, Request, call_native, call_out, direct_call_returned};
 pub use code::Code;
 pub use lower::lower;
 #[cfg(test)]
