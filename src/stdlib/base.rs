@@ -14,6 +14,7 @@ use crate::runtime::number::parse_in_base;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
 use crate::runtime::value::{Tag, Value};
+use crate::tier1::callback::protected_call_returned;
 use crate::tier1::native::string_to_number;
 use crate::tier1::state::WarningSink;
 use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
@@ -27,7 +28,6 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
         ("getmetatable", getmetatable),
         ("load", load_),
         ("loadfile", loadfile),
-        ("pcall", pcall),
         ("print", print),
         ("warn", warn),
         ("xpcall", xpcall),
@@ -37,6 +37,7 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
     }
     let known: &[Known] = &[
         ("assert", assert, Builtin::Assert),
+        ("pcall", pcall, Builtin::Pcall),
         ("rawequal", rawequal, Builtin::RawEqual),
         ("rawget", rawget, Builtin::RawGet),
         ("rawlen", rawlen, Builtin::RawLen),
@@ -104,14 +105,7 @@ fn raise_with_position(st: &mut State, message: Value, level: i64) -> Raised {
 fn pcall(st: &mut State, args: Args) -> NativeResult {
     st.arg_any(args, 0)?;
     st.catch_errors(false)?;
-    st.call_then(args.base, args.count - 1, pcall_returned)
-}
-
-/// The results lie where the called function was, one above the slot of `pcall`.
-fn pcall_returned(st: &mut State, args: Args) -> NativeResult {
-    // SAFETY: the slot of `pcall` itself.
-    unsafe { Value::store(st.slot(args.base - 1), Value::TRUE) };
-    Ok(args.count as i32 + 1)
+    st.call_then(args.base, args.count - 1, protected_call_returned)
 }
 
 fn xpcall(st: &mut State, args: Args) -> NativeResult {

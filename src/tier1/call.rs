@@ -81,6 +81,8 @@ enum Delivery {
 impl State {
     /// Asks for a call from a host function; the function must return the result of this.
     pub fn call_then(&mut self, func: u32, nargs: u32, then: ContinuationFn) -> NativeResult {
+        // The arguments are the callee's now.
+        self.frame_mut().top = func + 1;
         self.request_step(Step::Call { func, nargs, ret: Return::native(then) })
     }
 

@@ -20,6 +20,13 @@ use crate::runtime::function::Closure;
 use crate::runtime::object::Gc;
 use crate::runtime::value::Value;
 
+/// How `pcall` goes on: the results lie where the called function was, one above its own slot.
+pub fn protected_call_returned(st: &mut State, args: Args) -> NativeResult {
+    // SAFETY: the slot of `pcall` itself.
+    unsafe { Value::store(st.slot(args.base - 1), Value::TRUE) };
+    Ok(args.count as i32 + 1)
+}
+
 /// The state of a host function that waits for a callback.
 pub(super) struct Waiting {
     /// [`State::native_depth`] in the activation.
@@ -50,12 +57,16 @@ impl State {
     /// only so many of them may be nested as calls on the native stack; otherwise an endless recursion through `pcall` would
     /// be noticed by the end of the stack only, and errors that each level extends would take quadratic time and memory.
     pub(super) fn count_catching(&mut self) -> Result<(), Raised> {
-        let catching = self.co.catching.get() + 1;
-        self.co.catching.set(catching);
-        if self.native_depth + catching > NATIVE_DEPTH_MAX {
+        self.co.catching.set(self.co.catching.get() + 1);
+        if !self.may_catch(0) {
             return Err(self.raise_message(b"C stack overflow"));
         }
         Ok(())
+    }
+
+    /// Whether so many more activations that catch errors are allowed in the running coroutine.
+    pub(crate) fn may_catch(&self, more: u32) -> bool {
+        self.native_depth + self.co.catching.get() + more <= NATIVE_DEPTH_MAX
     }
 
     /// An activation of the running coroutine ends, whose record has `flags`: takes back what has been counted for it.
@@ -66,6 +77,19 @@ impl State {
         }
         if flags & record_flags::CATCHES != 0 {
             self.co.catching.set(self.co.catching.get() - 1);
+        }
+    }
+
+    /// The records above `depth`, which an executor has made, are dropped (or made again).
+    pub(crate) fn recount_catching(&mut self, depth: u32, made: bool) {
+        if self.co.catching.get() == 0 && !made {
+            return;
+        }
+        for dropped in depth + 1..=self.depth() {
+            if self.record_at(dropped).flags & record_flags::CATCHES != 0 {
+                let catching = self.co.catching.get();
+                self.co.catching.set(if made { catching + 1 } else { catching - 1 });
+            }
         }
     }
 

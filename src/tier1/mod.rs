@@ -10,7 +10,7 @@
 //! - [`statistics`]: what the VM has done.
 
 pub mod call;
-mod callback;
+pub mod callback;
 mod collect;
 pub mod coroutine;
 pub mod hook;

@@ -152,6 +152,7 @@ pub enum Builtin {
     /// What `coroutine.wrap` has returned.
     CoroutineWrapped,
     CoroutineYield,
+    Pcall,
     /// A Rust closure of the embedding's; its first upvalue is not for scripts.
     Host,
 }

@@ -9,22 +9,25 @@
 //! Invariant: while an executor runs, the current record is the one of its first frame, and there is room on both
 //! stacks for all of its frames ([`make_room`]).
 
+use std::ptr;
+
 use perilune_uops::MicroOp;
 use smallvec::SmallVec;
 
 use super::executor::Room;
 use super::superblock::{
-    FrameId, NO_CALL_SITE, ObjectId, ObjectKind, Part, Ref, Slot, SnapshotId, Superblock, is_virtual, slot_offsets,
+    Frame, FrameId, NO_CALL_SITE, ObjectId, ObjectKind, Part, Ref, Slot, SnapshotId, Superblock, is_virtual, slot_offsets,
 };
 use crate::bytecode::proto::Proto;
 use crate::heap::OutOfMemory;
 use crate::runtime::Runtime;
-use crate::runtime::coroutine::CallRecord;
+use crate::runtime::coroutine::{CallRecord, Continuation, record_flags};
 use crate::runtime::function::CellState;
 use crate::runtime::object::Gc;
 use crate::runtime::shape::ShapeId;
 use crate::runtime::value::Value;
 use crate::tier1::State;
+use crate::tier1::callback::protected_call_returned;
 use crate::tier1::state::{STACK_MAX, STACK_SLACK};
 
 /// Makes room for the frames of a superblock that begins in the current record. False, with nothing raised, if there
@@ -217,27 +220,58 @@ pub unsafe fn materialise(st: &mut State, sb: &Superblock, origin: u32, id: Snap
         };
         let caller = proto_of(sb, caller);
         let return_site = match frame.call_site {
-            NO_CALL_SITE => std::ptr::null(),
+            NO_CALL_SITE => ptr::null(),
             site => &raw const caller.info.calls[site as usize].returns,
         };
         let base = origin + frame.base as u32;
-        debug_assert!(free_records(st) > 0);
-        // SAFETY: there is room for one more record: the caller's promise.
-        unsafe {
-            let next = st.record.add(1);
-            next.write(CallRecord {
-                pc,
-                return_site,
-                then: None,
-                base,
-                top: base + frame.registers as u32,
-                extra_args: frame.extra_args,
-                wanted: frame.wanted,
-                continuation: frame.continuation,
-                flags: frame.flags,
-                aux: frame.aux,
-            });
-            st.record = next;
+        let mut record = CallRecord {
+            pc,
+            return_site,
+            then: None,
+            base,
+            top: base + frame.registers as u32,
+            extra_args: frame.extra_args,
+            wanted: frame.wanted,
+            continuation: frame.continuation,
+            flags: frame.flags,
+            aux: frame.aux,
+        };
+        if frame.is_protected() {
+            // SAFETY: there is room: the caller's promise.
+            unsafe { push(st, protecting(origin, frame)) };
+            st.co.catching.set(st.co.catching.get() + 1);
+            record = CallRecord { return_site: ptr::null(), then: Some(protected_call_returned), wanted: -1, ..record };
         }
+        // SAFETY: as above.
+        unsafe { push(st, record) };
+    }
+}
+
+/// The record of the `pcall` that has called a frame.
+fn protecting(origin: u32, frame: &Frame) -> CallRecord {
+    let base = origin + frame.result as u32 + 1;
+    CallRecord {
+        pc: ptr::null(),
+        return_site: ptr::null(),
+        then: None,
+        base,
+        top: base + 1,
+        extra_args: 0,
+        wanted: frame.wanted,
+        continuation: Continuation::Call,
+        flags: record_flags::NATIVE | record_flags::CATCHES,
+        aux: 0,
+    }
+}
+
+/// # Safety
+/// There is room for one more record.
+unsafe fn push(st: &mut State, record: CallRecord) {
+    debug_assert!(free_records(st) > 0);
+    // SAFETY: the caller's promise.
+    unsafe {
+        let next = st.record.add(1);
+        next.write(record);
+        st.record = next;
     }
 }

@@ -234,9 +234,27 @@ pub struct Frame {
     pub flags: u8,
     /// Extra arguments, in the slots below the function.
     pub extra_args: u32,
-    /// Where the results go: the slot of the called function before extra arguments moved it.
+    /// Where the results go: the slot of the called function before extra arguments moved it. Of a protected frame, the slot of
+    /// `pcall`.
     pub result: Slot,
     pub aux: u64,
+}
+
+impl Frame {
+    /// Whether `pcall` has called it, for the results that the caller wants. It has a record below the frame's.
+    pub fn is_protected(&self) -> bool {
+        self.continuation == Continuation::Native
+    }
+
+    /// Whether its caller calls it as a handler, in an instruction that is not a call.
+    pub fn is_handler(&self) -> bool {
+        !matches!(self.continuation, Continuation::Call | Continuation::Native)
+    }
+
+    /// Activations that have records on its behalf.
+    fn records(&self) -> usize {
+        1 + self.is_protected() as usize
+    }
 }
 
 /// The frame was not entered by a call instruction.
@@ -492,9 +510,9 @@ impl Superblock {
         self.nodes.last().is_some_and(|node| node.op == MicroOp::JOIN)
     }
 
-    /// The inlined frames among a frame and its callers: all of them but the first.
+    /// The records of a frame and its callers without the first one's.
     pub fn inlined(&self, frame: FrameId) -> usize {
-        self.chain(frame).count() - 1
+        self.chain(frame).map(|id| self.frame(id).records()).sum::<usize>() - 1
     }
 
     /// A frame and its callers, the innermost first.

@@ -708,6 +708,8 @@ microops! {
     MARK_TO_CLOSE[Use]() {reads Frame, writes State, raises} exit Status;
     /// needs the frame in which the superblock begins to have marked no variable so far
     GUARD_UNMARKED() {reads State} exit Restart;
+    /// needs n more calls that catch errors to be allowed
+    GUARD_CATCHING[Count]() {reads State} exit Restart;
     /// closes the variables marked at R[r] and above, the last first
     CLOSE[Group]() {calls} exit Status;
 

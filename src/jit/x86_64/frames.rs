@@ -16,11 +16,13 @@ use super::registers::*;
 use crate::bytecode::cache::LoopSite;
 use crate::jit::plan::Prototype;
 use crate::jit::run;
-use crate::runtime::coroutine::{CallRecord, Continuation, record_flags};
+use crate::runtime::coroutine::{CallRecord, Continuation, Coroutine, record_flags};
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::State;
+use crate::tier1::callback::protected_call_returned;
+use crate::tier1::state::NATIVE_DEPTH_MAX;
 use crate::tier2::Tier2;
-use crate::tier2::superblock::{FrameId, NO_CALL_SITE, Node, ObjectId, SnapshotId};
+use crate::tier2::superblock::{Frame, FrameId, NO_CALL_SITE, Node, ObjectId, SnapshotId};
 
 const RECORD: i32 = size_of::<CallRecord>() as i32;
 const SLOT: i32 = size_of::<Value>() as i32;
@@ -144,6 +146,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.mov(RAX, RCX);
         asm.shift_imm(Shift::Left, RAX, 32);
         asm.alu(Alu::Add, RCX, RAX);
+        let mut above = 0;
         for (k, &id) in chain.iter().enumerate() {
             let frame = *sb.frame(id);
             let resume = match chain.get(k + 1) {
@@ -161,21 +164,48 @@ impl<'a, 'p> Lowering<'a, 'p> {
             } else {
                 outer.returns_at(frame.call_site)
             };
+            above += 1;
+            let extent = extent(frame.base as u64, frame.registers as u64);
+            if frame.is_protected() {
+                self.protecting_record_at(above, &frame);
+                above += 1;
+                let purpose = purpose(frame.extra_args, -1, frame.continuation, frame.flags);
+                self.record_at(above, pc, 0, extent, purpose, frame.aux);
+                let then = RECORD * above + offset_of!(CallRecord, then) as i32;
+                self.store_word(at(RDX, then), protected_call_returned as *const () as u64);
+                continue;
+            }
             let purpose = purpose(
                 frame.extra_args,
                 frame.wanted,
                 frame.continuation,
                 frame.flags,
             );
-            self.record_at(
-                k as i32,
-                pc,
-                returns,
-                extent(frame.base as u64, frame.registers as u64),
-                purpose,
-                frame.aux,
-            );
+            self.record_at(above, pc, returns, extent, purpose, frame.aux);
         }
+    }
+
+    /// The record of the `pcall` that has called a frame, which is counted. Uses rax.
+    fn protecting_record_at(&mut self, above: i32, frame: &Frame) {
+        let flags = record_flags::NATIVE | record_flags::CATCHES;
+        let purpose = purpose(0, frame.wanted, Continuation::Call, flags);
+        let extent = extent(frame.result as u64 + 1, 1);
+        self.record_at(above, 0, 0, extent, purpose, 0);
+        let asm = &mut self.e.asm;
+        asm.load(RAX, state(offset_of!(State, co)));
+        asm.alu32_imm(Alu::Add, at(RAX, offset_of!(Coroutine, catching) as i32), 1);
+    }
+
+    /// `GUARD_CATCHING`
+    pub fn guard_catching(&mut self, node: &Node) {
+        let most = NATIVE_DEPTH_MAX as i32 - node.operands[0] as i32;
+        let asm = &mut self.e.asm;
+        asm.load(RCX, at(RBP, field!(state)));
+        asm.load(RAX, at(RCX, offset_of!(State, co) as i32));
+        asm.load32(RAX, at(RAX, offset_of!(Coroutine, catching) as i32));
+        asm.alu32(Alu::Add, RAX, at(RCX, offset_of!(State, native_depth) as i32));
+        asm.alu32_imm(Alu::Cmp, RAX, most);
+        self.leave_if(Cond::Above, node.exit);
     }
 
     /// Makes the record above the first frame's the current one, with its function in a slot.

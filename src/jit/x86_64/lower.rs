@@ -730,6 +730,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     .alu32_imm(Alu::And, RAX, record_flags::TBC as i32);
                 self.leave_if(Cond::NotEqual, exit);
             }
+            GUARD_CATCHING => self.guard_catching(&node),
             GUARD_VALID => self.guard_valid(i, &node)?,
 
             PUSH_FRAME => self.push_frame(&node),

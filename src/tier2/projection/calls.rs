@@ -8,8 +8,10 @@ use super::{Ended, Flow, Projector, Stop, Top};
 use crate::bytecode::{Instr, Op};
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
+use crate::runtime::function::Native;
+use crate::runtime::object::Gc;
 use crate::runtime::value::{Tag, Value};
-use crate::tier1::native::direct_code;
+use crate::tier1::native::{Builtin, direct_code};
 
 /// The most frames inlined at a time.
 const DEPTH_MAX: usize = 16;
@@ -91,6 +93,12 @@ impl Projector<'_> {
     pub(super) fn call_at(&mut self, instr: Instr, func: usize, nargs: Option<usize>, wanted: i16) -> Flow {
         let callee = self.step().callee_value();
         if let Some(native) = callee.as_native() {
+            if native.builtin == Builtin::Pcall
+                && let Some(nargs) = nargs
+                && self.enter_protected(instr, func, native, nargs, wanted)
+            {
+                return Ok(());
+            }
             if let Some(nargs) = nargs
                 && self.stays()
                 && let Some(results) = self.intrinsic(native, func, nargs, wanted)
@@ -139,6 +147,40 @@ impl Projector<'_> {
             return self.push_out(instr, func, nargs, &closure.proto);
         }
         self.call_out(instr, func, nargs, wanted)
+    }
+
+    /// Follows `pcall` in register `func` into the function that it calls, if that is what was recorded.
+    fn enter_protected(&mut self, instr: Instr, func: usize, pcall: Gc<Native>, nargs: usize, wanted: i16) -> bool {
+        let next = self.next();
+        let closure = next.closure;
+        let enters = next.pc == 0 && next.depth == self.step().depth.wrapping_add(2) && nargs > 0;
+        if !enters || self.cautious || self.step().tags[1] != Tag::CLOSURE.byte() || !self.may_inline(next.proto) {
+            return false;
+        }
+        let slot = self.register(func);
+        let f = self.read(slot);
+        self.guard_native(f, pcall);
+        let f = self.constant(Value::native(pcall)).expect("functions have constants");
+        self.guard_callee(func + 1, next.proto);
+        let catching = self.sb.chain(self.frame).filter(|id| self.sb.frame(*id).is_protected()).count();
+        self.emit(MicroOp::GUARD_CATCHING, &[], &[catching as u64 + 1]);
+        self.write(slot, f);
+        let frame = Frame {
+            caller: Some(self.frame),
+            proto: self.object(ObjectKind::Proto, closure.proto.addr()),
+            base: slot + 2,
+            registers: closure.proto.registers as u16,
+            return_pc: self.pc() + 1,
+            call_site: instr.d(),
+            wanted,
+            continuation: Continuation::Native,
+            flags: 0,
+            extra_args: 0,
+            result: slot,
+            aux: 0,
+        };
+        self.push_frame(frame, &closure.proto, nargs - 1);
+        true
     }
 
     /// Ends the superblock with a call that is not followed: control goes on in the function's executor.
@@ -330,7 +372,7 @@ impl Projector<'_> {
     /// Whether the recording goes on in `caller`, behind the call of the running frame.
     fn returns_to(&self, caller: FrameId, frame: &Frame) -> bool {
         let next = self.next();
-        next.depth + 1 == self.step().depth
+        next.depth.wrapping_add(1 + frame.is_protected() as u32) == self.step().depth
             && next.proto as u64 == self.sb.object(self.sb.frame(caller).proto).addr
             && (next.pc == frame.return_pc || Self::jump_of(frame) == Some(next.pc))
     }

@@ -306,6 +306,13 @@ impl Projector<'_> {
         self.top = Top::None;
         match frame.continuation {
             Continuation::Call => self.deliver(frame.result, values, frame.wanted),
+            Continuation::Native => {
+                let mut values: SmallVec<[Ref; 8]> = SmallVec::from_slice(values);
+                let success = self.sb.push(Node::bool(true));
+                values.insert(0, success);
+                self.make_slots(frame.result as usize + values.len() + 1);
+                self.deliver(frame.result, &values, frame.wanted);
+            }
             Continuation::StoreResult => {
                 let dest = self.register(frame.aux as usize);
                 self.write(dest, result);

@@ -67,7 +67,7 @@ impl Projector<'_> {
     fn known_call(&mut self, call: Call) -> Option<Results> {
         match call.native.builtin {
             Builtin::Other | Builtin::Host | Builtin::IpairsStep => None,
-            Builtin::CoroutineResume | Builtin::CoroutineWrapped | Builtin::CoroutineYield => None,
+            Builtin::Pcall | Builtin::CoroutineResume | Builtin::CoroutineWrapped | Builtin::CoroutineYield => None,
 
             Builtin::MathAbs => match self.argument_type(call, 0)? {
                 Type::Int => self.unary(call, Type::Int, MicroOp::ABS_I),

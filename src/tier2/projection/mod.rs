@@ -591,7 +591,7 @@ impl<'a> Projector<'a> {
             };
             // The extra arguments of a handler lie above all registers of its caller.
             let extra = match chain.get(i + 1).map(|callee| *self.sb.frame(*callee)) {
-                Some(callee) if callee.continuation != Continuation::Call => callee.result..callee.base - 1,
+                Some(callee) if callee.is_handler() => callee.result..callee.base - 1,
                 _ => end..end,
             };
             for slot in (frame.base - 1..end).chain(extra) {
@@ -607,7 +607,7 @@ impl<'a> Projector<'a> {
     /// The end of the slots in use in a frame that has called `callee`.
     fn end_below(&self, frame: &Frame, callee: FrameId) -> Slot {
         let callee = *self.sb.frame(callee);
-        if callee.continuation == Continuation::Call {
+        if !callee.is_handler() {
             // Those below the function, extra arguments among them.
             return callee.base - 1;
         }

@@ -95,6 +95,7 @@ pub trait Calling {
     /// After a call-out: drops the records of inlined frames.
     fn drop_inlined(&mut self, st: &mut State) {
         let (co, depth) = self.stack();
+        st.recount_catching(depth, false);
         // SAFETY: the coroutine still has the records up to the first frame's.
         st.record = unsafe { co.records.get().add(depth as usize - 1) };
     }
@@ -110,6 +111,7 @@ pub trait Calling {
         }
         // SAFETY: nothing has been pushed, and growing moves all records.
         st.record = unsafe { self.stack().0.records.get().add(depth as usize - 1) };
+        st.recount_catching(self.stack().1, true);
         false
     }
 }

@@ -317,6 +317,8 @@ pub enum Opcode {
     Start,
     GuardPlainReturn,
     GuardUnmarked,
+    /// c more of them
+    GuardCatching,
     GuardValid,
     /// to the instruction imm
     Back,

@@ -924,6 +924,7 @@ impl<'a> Lowering<'a> {
                     Some(_) => self.emit(O::Exit, 0, 0, 0, exit),
                 }
             }
+            MicroOp::GUARD_CATCHING => self.emit(O::GuardCatching, 0, 0, operand as u16, exit),
             MicroOp::GUARD_UNMARKED => self.emit(O::GuardUnmarked, 0, 0, 0, exit),
             MicroOp::GUARD_VALID => self.emit(O::GuardValid, 0, 0, 0, exit),
             MicroOp::EXIT | MicroOp::LINK | MicroOp::JOIN => self.emit(O::Exit, 0, 0, 0, exit),

@@ -745,6 +745,7 @@ impl Activation {
                         guard!(i, (*st.record).continuation as u8 | (*st.record).flags == 0)
                     }
                     Opcode::GuardUnmarked => guard!(i, (*st.record).flags & record_flags::TBC == 0),
+                    Opcode::GuardCatching => guard!(i, st.may_catch(i.c as u32)),
                     Opcode::GuardValid => {
                         st.settle_assumptions();
                         guard!(i, executor.is_valid());
