@@ -271,14 +271,17 @@ impl State {
         (bytes / size_of::<Value>()) as u32
     }
 
-    /// Notes whether the receiver of a field access has the field.
+    /// Notes whether the receiver of a field access has the field, and a metatable.
     fn note_field(&self, step: &mut RecordedStep, receiver: Value) {
         // SAFETY: the prototype runs, and field operands are verified.
         let key = unsafe { (*(*step.proto).fields.add(step.instr().d() as usize)).key };
-        if let Some(t) = receiver.as_table()
-            && key.is_short()
-            && self.rt.get_str(t, key).is_nil()
-        {
+        let Some(t) = receiver.as_table() else {
+            return;
+        };
+        if t.metatable.get().is_none() {
+            step.facts |= facts::NO_METATABLE;
+        }
+        if key.is_short() && self.rt.get_str(t, key).is_nil() {
             step.facts |= facts::NIL_FIELD;
         }
     }

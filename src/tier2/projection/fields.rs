@@ -110,6 +110,9 @@ impl Projector<'_> {
         if let Some(Object { kind: ObjectKind::Table, addr }) = self.constant_object(receiver) {
             return self.in_holder(Gc::from_addr(addr), key);
         }
+        if self.megamorphic {
+            return self.lookup_in_any(receiver, key);
+        }
         let (t, shape) = self.receiver_shape(receiver)?;
         let class = self.st.rt.shapes.class(shape);
         let known = class == ClassId::NONE || self.st.rt.classes.is_known(class);
@@ -145,6 +148,34 @@ impl Projector<'_> {
                 self.inherited(index, key)
             }
         }
+    }
+
+    /// What a table of any shape gives, itself.
+    fn lookup_in_any(&mut self, receiver: Ref, key: Gc<Str>) -> Option<Ref> {
+        let step = self.step();
+        let found = step.facts & facts::NIL_FIELD == 0 || step.facts & facts::NO_METATABLE != 0;
+        if !found || step.tags[1] != Tag::TABLE.byte() {
+            return None;
+        }
+        let t = self.guard_type(receiver, Type::Table);
+        let key = self.constant(Value::string(key))?;
+        let v = self.emit(MicroOp::RAW_GET, &[t, key], &[]);
+        self.emit(MicroOp::GUARD_FOUND_IN, &[t, v], &[]);
+        Some(v)
+    }
+
+    /// The same for a store.
+    fn store_in_any(&mut self, receiver: Ref, key: Gc<Str>, v: Ref) -> Option<()> {
+        let step = self.step();
+        if step.facts & facts::NO_METATABLE == 0 || step.tags[0] != Tag::TABLE.byte() {
+            return None;
+        }
+        let t = self.guard_type(receiver, Type::Table);
+        self.emit(MicroOp::GUARD_NO_METATABLE, &[t], &[]);
+        let key = self.constant(Value::string(key))?;
+        self.emit(MicroOp::RAW_SET, &[t, key, v], &[]);
+        self.unsettled = true;
+        Some(())
     }
 
     /// The receiver as a table, and the shape that it has or had when it was recorded; `None` if shapes say nothing
@@ -251,6 +282,9 @@ impl Projector<'_> {
         }
         if let Some(Object { kind: ObjectKind::Table, addr }) = self.constant_object(receiver) {
             return self.store_in_holder(receiver, Gc::from_addr(addr), key, v);
+        }
+        if self.megamorphic {
+            return self.store_in_any(receiver, key, v);
         }
         let (t, shape) = self.receiver_shape(receiver)?;
         let plain = self.stores_plainly(shape)?;

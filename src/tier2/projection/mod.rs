@@ -36,6 +36,8 @@ use crate::tier1::{Builtin, State, is_next};
 
 /// Nodes after which a superblock is truncated.
 const NODES_MAX: usize = 4000;
+/// The most executors in a row that begin at the same instruction and tell shapes apart.
+const SHAPES_MAX: usize = 12;
 
 /// What projection has made.
 pub struct Projection {
@@ -149,6 +151,8 @@ struct Projector<'a> {
     /// The instruction at which a guard has failed that led to this superblock: nothing is specialised there that the
     /// recording cannot vouch for.
     cautious: bool,
+    /// Whether the same instruction has seen too many shapes to tell them apart.
+    megamorphic: bool,
     assumptions: Vec<Assumption>,
     before_loop: u32,
     done: u32,
@@ -201,6 +205,7 @@ impl<'a> Projector<'a> {
             is_side: false,
             join: None,
             cautious: false,
+            megamorphic: false,
             assumptions: Vec::new(),
             before_loop: 0,
             done: 0,
@@ -273,6 +278,7 @@ impl<'a> Projector<'a> {
             None => Top::None,
         };
         p.cautious = steps.first().is_some_and(|step| must_be_cautious(from, exit, step));
+        p.megamorphic = steps.first().is_some_and(|step| copies_at(parent, step) >= SHAPES_MAX);
         p.is_side = true;
         p.join = join::Join::new(parent, exit);
         p.sb.keeps_bounds = from.keeps_bounds || from.looping.as_ref().is_some_and(|l| l.entry == exit);
@@ -691,7 +697,7 @@ impl<'a> Projector<'a> {
                 Err(Ended(stop)) => break stop,
             }
             self.done += 1;
-            self.cautious = false;
+            (self.cautious, self.megamorphic) = (false, false);
         };
         let link = (stop == Stop::Link).then(|| self.site_of_last_back_edge()).flatten();
         let instructions = match self.sb.looping {
@@ -970,6 +976,20 @@ fn types_in_memory(sb: &Superblock, exit: SnapshotId) -> SmallVec<[(Slot, Type);
         }
     }
     known
+}
+
+/// How many executors in a row, of which each is a side executor of the one before, begin at the instruction of `step`.
+fn copies_at(mut executor: &Executor, step: &RecordedStep) -> usize {
+    let mut copies = 0;
+    while executor.place.pc == step.pc
+        && executor.place.proto.is_some_and(|proto| std::ptr::eq(proto.as_ptr(), step.proto))
+        && !executor.parent.is_null()
+    {
+        copies += 1;
+        // SAFETY: an executor keeps its parent.
+        executor = unsafe { &*executor.parent };
+    }
+    copies
 }
 
 /// Whether specialising the instruction of `step` in the way of the guards that leave at `exit` would fail again: they
