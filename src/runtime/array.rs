@@ -9,7 +9,7 @@ use std::slice;
 
 use super::Runtime;
 use super::object::Gc;
-use super::table::{Table, TableError};
+use super::table::{Table, TableError, table_flags};
 use super::value::{Tag, Value};
 use crate::heap::OutOfMemory;
 
@@ -104,9 +104,11 @@ impl Gc<Table> {
 
     /// The same if nothing is asked.
     #[inline(always)]
-    fn appends_raw(self, i: i64) -> bool {
+    pub fn appends_raw(self, i: i64) -> bool {
         let index = (i as u64).wrapping_sub(1);
-        index == self.array_len.get() as u64 && index < self.array_cap.get() as u64 && self.hash.get().is_null()
+        index == self.array_len.get() as u64
+            && index < self.array_cap.get() as u64
+            && !self.has_flag(table_flags::INDICES)
     }
 
     /// Whether a store of `v` at `i` needs no more than writing the element: `v` is not nil and of the array's kind, and
@@ -220,7 +222,7 @@ impl Gc<Table> {
         if self.array_kind.get() == ArrayKind::ANY && self.element_tag(len) == Tag::NIL.byte() {
             return self.border_in_array();
         }
-        if len == self.array_cap.get() && !self.hash.get().is_null() {
+        if len == self.array_cap.get() && self.has_flag(table_flags::INDICES) {
             return self.border_in_hash();
         }
         len as i64

@@ -66,6 +66,8 @@ pub mod table_flags {
     pub const OWNED: u8 = 4;
     /// The table is registered with the collector, to be finalized.
     pub const FINALIZABLE: u8 = 8;
+    /// The hash part may have indices: integer keys from 1 on. Without, what is stored behind the last element goes there.
+    pub const INDICES: u8 = 16;
 }
 
 /// Why a store failed.
@@ -202,6 +204,13 @@ impl Gc<Table> {
             return Value::NIL;
         }
         self.get_int_hash(i)
+    }
+
+    /// The key is one of the hash part from now on.
+    fn note_key(self, key: Value) {
+        if key.as_int().is_some_and(|i| i >= 1) {
+            self.set_flag(table_flags::INDICES);
+        }
     }
 
     #[inline(never)]
@@ -484,6 +493,7 @@ impl Runtime {
                 return Ok(());
             }
             if v.is_nil() || hash.insert(&self.strings, key, v) {
+                t.note_key(key);
                 return Ok(());
             }
         } else if v.is_nil() {
@@ -503,7 +513,10 @@ impl Runtime {
             return Ok(());
         }
         match t.hash_part() {
-            Some(hash) if hash.insert(&self.strings, key, v) => Ok(()),
+            Some(hash) if hash.insert(&self.strings, key, v) => {
+                t.note_key(key);
+                Ok(())
+            }
             _ => Err(TableError::Memory),
         }
     }
@@ -548,7 +561,7 @@ impl Runtime {
         origin: Origin,
     ) -> Result<(), TableError> {
         debug_assert!(key.is_short());
-        if t.flags.get() & !table_flags::FINALIZABLE == 0 {
+        if t.flags.get() & !(table_flags::FINALIZABLE | table_flags::INDICES) == 0 {
             let location = self.shapes.locate(t.shape.get(), key);
             if location != Location::Absent {
                 self.heap.write_barrier(t);
@@ -920,7 +933,9 @@ impl Runtime {
         };
         // SAFETY: just made, and used by this table only.
         let part = new.map(|p| unsafe { p.as_ref() });
+        t.clear_flag(table_flags::INDICES);
         let insert = |strings: &_, key, v| {
+            t.note_key(key);
             let fits = part.is_some_and(|part| part.insert(strings, key, v));
             debug_assert!(fits);
         };
@@ -931,6 +946,7 @@ impl Runtime {
             t.array_len.set(len.min(cap));
             if let Err(e) = self.set_array_cap(t, cap) {
                 t.array_len.set(len);
+                t.set_flag(table_flags::INDICES);
                 if let (Some(p), Some(part)) = (new, part) {
                     self.heap.free(p.cast(), HashPart::size(part.node_count()));
                 }

@@ -574,7 +574,7 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: 
                 && !v.is_nil()
                 && $t.array_kind.get().accepts(v.tag())
                 && $t.metatable.get().is_none()
-                && $t.hash.get().is_null()
+                && !$t.has_flag(table_flags::INDICES)
             {
                 *(a as *mut u64).sub(index as usize + 1) = v.payload();
                 *a.add(index as usize) = v.tag().byte();

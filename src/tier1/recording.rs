@@ -402,7 +402,7 @@ fn in_array(t: Gc<Table>, i: i64) -> u16 {
     let n = (i as u64).wrapping_sub(1);
     if n < t.array_len.get() as u64 {
         facts::IN_ARRAY
-    } else if n == t.array_len.get() as u64 && n < t.array_cap.get() as u64 && t.hash.get().is_null() {
+    } else if t.appends_raw(i) {
         facts::APPENDS
     } else {
         0

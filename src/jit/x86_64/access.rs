@@ -21,14 +21,13 @@ use crate::runtime::function::CellState;
 use crate::runtime::hash::layout;
 use crate::runtime::object::Kind;
 use crate::runtime::string::{LongStr, Str, StringTable};
-use crate::runtime::table::{NODES, Table, table_flags};
+use crate::runtime::table::{NODES, table_flags};
 use crate::runtime::value::Tag;
 use crate::tier1::State;
 use crate::tier2::Tier2;
 use crate::tier2::superblock::{Node, Ref};
 
 const KIND: i32 = offset_of!(Str, kind) as i32;
-const FLAGS: i32 = offset_of!(Table, flags) as i32;
 
 /// Whatever [`SET_LIST`](MicroOp::SET_LIST) stores more than this is left to the runtime.
 const LIST_MAX: u64 = 32;

@@ -31,7 +31,7 @@ use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::object::{Gc, Header};
 use crate::runtime::shape::Shapes;
 use crate::runtime::string::Str;
-use crate::runtime::table::Table;
+use crate::runtime::table::{Table, table_flags};
 use crate::runtime::userdata::Userdata;
 use crate::runtime::value::Tag;
 use crate::tier1::State;
@@ -51,6 +51,7 @@ pub const ARRAY_CAP: i32 = offset_of!(Table, array_cap) as i32;
 pub const ARRAY_KIND: i32 = offset_of!(Table, array_kind) as i32;
 const OVERFLOW: i32 = offset_of!(Table, overflow) as i32;
 pub const HASH: i32 = offset_of!(Table, hash) as i32;
+pub const FLAGS: i32 = offset_of!(Table, flags) as i32;
 pub const CELL_PAYLOAD: i32 = offset_of!(UpCell, payload) as i32;
 pub const CELL_TAG: i32 = offset_of!(UpCell, tag) as i32;
 pub const CELL_STATE: i32 = offset_of!(UpCell, state) as i32;
@@ -1387,8 +1388,16 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.leave_if(Cond::NotEqual, exit);
         self.e.asm.alu32(Alu::Cmp, RDX, at(t, ARRAY_CAP));
         self.leave_if(Cond::AboveEqual, exit);
-        self.e.asm.alu_imm(Alu::Cmp, at(t, HASH), 0);
+        self.has_indices(t);
         self.leave_if(Cond::NotEqual, exit);
+    }
+
+    /// Compares: not equal if the hash part of a table may have indices. Uses rdx.
+    fn has_indices(&mut self, t: Gpr) {
+        self.e.asm.load8(RDX, at(t, FLAGS));
+        self.e
+            .asm
+            .alu32_imm(Alu::And, RDX, table_flags::INDICES as i32);
     }
 
     fn guard_no_metatable(&mut self, t: Gpr, exit: SnapshotId) {
@@ -1508,7 +1517,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.load32(RCX, at(t, ARRAY_LEN));
         self.e.asm.alu32(Alu::Cmp, RCX, at(t, ARRAY_CAP));
         self.e.asm.jump_if(Cond::NotEqual, full);
-        self.e.asm.alu_imm(Alu::Cmp, at(t, HASH), 0);
+        self.has_indices(t);
         self.e.asm.jump_if(Cond::NotEqual, asks);
         self.e.asm.bind(full);
         self.e.put(out, RCX);
