@@ -267,19 +267,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             .asm
             .alu32_imm(Alu::And, RAX, ((!keeps as u32) << 24) as i32);
         self.leave_if(Cond::NotEqual, node.exit);
-        self.store_slots(node.exit);
-        // Nothing is in registers any more.
-        let asm = &mut self.e.asm;
-        asm.load(RDI, at(RBP, field!(slots)));
-        for i in 0..count as i32 {
-            let ((from, from_tag), (to, to_tag)) = (slot_at(RDI, func as i32 + i), slot_at(RDI, i));
-            asm.load(RAX, from);
-            asm.load(RCX, from_tag);
-            asm.store(to, RAX);
-            asm.store(to_tag, RCX);
-        }
+        // Of the frame nothing is needed any more but the call.
+        self.e.asm.load(RAX, at(RBP, field!(slots)));
+        self.store_at_bottom(node, func, count, RAX);
         self.store_missing_arguments(0, count, &callee);
-        self.load_record();
         let asm = &mut self.e.asm;
         asm.load32(RAX, at(RDX, offset_of!(CallRecord, base) as i32));
         asm.alu_imm(Alu::Add, RAX, callee.registers as i32);
@@ -318,7 +309,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.alu32_imm(Alu::Cmp, at(RDX, PURPOSE as i32), n as i32);
         asm.jump_if(Cond::NotEqual, other);
         self.e.asm.load(RAX, at(RBP, field!(slots)));
-        self.store_results(node, first, n, RAX);
+        self.store_at_bottom(node, first, n, RAX);
         // Nothing is in registers any more but the record.
         self.e.asm.load(RSI, at(RBP, field!(state)));
         self.e.asm.bind(pop);
@@ -349,7 +340,19 @@ impl<'a, 'p> Lowering<'a, 'p> {
     fn pop_other(&mut self, i: usize, node: &Node, n: u64, running: &Prototype, pop: Label) {
         let first = node.operands[0];
         let (call, fewer, open) = (self.e.asm.label(), self.e.asm.label(), self.e.asm.label());
+        let not_all = self.e.asm.label();
+        // Of a call that wants all results, as arguments and results of other calls are.
         let asm = &mut self.e.asm;
+        asm.alu32_imm(Alu::Cmp, at(RDX, PURPOSE as i32), u16::MAX as i32);
+        asm.jump_if(Cond::NotEqual, not_all);
+        asm.load(RAX, at(RBP, field!(slots)));
+        self.store_at_bottom(node, first, n, RAX);
+        let asm = &mut self.e.asm;
+        asm.load(RSI, at(RBP, field!(state)));
+        asm.lea(RAX, at(RAX, n as i32 * SLOT));
+        asm.store(state(offset_of!(State, top)), RAX);
+        asm.jump(pop);
+        asm.bind(not_all);
         asm.load32(RAX, at(RDX, PURPOSE as i32));
         asm.mov(RCX, RAX);
         let vararg = if running.is_vararg {
@@ -366,7 +369,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             self.below_extra_arguments(running);
         }
         self.e.asm.load(RDX, at(RBP, field!(slots)));
-        self.store_results(node, first, n, RDX);
+        self.store_at_bottom(node, first, n, RDX);
         self.e.asm.mov(RDI, RAX);
         self.load_record();
         let asm = &mut self.e.asm;
@@ -410,9 +413,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.bind(plain);
     }
 
-    /// Stores the results of the running function, whose slots begin at `from`, where its caller expects them: from the slot in rax
-    /// on. Uses rcx.
-    fn store_results(&mut self, node: &Node, first: u64, n: u64, from: Gpr) {
+    /// Stores values of the running function, whose slots begin at `from`, from the slot in rax on: where its caller expects its
+    /// results, or where the function that replaces it begins. Uses rcx.
+    fn store_at_bottom(&mut self, node: &Node, first: u64, n: u64, from: Gpr) {
         let slots = self.e.plan.sb.slots_of(node.exit);
         for k in 0..n {
             let (payload, tag) = slot_words(k);
