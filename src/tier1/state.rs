@@ -269,7 +269,7 @@ impl State {
         rt.heap.charge(stack_layout.size() + record_layout.size())?;
         // SAFETY: neither layout is empty. All bits zero is nil.
         let (stack, records) =
-            unsafe { (alloc::alloc_zeroed(stack_layout) as *mut Value, alloc::alloc(record_layout) as *mut CallRecord) };
+            unsafe { (alloc::alloc_zeroed(stack_layout) as *mut Value, alloc::alloc_zeroed(record_layout) as *mut CallRecord) };
         let cell = if stack.is_null() || records.is_null() {
             Err(OutOfMemory)
         } else {
@@ -452,12 +452,15 @@ impl State {
 
     fn resize_records(&mut self, size: u32) -> Result<(), Raised> {
         let depth = self.depth();
-        let (old_layout, new_layout) = (record_layout(self.co.records_size.get()), record_layout(size));
+        let old = self.co.records_size.get();
+        let (old_layout, new_layout) = (record_layout(old), record_layout(size));
         let p = self.resize(self.co.records.get() as *mut u8, old_layout, new_layout)? as *mut CallRecord;
         self.co.records.set(p);
         self.co.records_size.set(size);
         // SAFETY: within the new allocation: callers shrink only above the current record.
         unsafe {
+            // Machine code does not write all of the records that it pushes.
+            p.add(old.min(size) as usize).write_bytes(0, size.saturating_sub(old) as usize);
             self.record = p.add(depth as usize - 1);
             self.records_end = p.add(size as usize);
         }

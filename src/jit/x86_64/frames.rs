@@ -4,7 +4,8 @@
 //! callee, and jumps to the executor at the callee's entry; a return stores its results where the caller expects them and jumps to
 //! the executor at the place in the record. Where there is none, everything is in memory already and the runtime goes on.
 //!
-//! Records are always complete, so whoever looks at the stack finds what tier 1 would have left there. The price is five stores a call.
+//! Records are always complete, so whoever looks at the stack finds what tier 1 would have left there. The price is five stores a call:
+//! what only other continuations than calls look at is not written.
 
 use std::mem::offset_of;
 
@@ -103,8 +104,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
         );
         self.store_slots(node.exit);
         self.store_missing_arguments(func, count, &callee);
-        // Nothing is in registers any more.
-        self.records_of(snapshot.frame, snapshot.pc + 1);
+        // Nothing is in registers any more but the record.
+        self.e.asm.load(RSI, at(RBP, field!(state)));
+        self.records_above(snapshot.frame, snapshot.pc + 1);
         let wanted = caller.wanted_at(snapshot.pc);
         let purpose = purpose(0, wanted, Continuation::Call, 0);
         let returns = caller.returns_at(site as u32);
@@ -114,7 +116,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             returns,
             extent(func + 1, callee.registers as u64),
             purpose,
-            0,
+            None,
         );
         self.stand_at(inlined + 1, func as i32);
         self.go_to(callee.entry);
@@ -136,10 +138,15 @@ impl<'a, 'p> Lowering<'a, 'p> {
     /// Writes what records lack of a frame, which goes on at `pc`, and its callers: the records of inlined ones, and where the others go
     /// on. Leaves the state in rsi, the first frame's record in rdx, and what [`Self::record_at`] needs in rcx.
     pub fn records_of(&mut self, frame: FrameId, pc: u32) {
+        self.load_record();
+        self.records_above(frame, pc);
+    }
+
+    /// The same with the state in rsi and the first frame's record in rdx already.
+    fn records_above(&mut self, frame: FrameId, pc: u32) {
         let sb = self.e.plan.sb;
         let mut chain: Vec<FrameId> = sb.chain(frame).collect();
         chain.reverse();
-        self.load_record();
         let asm = &mut self.e.asm;
         // The first frame's base, twice in a word.
         asm.load32(RCX, at(RDX, offset_of!(CallRecord, base) as i32));
@@ -170,7 +177,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 self.protecting_record_at(above, &frame);
                 above += 1;
                 let purpose = purpose(frame.extra_args, -1, frame.continuation, frame.flags);
-                self.record_at(above, pc, 0, extent, purpose, frame.aux);
+                self.record_at(above, pc, 0, extent, purpose, None);
                 let then = RECORD * above + offset_of!(CallRecord, then) as i32;
                 self.store_word(at(RDX, then), protected_call_returned as *const () as u64);
                 continue;
@@ -181,7 +188,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 frame.continuation,
                 frame.flags,
             );
-            self.record_at(above, pc, returns, extent, purpose, frame.aux);
+let aux = (frame.continuation != Continuation::Call).then_some(frame.aux);
+            self.record_at(above, pc, returns, extent, purpose, aux);
         }
     }
 
@@ -190,7 +198,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let flags = record_flags::NATIVE | record_flags::CATCHES;
         let purpose = purpose(0, frame.wanted, Continuation::Call, flags);
         let extent = extent(frame.result as u64 + 1, 1);
-        self.record_at(above, 0, 0, extent, purpose, 0);
+        self.record_at(above, 0, 0, extent, purpose, None);
         let asm = &mut self.e.asm;
         asm.load(RAX, state(offset_of!(State, co)));
         asm.alu32_imm(Alu::Add, at(RAX, offset_of!(Coroutine, catching) as i32), 1);
@@ -220,7 +228,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
-    /// Writes a record above the one in rdx. Base and end of its frame are relative to those in rcx. Uses rax.
+    /// Writes a record above the one in rdx. Base and end of its frame are relative to those in rcx. Uses rax. What only other
+    /// continuations than calls look at is left as it is for those.
     fn record_at(
         &mut self,
         above: i32,
@@ -228,17 +237,18 @@ impl<'a, 'p> Lowering<'a, 'p> {
         returns: u64,
         extent: u64,
         purpose: u64,
-        aux: u64,
+        aux: Option<u64>,
     ) {
         let to = |offset: usize| at(RDX, above * RECORD + offset as i32);
         self.store_word(to(offset_of!(CallRecord, pc)), pc);
         self.store_word(to(offset_of!(CallRecord, return_site)), returns);
-        self.store_word(to(offset_of!(CallRecord, then)), 0);
         self.e.asm.mov_imm(RAX, extent);
         self.e.asm.alu(Alu::Add, RAX, RCX);
         self.e.asm.store(to(offset_of!(CallRecord, base)), RAX);
         self.store_word(to(offset_of!(CallRecord, extra_args)), purpose);
-        self.store_word(to(offset_of!(CallRecord, aux)), aux);
+        if let Some(aux) = aux {
+            self.store_word(to(offset_of!(CallRecord, aux)), aux);
+        }
     }
 
     /// Stores a constant. Uses rax.
@@ -294,19 +304,10 @@ impl<'a, 'p> Lowering<'a, 'p> {
             .asm
             .alu32_imm(Alu::And, RAX, ((!keeps as u32) << 24) as i32);
         self.leave_if(Cond::NotEqual, node.exit);
-        self.store_slots(node.exit);
-        // Nothing is in registers any more.
-        let asm = &mut self.e.asm;
-        asm.load(RDI, at(RBP, field!(slots)));
-        for i in 0..count as i32 {
-            let ((from, from_tag), (to, to_tag)) = (slot_at(RDI, func as i32 + i), slot_at(RDI, i));
-            asm.load(RAX, from);
-            asm.load(RCX, from_tag);
-            asm.store(to, RAX);
-            asm.store(to_tag, RCX);
-        }
+        // Of the frame nothing is needed any more but the call.
+        self.e.asm.load(RAX, at(RBP, field!(slots)));
+        self.store_at_bottom(node, func, count, RAX);
         self.store_missing_arguments(0, count, &callee);
-        self.load_record();
         let asm = &mut self.e.asm;
         asm.load32(RAX, at(RDX, offset_of!(CallRecord, base) as i32));
         asm.alu_imm(Alu::Add, RAX, callee.registers as i32);
@@ -345,8 +346,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.alu32_imm(Alu::Cmp, at(RDX, PURPOSE as i32), n as i32);
         asm.jump_if(Cond::NotEqual, other);
         self.e.asm.load(RAX, at(RBP, field!(slots)));
-        self.store_results(node, first, n);
-        self.load_record();
+        self.store_at_bottom(node, first, n, RAX);
+        // Nothing is in registers any more but the record.
+        self.e.asm.load(RSI, at(RBP, field!(state)));
         self.e.asm.bind(pop);
         let in_memory = self.left;
         let asm = &mut self.e.asm;
@@ -370,7 +372,19 @@ impl<'a, 'p> Lowering<'a, 'p> {
     fn pop_other(&mut self, node: &Node, n: u64, running: &Prototype, pop: Label) {
         let first = node.operands[0];
         let (call, fewer, open) = (self.e.asm.label(), self.e.asm.label(), self.e.asm.label());
+        let not_all = self.e.asm.label();
+        // Of a call that wants all results, as arguments and results of other calls are.
         let asm = &mut self.e.asm;
+        asm.alu32_imm(Alu::Cmp, at(RDX, PURPOSE as i32), u16::MAX as i32);
+        asm.jump_if(Cond::NotEqual, not_all);
+        asm.load(RAX, at(RBP, field!(slots)));
+        self.store_at_bottom(node, first, n, RAX);
+        let asm = &mut self.e.asm;
+        asm.load(RSI, at(RBP, field!(state)));
+        asm.lea(RAX, at(RAX, n as i32 * SLOT));
+        asm.store(state(offset_of!(State, top)), RAX);
+        asm.jump(pop);
+        asm.bind(not_all);
         asm.load32(RAX, at(RDX, PURPOSE as i32));
         asm.mov(RCX, RAX);
         let vararg = if running.is_vararg {
@@ -386,7 +400,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
         if running.is_vararg {
             self.below_extra_arguments(running);
         }
-        self.store_results(node, first, n);
+        self.e.asm.load(RDX, at(RBP, field!(slots)));
+        self.store_at_bottom(node, first, n, RDX);
         self.e.asm.mov(RDI, RAX);
         self.load_record();
         let asm = &mut self.e.asm;
@@ -430,18 +445,18 @@ impl<'a, 'p> Lowering<'a, 'p> {
         asm.bind(plain);
     }
 
-    /// Stores the results of the running function where its caller expects them: from the slot in rax on. Uses rcx and rdx.
-    fn store_results(&mut self, node: &Node, first: u64, n: u64) {
+    /// Stores values of the running function, whose slots begin at `from`, from the slot in rax on: where its caller expects its
+    /// results, or where the function that replaces it begins. Uses rcx.
+    fn store_at_bottom(&mut self, node: &Node, first: u64, n: u64, from: Gpr) {
         let slots = self.e.plan.sb.slots_of(node.exit);
-        self.e.asm.load(RDX, at(RBP, field!(slots)));
         for k in 0..n {
             let (payload, tag) = slot_words(k);
             match slots.iter().find(|s| s.0 as u64 == first + k) {
                 Some(&(_, r)) => self.e.store_value(payload, tag, r, RCX),
                 None => {
                     // What is moved has not been overwritten yet: it lies above.
-                    let (from, from_tag) = slot_at(RDX, (first + k) as i32);
-                    for (to, from) in [(payload, from), (tag, from_tag)] {
+                    let words = slot_at(from, (first + k) as i32);
+                    for (to, from) in [(payload, words.0), (tag, words.1)] {
                         self.e.asm.load(RCX, from);
                         self.e.asm.store(to, RCX);
                     }

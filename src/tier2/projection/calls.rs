@@ -15,8 +15,10 @@ use crate::tier1::native::{Builtin, direct_code};
 
 /// The most frames inlined at a time.
 const DEPTH_MAX: usize = 16;
-/// The most activations of one function inlined at a time.
-const RECURSION_MAX: usize = 3;
+/// The activations of one function that are inlined at a time: as many as have so many instructions together, within bounds. A call that
+/// is not inlined costs a short function several times what it does itself, while copies of long ones take time to make.
+const RECURSION_CODE: usize = 128;
+const RECURSION_BOUNDS: (usize, usize) = (3, 6);
 /// The longest open list whose values are known one by one.
 const LIST_MAX: usize = 16;
 /// The most slots that a superblock may use.
@@ -208,8 +210,11 @@ impl Projector<'_> {
     pub(super) fn may_inline(&self, proto: *const Proto) -> bool {
         let chain: SmallVec<[FrameId; 16]> = self.sb.chain(self.frame).collect();
         let same = |id: &&FrameId| self.sb.object(self.sb.frame(**id).proto).addr == proto as u64;
+        // SAFETY: recorded prototypes are alive.
+        let instructions = unsafe { (*proto).info.code.len() };
+        let recursion = (RECURSION_CODE / instructions).clamp(RECURSION_BOUNDS.0, RECURSION_BOUNDS.1);
         chain.len() < DEPTH_MAX
-            && chain.iter().filter(same).count() < RECURSION_MAX
+            && chain.iter().filter(same).count() < recursion
             && self.slots.len() < SLOTS_MAX
             && self.sb.frames.len() < u16::MAX as usize - 1
     }
