@@ -210,6 +210,17 @@ direct! {
     load_value |st, table, position| -> Pair { st.rt.value_before(Gc::from_addr(table), position).into() }
 }
 
+/// Calls the leaf function in a slot. Returns 0, or 1 if control is to leave for the node's exit.
+///
+/// # Safety
+/// The frame is that of the running activation; the slots of the call have been stored.
+pub unsafe extern "C" fn call_leaf(frame: *mut Frame, slot: u64, arguments: u64, results: u64) -> u64 {
+    // SAFETY: the caller's promise; nothing else refers to the state while machine code runs.
+    let (st, slots) = unsafe { (&mut *(*frame).state, (*frame).slots) };
+    let func = st.index_of(slots) + slot as u32;
+    status(slow::call_leaf(st, func, [arguments as u32, results as u32]))
+}
+
 extern "C" fn power(x: f64, y: f64) -> f64 {
     number::pow(x, y)
 }

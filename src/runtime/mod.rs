@@ -9,10 +9,12 @@ pub mod function;
 pub mod functions;
 pub mod hash;
 pub mod hasher;
+pub mod interner;
 pub mod metatable;
 pub mod number;
 pub mod object;
 pub mod shape;
+
 pub mod string;
 pub mod table;
 #[cfg(test)]

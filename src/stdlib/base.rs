@@ -24,7 +24,6 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
         ("collectgarbage", collectgarbage),
         ("dofile", dofile),
         ("error", error),
-        ("getmetatable", getmetatable),
         ("load", load_),
         ("loadfile", loadfile),
         ("pcall", pcall),
@@ -37,6 +36,7 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
     }
     let known: &[Known] = &[
         ("assert", assert, Builtin::Assert),
+        ("getmetatable", getmetatable, Builtin::Leaf),
         ("rawequal", rawequal, Builtin::RawEqual),
         ("rawget", rawget, Builtin::RawGet),
         ("rawlen", rawlen, Builtin::RawLen),

@@ -30,26 +30,26 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     let known = [
         ("byte", byte as NativeFn, Builtin::StringByte),
         ("char", char, Builtin::StringChar),
+        ("find", find, Builtin::Leaf),
+        ("format", format, Builtin::Leaf),
+        ("gmatch", gmatch, Builtin::Leaf),
+        ("gsub", gsub, Builtin::Leaf),
         ("len", len, Builtin::StringLen),
+        ("lower", lower, Builtin::Leaf),
+        ("match", match_, Builtin::Leaf),
+        ("packsize", packsize, Builtin::Leaf),
+        ("rep", rep, Builtin::Leaf),
+        ("reverse", reverse, Builtin::Leaf),
         ("sub", sub, Builtin::StringSub),
+        ("unpack", unpack, Builtin::Leaf),
+        ("upper", upper, Builtin::Leaf),
     ];
     let known = Fields::of_builtins(st, &known)?;
     let strings = library_of(
         st,
         &[
             ("dump", dump),
-            ("find", find),
-            ("format", format),
-            ("gmatch", gmatch),
-            ("gsub", gsub),
-            ("lower", lower),
-            ("match", match_),
             ("pack", pack),
-            ("packsize", packsize),
-            ("rep", rep),
-            ("reverse", reverse),
-            ("unpack", unpack),
-            ("upper", upper),
         ],
         known,
         &[],
@@ -475,7 +475,7 @@ fn gmatch(st: &mut State, args: Args) -> NativeResult {
     let from = st.arg_int_or(args, 2, 1)?;
     let init = start_offset(from, source.len).min(source.len + 1);
     let upvalues = [Value::string(source), Value::string(pattern), Value::int(init as i64), Value::int(-1)];
-    let made = st.rt.new_native(gmatch_step, &upvalues);
+    let made = st.rt.new_builtin(gmatch_step, Builtin::Leaf, &upvalues);
     let made = st.check_memory(made)?;
     st.ret1(args, Value::native(made))
 }
@@ -495,10 +495,13 @@ fn gmatch_step(st: &mut State, args: Args) -> NativeResult {
         .find_next(position, last_end);
     let result = match found {
         Ok(Some(whole)) => {
-            // Integers need no barrier.
-            this.set_upvalue(POSITION, Value::int(whole.end as i64));
-            this.set_upvalue(LAST_END, Value::int(whole.end as i64));
-            ret_captures(st, args, 0, source, &work, whole, true)
+            let results = ret_captures(st, args, 0, source, &work, whole, true);
+            if results.is_ok() {
+                // Integers need no barrier.
+                this.set_upvalue(POSITION, Value::int(whole.end as i64));
+                this.set_upvalue(LAST_END, Value::int(whole.end as i64));
+            }
+            results
         }
         Ok(None) => {
             this.set_upvalue(POSITION, Value::int(source.len() as i64 + 1));
@@ -536,6 +539,9 @@ fn gsub(st: &mut State, args: Args) -> NativeResult {
         }
         Tag::TABLE => Replacement::Table(st.arg_table(args, 2)?),
         tag if tag.is_function() => {
+            if st.in_leaf {
+                return Err(Raised);
+            }
             let (out, work) = (take_buffer(st), take_work(st));
             let calls = Box::new(Calls { out, work, copied: 0, found: None, count: 0, max });
             let func = st.free_index();

@@ -17,20 +17,23 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::state::{STACK_MAX, STACK_SLACK};
-use crate::tier1::{Args, Builtin, NativeResult, Raised, State};
+use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let known = Fields::of_builtins(st, &[("insert", insert, Builtin::TableInsert)])?;
+    let known = [
+        ("concat", concat as NativeFn, Builtin::Leaf),
+        ("insert", insert, Builtin::TableInsert),
+        ("pack", pack, Builtin::Leaf),
+        ("unpack", unpack, Builtin::Leaf),
+    ];
+    let known = Fields::of_builtins(st, &known)?;
     library_of(
         st,
         &[
-            ("concat", concat),
             ("move", move_),
-            ("pack", pack),
             ("remove", remove),
             ("sort", sort),
-            ("unpack", unpack),
         ],
         known,
         &[],
@@ -202,7 +205,7 @@ fn unpack(st: &mut State, args: Args) -> NativeResult {
     if first > last {
         return st.ret0();
     }
-    let top = st.free_index();
+    let top = args.base + args.count;
     let count = last.wrapping_sub(first) as u64;
     if count >= (STACK_MAX - STACK_SLACK).saturating_sub(top) as u64 {
         return Err(st.raise_text("too many results to unpack"));

@@ -148,8 +148,30 @@ pub enum Builtin {
     StringLen,
     StringSub,
     TableInsert,
+    /// A leaf function that is known for nothing else.
+    Leaf,
     /// A Rust closure of the embedding's; its first upvalue is not for scripts.
     Host,
+}
+
+impl Builtin {
+    /// Whether it is a leaf function: one that most often calls nothing, and changes nothing but its own state, and that only when it
+    /// is sure of its success. Such functions may be called without a record on the stack
+    /// ([`slow::call_leaf`](super::slow::call_leaf)); they must not look at the current one but by calls that fail then
+    /// ([`State::in_leaf`]).
+    pub fn is_leaf(self) -> bool {
+        matches!(
+            self,
+            Builtin::Leaf
+                | Builtin::Select
+                | Builtin::ToNumber
+                | Builtin::ToString
+                | Builtin::MathFmod
+                | Builtin::StringByte
+                | Builtin::StringChar
+                | Builtin::StringSub
+        )
+    }
 }
 
 /// Values that host handles keep alive: a slab with a free list.
@@ -383,6 +405,9 @@ impl State {
     /// Like [`State::raise_text`], for messages that quote a script's bytes.
     #[cold]
     pub fn raise_bytes(&mut self, message: &[u8]) -> Raised {
+        if self.in_leaf {
+            return Raised;
+        }
         let mut text = self.position(1);
         text.extend_from_slice(message);
         match self.string_value(&text) {
@@ -394,6 +419,9 @@ impl State {
     /// Raises "bad argument #i to 'f' (message)"; `i` counts from 0.
     #[cold]
     pub fn arg_error(&mut self, i: u32, message: &str) -> Raised {
+        if self.in_leaf {
+            return Raised;
+        }
         let (name, method) = self.running_name();
         let mut n = i + 1;
         if method {

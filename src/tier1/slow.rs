@@ -833,6 +833,41 @@ pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result
     native_returned(st, Value::native(native), func, n, wanted)
 }
 
+/// Calls the host function at stack index `func` without a record, if it is a leaf function. The counts are those of arguments and
+/// results, plus one. False if it would have raised an error or called something; then it has changed nothing but the slots of the
+/// call.
+#[inline]
+pub fn call_leaf(st: &mut State, func: u32, counts: [u32; 2]) -> bool {
+    // SAFETY: the caller has put the function there.
+    let native = unsafe { Value::load(st.slot(func)) }.as_native();
+    let nargs = match counts[0] {
+        0 => st.index_of(st.top) - func - 1,
+        n => n - 1,
+    };
+    let args = super::Args { base: func + 1, count: nargs };
+    let Some(native) = native.filter(|native| native.builtin.is_leaf()) else {
+        return false;
+    };
+    if !st.slot_fits(args.base + args.count + super::call::NATIVE_SLOTS) {
+        return false;
+    }
+    st.in_leaf = true;
+    let results = (native.func)(st, args);
+    st.in_leaf = false;
+    match results {
+        Ok(n) => {
+            debug_assert!(n >= 0, "leaf functions make no requests");
+            // SAFETY: its results lie where the caller wants them.
+            unsafe { complete_results(st, func, n, counts[1] as i16 - 1) };
+            true
+        }
+        Err(Raised) => {
+            st.error = Value::NIL;
+            false
+        }
+    }
+}
+
 /// Goes on after a host function, which was in slot `func` and whose record is the current one: it has left `n` results, or
 /// makes a request.
 pub fn native_returned(st: &mut State, native: Value, func: u32, n: i32, wanted: i16) -> Result<Outcome, Raised> {

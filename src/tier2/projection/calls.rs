@@ -252,9 +252,22 @@ impl Projector<'_> {
         self.write(slot, f);
         let stays = self.stays();
         let operands = [slot as u64, nargs.map_or(0, |n| n as u64 + 1), (wanted + 1) as u64];
+        if self.calls_leaf(nargs) {
+            self.emit(MicroOp::CALL_LEAF, &[f], &operands);
+            self.results_in_memory(slot, wanted);
+            return self.goes_on();
+        }
         self.emit(MicroOp::CALL_NATIVE, &[f], &operands);
         self.results_in_memory(slot, wanted);
         if stays { self.goes_on() } else { self.stop_behind(Stop::Call) }
+    }
+
+    /// Whether the recorded call is of a leaf function that has called nothing.
+    fn calls_leaf(&self, nargs: Option<usize>) -> bool {
+        let step = self.step();
+        let is_leaf = step.callee_value().as_native().is_some_and(|native| native.builtin.is_leaf());
+        let arguments = step.tags.iter().skip(1).take(nargs.unwrap_or(0));
+        is_leaf && !self.cautious && self.stays() && !arguments.into_iter().any(|tag| Tag::from_byte(*tag).is_function())
     }
 
     pub(super) fn tail_call(&mut self, instr: Instr) -> Flow {

@@ -239,6 +239,10 @@ fn in_materialised_frame(st: &mut State, activation: &mut impl Calling, site: &S
             MicroOp::VARARG => {
                 slow::spread_extra(st, site.base, st.frame().extra_args, site.index(0), out.operands[1] as i16 - 1)
             }
+            MicroOp::CALL_LEAF => {
+                let counts = [1, 2].map(|k| out.operands[k] as u32);
+                return if slow::call_leaf(st, site.index(0), counts) { Next::On } else { Next::Exit(out.exit) };
+            }
             // The record of an inlined function would have to remember it.
             MicroOp::MARK_TO_CLOSE if inlined => return Next::Exit(out.exit),
             MicroOp::MARK_TO_CLOSE => {

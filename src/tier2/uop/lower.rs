@@ -957,6 +957,7 @@ impl<'a> Lowering<'a> {
             | MicroOp::FOR_PREPARE
             | MicroOp::CALL
             | MicroOp::CALL_NATIVE
+            | MicroOp::CALL_LEAF
             | MicroOp::TAIL_CALL
             | MicroOp::PUSH_FRAME
             | MicroOp::REPLACE_FRAME
