@@ -17,7 +17,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
 use crate::stdlib::{self, substring};
-use crate::tier1::{Raised, State, slow};
+use crate::tier1::{Raised, State, joined, slow};
 use crate::tier2::superblock::Node;
 
 /// A helper. Called with the frame of the running activation, in which inputs and operands have been stored.
@@ -198,7 +198,7 @@ direct! {
     /// The concatenation of `n` strings and numbers from a slot on; null if there is no memory.
     concat |st, first, n| -> u64 {
         let at = st.frame().base - 1 + first as u32;
-        match slow::joined(st, st.slot(at), n as usize) {
+        match joined(st, st.slot(at), n as usize) {
             Ok(s) => s.addr(),
             Err(Raised) => {
                 st.error = Value::NIL;

@@ -23,7 +23,7 @@ use super::string::{SHORT_MAX, Str, new_short};
 use crate::heap::{Heap, OutOfMemory};
 
 /// Entries per segment.
-pub const ENTRIES: usize = 1024;
+pub const ENTRIES: usize = if cfg!(test) { 16 } else { 1024 };
 const MASK: usize = ENTRIES - 1;
 /// A segment with so many strings is split before it gets another one.
 const FULL: usize = ENTRIES / 3 * 2;
@@ -123,7 +123,7 @@ pub struct StringTable {
     depth: u32,
     /// The sweep in progress has still to examine the segments from this entry of the directory on; [`SWEPT`] if there is none.
     unswept: usize,
-    /// The greatest depth of the segments that the sweep has examined.
+    /// No segment that the sweep has examined is deeper.
     swept_depth: u32,
     /// The strings of one byte.
     bytes: Box<[Gc<Str>; 256]>,
@@ -279,6 +279,8 @@ impl StringTable {
         if depth == self.depth {
             self.double_directory(heap)?;
         }
+        // The sweep in progress may have seen the segment already.
+        self.swept_depth = self.swept_depth.max(depth + 1);
         let mut upper = Segment::new(heap, depth + 1)?;
         let mut lower = Segment::new(heap, depth + 1).inspect_err(|_| {
             // SAFETY: just made.

@@ -5,6 +5,7 @@ pub mod assumption;
 pub mod class;
 mod context;
 pub mod coroutine;
+pub mod decimal;
 pub mod function;
 pub mod functions;
 pub mod hash;

@@ -11,11 +11,9 @@ use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use smallvec::SmallVec;
-
 use super::Runtime;
 use super::object::{Gc, Kind, Object};
-use crate::heap::{Heap, OutOfMemory};
+use crate::heap::{GRANULE, Heap, OutOfMemory};
 
 /// The longest interned string, in bytes.
 pub const SHORT_MAX: usize = 40;
@@ -56,6 +54,7 @@ pub struct Buffer {
 
 const _: () = {
     assert!(size_of::<Str>() == 16 && offset_of!(Str, hash) == 4 && offset_of!(Str, len) == 8);
+    assert!(size_of::<Str>().is_multiple_of(GRANULE));
     assert!(size_of::<LongStr>() == 32 && size_of::<Buffer>() == 16);
 };
 
@@ -96,6 +95,28 @@ impl Gc<Str> {
                 _ => (*(self.as_ptr() as *const LongStr)).data,
             };
             slice::from_raw_parts(data, self.len)
+        }
+    }
+
+    /// Copies the bytes of a string of at most [`SHORT_MAX`] bytes.
+    ///
+    /// # Safety
+    /// At `to` there must be room for as many bytes, rounded up to a multiple of [`GRANULE`].
+    #[inline]
+    pub unsafe fn copy_short(self, to: *mut u8) {
+        debug_assert!(self.len <= SHORT_MAX);
+        if !self.is_short() {
+            // SAFETY: the caller's promise.
+            unsafe { copy_pieces(to, &[self.as_bytes()]) };
+            return;
+        }
+        // SAFETY: the caller's promise. The string's bytes begin at a multiple of the granule in its cell, which ends at one.
+        unsafe {
+            let from = self.as_ptr().add(1).cast::<[MaybeUninit<u8>; GRANULE]>();
+            let to = to.cast::<[MaybeUninit<u8>; GRANULE]>();
+            for k in 0..self.len.div_ceil(GRANULE) {
+                to.add(k).write_unaligned(from.add(k).read());
+            }
         }
     }
 
@@ -218,15 +239,6 @@ impl Runtime {
     /// The (short) string with these bytes, which then lives as long as the VM.
     pub fn intern_static(&mut self, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
         self.strings.intern_static(&mut self.heap, bytes)
-    }
-
-    /// The concatenation of strings. See [`append`](Runtime::append) for its cost.
-    pub fn concat(&mut self, parts: &[Gc<Str>]) -> Result<Gc<Str>, OutOfMemory> {
-        let Some(first) = parts.iter().position(|s| s.len != 0) else {
-            return Ok(self.strings.empty());
-        };
-        let rest: SmallVec<[&[u8]; 8]> = parts[first + 1..].iter().map(|s| s.as_bytes()).collect();
-        self.append(parts[first], &rest)
     }
 
     /// `left` followed by the pieces.

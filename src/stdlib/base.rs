@@ -73,7 +73,7 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
 fn assert(st: &mut State, args: Args) -> NativeResult {
     let v = st.arg_any(args, 0)?;
     if !v.is_falsy() {
-        return st.return_at(args.base, args.count);
+        return st.ret_at(args, args.base, args.count);
     }
     let message = if args.count > 1 { st.arg(args, 1) } else { st.string_value(b"assertion failed!")? };
     Err(raise_with_position(st, message, 1))
@@ -246,7 +246,7 @@ fn select(st: &mut State, args: Args) -> NativeResult {
     if first < 1 {
         return Err(st.arg_error(0, "index out of range"));
     }
-    st.return_at(args.base + first as u32, (count - first) as u32)
+    st.ret_at(args, args.base + first as u32, (count - first) as u32)
 }
 
 // Tables.

@@ -25,6 +25,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         ("concat", concat as NativeFn, Builtin::Leaf),
         ("insert", insert, Builtin::TableInsert),
         ("pack", pack, Builtin::Leaf),
+        ("remove", remove, Builtin::TableRemove),
         ("unpack", unpack, Builtin::Leaf),
     ];
     let known = Fields::of_builtins(st, &known)?;
@@ -32,7 +33,6 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         st,
         &[
             ("move", move_),
-            ("remove", remove),
             ("sort", sort),
         ],
         known,
@@ -118,6 +118,10 @@ fn insert(st: &mut State, args: Args) -> NativeResult {
                 st.check_store(stored)?;
                 return st.ret0();
             }
+            if st.in_leaf {
+                // What is called on the way may fail.
+                return Err(Raised);
+            }
             let mut i = end;
             while i > at {
                 let moved = get(st, object, i - 1)?;
@@ -145,6 +149,13 @@ fn remove(st: &mut State, args: Args) -> NativeResult {
         && let Some(t) = plain_array(object)
     {
         let stored = st.rt.remove_element(t, at as u32);
+        st.check_store(stored)?;
+        return st.ret1(args, removed);
+    }
+    if at >= n
+        && let Some(t) = plain(object)
+    {
+        let stored = st.rt.set_int(t, at, Value::NIL);
         st.check_store(stored)?;
         return st.ret1(args, removed);
     }

@@ -76,11 +76,6 @@ fn codepoint(st: &mut State, args: Args) -> NativeResult {
     if to - from >= i32::MAX as i64 {
         return Err(st.raise_text("string slice too long"));
     }
-    if let Some((code, length)) = codec::decode(&text[from as usize - 1..], strict)
-        && from - 1 + length as i64 >= to
-    {
-        return st.ret1(args, Value::int(code as i64));
-    }
     // The text stays where it is; the argument keeps it alive, so results go above it.
     let first = args.base + args.count;
     let mut n = 0;
@@ -95,7 +90,7 @@ fn codepoint(st: &mut State, args: Args) -> NativeResult {
         n += 1;
         at += length;
     }
-    st.return_at(first, n)
+    st.ret_at(args, first, n)
 }
 
 fn len(st: &mut State, args: Args) -> NativeResult {

@@ -148,29 +148,40 @@ pub enum Builtin {
     StringLen,
     StringSub,
     TableInsert,
+    TableRemove,
     /// A leaf function that is known for nothing else.
     Leaf,
     /// A Rust closure of the embedding's; its first upvalue is not for scripts.
     Host,
 }
 
+/// What a leaf function does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaf {
+    /// It changes nothing but its own state.
+    Reads,
+    /// It may change elements of tables, but no fields with names.
+    ChangesTables,
+}
+
 impl Builtin {
-    /// Whether it is a leaf function: one that most often calls nothing, and changes nothing but its own state, and that only when it
-    /// is sure of its success. Such functions may be called without a record on the stack
+    /// What it does if it is a leaf function: one that most often calls nothing, and changes something only when it is sure of its
+    /// success. Such functions may be called without a record on the stack
     /// ([`slow::call_leaf`](super::slow::call_leaf)); they must not look at the current one but by calls that fail then
     /// ([`State::in_leaf`]).
-    pub fn is_leaf(self) -> bool {
-        matches!(
-            self,
+    pub fn leaf(self) -> Option<Leaf> {
+        match self {
             Builtin::Leaf
-                | Builtin::Select
-                | Builtin::ToNumber
-                | Builtin::ToString
-                | Builtin::MathFmod
-                | Builtin::StringByte
-                | Builtin::StringChar
-                | Builtin::StringSub
-        )
+            | Builtin::Select
+            | Builtin::ToNumber
+            | Builtin::ToString
+            | Builtin::MathFmod
+            | Builtin::StringByte
+            | Builtin::StringChar
+            | Builtin::StringSub => Some(Leaf::Reads),
+            Builtin::TableInsert | Builtin::TableRemove => Some(Leaf::ChangesTables),
+            _ => None,
+        }
     }
 }
 
@@ -229,7 +240,11 @@ impl Extensions {
                 self.values.len() - 1
             }
         };
-        self.values[at].1.downcast_mut().expect("found by its type")
+        // What is asked for again and again is found at once.
+        self.values.swap(0, at);
+        let value: *mut (dyn Any + Send) = &mut *self.values[0].1;
+        // SAFETY: found by its type; `self` stays borrowed.
+        unsafe { &mut *value.cast::<T>() }
     }
 }
 
@@ -335,6 +350,16 @@ impl State {
     }
 
     // Results.
+
+    /// Returns `n` values that lie at stack index `first`, within the window or above it.
+    pub fn ret_at(&mut self, args: Args, first: u32, n: u32) -> NativeResult {
+        debug_assert!(first >= args.base);
+        for i in 0..n {
+            // SAFETY: they are initialised, and there is room for as many below.
+            unsafe { Value::store(self.slot(args.base - 1 + i), Value::load(self.slot(first + i))) };
+        }
+        Ok(n as i32)
+    }
 
     /// Returns nothing.
     #[inline(always)]

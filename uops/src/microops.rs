@@ -688,6 +688,9 @@ microops! {
     CALL_NATIVE[Group, Count, Count](Native) {calls} exit Status;
     /// calls leaf function x in R[r] with n arguments for m results; fails if it would raise an error or call something
     CALL_LEAF[Group, Count, Count](Native) {reads Frame Field Element Hash Header, writes Frame State, allocates, raises} exit Status;
+    /// the same of one that may change elements of tables
+    CALL_TABLE[Group, Count, Count](Native)
+        {reads Frame Field Element Hash Header, writes Frame State Element Hash Header Barrier, allocates, raises} exit Status;
     /// returns the results of calling R[r] with n arguments
     TAIL_CALL[Group, Count]() {calls} exit Status;
     /// needs n arguments behind R[r] to be as many as the parameters of p, which takes no extra ones

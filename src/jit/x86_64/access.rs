@@ -74,7 +74,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.put(out, RAX);
     }
 
-    /// `CALL_LEAF`
+    /// `CALL_LEAF` and `CALL_TABLE`
     pub fn call_leaf(&mut self, i: usize, node: &Node) {
         let live = self.live(i);
         self.store_slots(node.exit);

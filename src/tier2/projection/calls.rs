@@ -9,6 +9,7 @@ use crate::bytecode::{Instr, Op};
 use crate::bytecode::proto::{Proto, proto_flags};
 use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::value::{Tag, Value};
+use crate::tier1::Leaf;
 use crate::tier1::native::direct_code;
 
 /// The most frames inlined at a time.
@@ -252,8 +253,8 @@ impl Projector<'_> {
         self.write(slot, f);
         let stays = self.stays();
         let operands = [slot as u64, nargs.map_or(0, |n| n as u64 + 1), (wanted + 1) as u64];
-        if self.calls_leaf(nargs) {
-            self.emit(MicroOp::CALL_LEAF, &[f], &operands);
+        if let Some(op) = self.leaf_call(nargs) {
+            self.emit(op, &[f], &operands);
             self.results_in_memory(slot, wanted);
             return self.goes_on();
         }
@@ -262,12 +263,16 @@ impl Projector<'_> {
         if stays { self.goes_on() } else { self.stop_behind(Stop::Call) }
     }
 
-    /// Whether the recorded call is of a leaf function that has called nothing.
-    fn calls_leaf(&self, nargs: Option<usize>) -> bool {
+    /// The micro-op for the recorded call, if it is of a leaf function that has called nothing.
+    fn leaf_call(&self, nargs: Option<usize>) -> Option<MicroOp> {
         let step = self.step();
-        let is_leaf = step.callee_value().as_native().is_some_and(|native| native.builtin.is_leaf());
-        let arguments = step.tags.iter().skip(1).take(nargs.unwrap_or(0));
-        is_leaf && !self.cautious && self.stays() && !arguments.into_iter().any(|tag| Tag::from_byte(*tag).is_function())
+        let op = match step.callee_value().as_native()?.builtin.leaf()? {
+            Leaf::Reads => MicroOp::CALL_LEAF,
+            Leaf::ChangesTables => MicroOp::CALL_TABLE,
+        };
+        let mut arguments = step.tags.iter().skip(1).take(nargs.unwrap_or(0));
+        let calls_back = arguments.any(|tag| Tag::from_byte(*tag).is_function());
+        (!self.cautious && self.stays() && !calls_back).then_some(op)
     }
 
     pub(super) fn tail_call(&mut self, instr: Instr) -> Flow {

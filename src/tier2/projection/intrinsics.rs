@@ -66,7 +66,7 @@ impl Projector<'_> {
 
     fn known_call(&mut self, call: Call) -> Option<Results> {
         match call.native.builtin {
-            Builtin::Other | Builtin::Leaf | Builtin::Host | Builtin::IpairsStep => None,
+            Builtin::Other | Builtin::Leaf | Builtin::Host | Builtin::IpairsStep | Builtin::TableRemove => None,
 
             Builtin::MathAbs => match self.argument_type(call, 0)? {
                 Type::Int => self.unary(call, Type::Int, MicroOp::ABS_I),

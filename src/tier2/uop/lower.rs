@@ -958,6 +958,7 @@ impl<'a> Lowering<'a> {
             | MicroOp::CALL
             | MicroOp::CALL_NATIVE
             | MicroOp::CALL_LEAF
+            | MicroOp::CALL_TABLE
             | MicroOp::TAIL_CALL
             | MicroOp::PUSH_FRAME
             | MicroOp::REPLACE_FRAME
