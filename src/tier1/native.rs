@@ -241,7 +241,9 @@ impl Extensions {
             }
         };
         // What is asked for again and again is found at once.
-        self.values.swap(0, at);
+        if at != 0 {
+            self.values.swap(0, at);
+        }
         let value: *mut (dyn Any + Send) = &mut *self.values[0].1;
         // SAFETY: found by its type; `self` stays borrowed.
         unsafe { &mut *value.cast::<T>() }
