@@ -11,6 +11,7 @@ use std::ptr::{self, NonNull};
 
 use super::block::{Block, BlockState, CLASS_SIZE, CLASSES, SMALL_MAX, class_of};
 use super::large::{LargeCells, is_large};
+use super::mark::prefetch;
 use super::{Heap, OutOfMemory};
 #[cfg(any(feature = "internals", all(feature = "jit", target_arch = "x86_64", target_os = "linux")))]
 use super::{Bump, Spans};
@@ -248,6 +249,17 @@ impl Heap {
         // SAFETY: the block of a cell in use is in use.
         let unswept = unsafe { (*Block::of(cell.as_ptr())).state == BlockState::Unswept };
         unswept && !Heap::is_cell_marked(cell)
+    }
+
+    /// Asks for what [`Heap::is_cell_dead`] will look at.
+    #[inline(always)]
+    pub(super) fn prefetch_cell_mark(cell: NonNull<u8>) {
+        let block = Block::of(cell.as_ptr());
+        // SAFETY: the block of a cell in use is in use; only addresses are computed.
+        unsafe {
+            prefetch((&raw const (*block).mark[Block::bit(cell.as_ptr()).0]).cast());
+            prefetch((&raw const (*block).state).cast());
+        }
     }
 
     // Accounting.

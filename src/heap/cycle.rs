@@ -19,6 +19,7 @@ use super::mark::{Marker, Roots, cell, push};
 use super::pacing::Mode;
 use super::{Heap, Phase};
 use crate::runtime::Runtime;
+use crate::runtime::interner;
 use crate::runtime::object::{Gc, Header, Object};
 use crate::runtime::string::Str;
 
@@ -26,9 +27,8 @@ use crate::runtime::string::Str;
 const SWEEP_COST: isize = 512;
 /// What examining an owner or a large cell costs.
 const ITEM_COST: isize = 32;
-/// How many entries of the interner are examined at a time, and what one costs.
-const STRINGS_AT_ONCE: usize = if cfg!(test) { 8 } else { 256 };
-const STRING_COST: isize = 16;
+/// What sweeping a segment of the interner costs.
+const SEGMENT_COST: isize = 8 * interner::ENTRIES as isize;
 
 impl Runtime {
     /// Advances the collector, at a safepoint at which [`Heap::should_collect`] says so.
@@ -137,8 +137,8 @@ impl Runtime {
                     self.heap.phase = Phase::Strings;
                 }
                 Phase::Strings => {
-                    left -= STRINGS_AT_ONCE as isize * STRING_COST;
-                    if !self.strings.sweep_some(&mut self.heap, STRINGS_AT_ONCE) {
+                    left -= SEGMENT_COST;
+                    if !self.strings.sweep_some(&mut self.heap) {
                         self.heap.release_strings();
                         self.heap.phase = Phase::Owners;
                     }
@@ -216,7 +216,7 @@ impl Runtime {
     /// Brings a sweep in progress to its end.
     fn finish_sweep_phases(&mut self) {
         if self.heap.phase == Phase::Strings {
-            while self.strings.sweep_some(&mut self.heap, usize::MAX) {}
+            while self.strings.sweep_some(&mut self.heap) {}
             self.heap.release_strings();
             self.heap.phase = Phase::Owners;
         }
@@ -278,6 +278,12 @@ impl Heap {
     #[inline]
     pub fn is_dead<T: Object>(&self, object: Gc<T>) -> bool {
         self.is_cell_dead(cell(object))
+    }
+
+    /// Asks for what [`Heap::is_dead`] will look at.
+    #[inline(always)]
+    pub fn prefetch_mark(s: Gc<Str>) {
+        Heap::prefetch_cell_mark(cell(s));
     }
 
     /// Lets a dead string live, which has been asked for before the interner forgot it.

@@ -141,7 +141,10 @@ impl Coming {
     #[inline(always)]
     fn push(&mut self, object: Gc<Header>) {
         debug_assert!(!self.is_full());
-        prefetch(object.as_ptr().cast());
+        // An object most often is on two cache lines.
+        let line = object.as_ptr().cast::<i8>();
+        prefetch(line);
+        prefetch(line.wrapping_add(64));
         self.objects[self.came % COMING].write(object);
         self.came += 1;
     }
@@ -158,20 +161,17 @@ impl Coming {
     }
 }
 
-/// Asks for the memory of an object, which most often is on two cache lines.
+/// Asks for a cache line.
 #[inline(always)]
-fn prefetch(object: *const i8) {
+pub(super) fn prefetch(line: *const i8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint, which does nothing for addresses that cannot be read.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(object);
-            _mm_prefetch::<_MM_HINT_T0>(object.wrapping_add(64));
-        }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = object;
+    let _ = line;
 }
 
 /// Discovers objects. Given to roots.

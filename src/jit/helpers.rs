@@ -17,7 +17,7 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
 use crate::stdlib::{self, substring};
-use crate::tier1::{Raised, State, slow};
+use crate::tier1::{Raised, State, joined, slow};
 use crate::tier2::superblock::Node;
 
 /// A helper. Called with the frame of the running activation, in which inputs and operands have been stored.
@@ -198,7 +198,7 @@ direct! {
     /// The concatenation of `n` strings and numbers from a slot on; null if there is no memory.
     concat |st, first, n| -> u64 {
         let at = st.frame().base - 1 + first as u32;
-        match slow::joined(st, st.slot(at), n as usize) {
+        match joined(st, st.slot(at), n as usize) {
             Ok(s) => s.addr(),
             Err(Raised) => {
                 st.error = Value::NIL;
@@ -208,6 +208,26 @@ direct! {
     }
     load_key |st, table, position| -> Pair { st.rt.key_before(Gc::from_addr(table), position).into() }
     load_value |st, table, position| -> Pair { st.rt.value_before(Gc::from_addr(table), position).into() }
+}
+
+/// Calls the leaf function in a slot. Returns 0, or 1 if control is to leave for the node's exit.
+///
+/// # Safety
+/// The frame is that of the running activation; the slots of the call have been stored.
+pub unsafe extern "C" fn call_leaf(
+    frame: *mut Frame,
+    slot: u64,
+    arguments: u64,
+    results: u64,
+) -> u64 {
+    // SAFETY: the caller's promise; nothing else refers to the state while machine code runs.
+    let (st, slots) = unsafe { (&mut *(*frame).state, (*frame).slots) };
+    let func = st.index_of(slots) + slot as u32;
+    status(slow::call_leaf(
+        st,
+        func,
+        [arguments as u32, results as u32],
+    ))
 }
 
 extern "C" fn power(x: f64, y: f64) -> f64 {

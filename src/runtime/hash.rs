@@ -12,7 +12,8 @@ use std::ptr::NonNull;
 use std::slice;
 
 use super::object::Gc;
-use super::string::{Str, StringTable};
+use super::interner::StringTable;
+use super::string::Str;
 use super::value::{Tag, Value};
 use crate::heap::{Heap, OutOfMemory};
 

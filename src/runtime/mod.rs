@@ -5,14 +5,17 @@ pub mod assumption;
 pub mod class;
 mod context;
 pub mod coroutine;
+pub mod decimal;
 pub mod function;
 pub mod functions;
 pub mod hash;
 pub mod hasher;
+pub mod interner;
 pub mod metatable;
 pub mod number;
 pub mod object;
 pub mod shape;
+
 pub mod string;
 pub mod table;
 #[cfg(test)]

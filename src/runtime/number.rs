@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::decimal;
+
 /// A number as read from text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Numeral {
@@ -418,7 +420,6 @@ fn layout_general(negative: bool, digits: u64, exponent: i32, buffer: &mut Numbe
 
 /// The precision of `tostring`.
 const DIGITS: usize = 14;
-const DIGITS_END: u64 = 10u64.pow(DIGITS as u32);
 
 /// How many decimal zeros end the nonzero `value` of up to fourteen digits.
 fn trailing_zeros(mut value: u64) -> usize {
@@ -433,59 +434,10 @@ fn trailing_zeros(mut value: u64) -> usize {
     zeros
 }
 
-static POWERS_OF_TEN: [u128; 39] = {
-    let mut table = [1; 39];
-    let mut i = 1;
-    while i < 39 {
-        table[i] = table[i - 1] * 10;
-        i += 1;
-    }
-    table
-};
-
 /// The finite `value` > 0 rounded to fourteen significant digits (ties to even), with the decimal
 /// exponent of the first one.
-///
-/// Where value times a power of ten fits into 128 bits, plain integer arithmetic is exact; that
-/// covers about 2e-9 to 8e37. Other values go through the standard library's exact conversion.
 fn fourteen_digits(value: f64) -> (u64, i32) {
-    let bits = value.to_bits();
-    let power = (bits >> 52) as i32 - 1023;
-    if !(-29..126).contains(&power) {
-        return fourteen_digits_slow(value);
-    }
-    let mantissa = u128::from(bits & ((1 << 52) - 1) | 1 << 52);
-    let scale = power - 52;
-    // log10(2) as a fraction; within this range the product is the floor of log10(2^power), so the
-    // decimal exponent is either that or one more.
-    let mut exponent = (power * 1233) >> 12;
-    loop {
-        let decimal = DIGITS as i32 - 1 - exponent;
-        let (mut quotient, rest, half) = if decimal >= 0 {
-            // Numbers that need no division: below 1e14, hence with a fraction and `scale < 0`.
-            let product = mantissa * POWERS_OF_TEN[decimal as usize];
-            let shift = -scale as u32;
-            let mask = (1u128 << shift) - 1;
-            (product >> shift, product & mask, 1u128 << (shift - 1))
-        } else {
-            let numerator = mantissa << scale.max(0);
-            let denominator = POWERS_OF_TEN[-decimal as usize] << (-scale).max(0);
-            // The denominator is even: ten is a factor.
-            let half = denominator / 2;
-            (numerator / denominator, numerator % denominator, half)
-        };
-        if quotient >= u128::from(DIGITS_END) {
-            exponent += 1;
-            continue;
-        }
-        if rest > half || (rest == half && quotient & 1 == 1) {
-            quotient += 1;
-            if quotient == u128::from(DIGITS_END) {
-                return (DIGITS_END / 10, exponent + 1);
-            }
-        }
-        return (quotient as u64, exponent);
-    }
+    decimal::significant(value, DIGITS as i32).unwrap_or_else(|| fourteen_digits_slow(value))
 }
 
 #[cold]

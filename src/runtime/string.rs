@@ -7,17 +7,13 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
-use std::hash::{BuildHasher, RandomState};
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use smallvec::SmallVec;
-
 use super::Runtime;
-use super::hasher::hash_bytes;
-use super::object::{Gc, Header, Kind, Object};
-use crate::heap::{Heap, OutOfMemory};
+use super::object::{Gc, Kind, Object};
+use crate::heap::{GRANULE, Heap, OutOfMemory};
 
 /// The longest interned string, in bytes.
 pub const SHORT_MAX: usize = 40;
@@ -58,6 +54,7 @@ pub struct Buffer {
 
 const _: () = {
     assert!(size_of::<Str>() == 16 && offset_of!(Str, hash) == 4 && offset_of!(Str, len) == 8);
+    assert!(size_of::<Str>().is_multiple_of(GRANULE));
     assert!(size_of::<LongStr>() == 32 && size_of::<Buffer>() == 16);
 };
 
@@ -101,6 +98,28 @@ impl Gc<Str> {
         }
     }
 
+    /// Copies the bytes of a string of at most [`SHORT_MAX`] bytes.
+    ///
+    /// # Safety
+    /// At `to` there must be room for as many bytes, rounded up to a multiple of [`GRANULE`].
+    #[inline]
+    pub unsafe fn copy_short(self, to: *mut u8) {
+        debug_assert!(self.len <= SHORT_MAX);
+        if !self.is_short() {
+            // SAFETY: the caller's promise.
+            unsafe { copy_pieces(to, &[self.as_bytes()]) };
+            return;
+        }
+        // SAFETY: the caller's promise. The string's bytes begin at a multiple of the granule in its cell, which ends at one.
+        unsafe {
+            let from = self.as_ptr().add(1).cast::<[MaybeUninit<u8>; GRANULE]>();
+            let to = to.cast::<[MaybeUninit<u8>; GRANULE]>();
+            for k in 0..self.len.div_ceil(GRANULE) {
+                to.add(k).write_unaligned(from.add(k).read());
+            }
+        }
+    }
+
     /// The string as a long one, if it is.
     #[inline]
     pub fn as_long(self) -> Option<Gc<LongStr>> {
@@ -124,255 +143,7 @@ impl Gc<Str> {
     }
 }
 
-/// The interner: all short strings of more than one byte, weakly, and the strings of one byte, which live
-/// as long as the VM.
-///
-/// The table is open addressing with linear probing. An entry is the string's address with the upper half
-/// of its hash in the upper 16 bits, which user-space addresses leave zero; 0 is a free entry. At most two
-/// thirds of the entries are in use.
-///
-/// Dead strings are removed by a sweep in steps. Until it is over the heap keeps their cells, and a dead string that is
-/// asked for again is revived.
-pub struct StringTable {
-    seed: u64,
-    entries: Vec<u64>,
-    used: usize,
-    /// The sweep in progress has still to examine the entries from here on; [`SWEPT`] if there is none.
-    unswept: usize,
-    /// The strings of one byte.
-    bytes: Box<[Gc<Str>; 256]>,
-    /// Strings that the VM itself needs, and the empty string first.
-    statics: Vec<Gc<Str>>,
-}
-
-const ADDRESS_MASK: u64 = (1 << 48) - 1;
-const INITIAL_ENTRIES: usize = 512;
-/// The value of `unswept` between sweeps.
-const SWEPT: usize = usize::MAX;
-
-#[inline(always)]
-fn entry_of(s: Gc<Str>) -> u64 {
-    debug_assert!(s.addr() & !ADDRESS_MASK == 0);
-    s.addr() | ((s.hash.get() >> 16) as u64) << 48
-}
-
-#[inline(always)]
-fn string_of(entry: u64) -> Gc<Str> {
-    Gc::from_addr(entry & ADDRESS_MASK)
-}
-
-fn zeroed(n: usize) -> Result<Vec<u64>, OutOfMemory> {
-    let mut v = Vec::new();
-    v.try_reserve_exact(n).map_err(|_| OutOfMemory)?;
-    v.resize(n, 0);
-    Ok(v)
-}
-
-impl StringTable {
-    /// The offset of the pointer to the strings of one byte.
-    #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
-    pub const BYTES: usize = offset_of!(StringTable, bytes);
-
-    pub fn new(heap: &mut Heap) -> Result<StringTable, OutOfMemory> {
-        heap.charge(INITIAL_ENTRIES * size_of::<u64>())?;
-        let seed = RandomState::new().hash_one(0u64);
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(256).map_err(|_| OutOfMemory)?;
-        for b in 0..=255u8 {
-            bytes.push(new_short(heap, &[b], hash_bytes(seed, &[b]))?);
-        }
-        let mut table = StringTable {
-            seed,
-            entries: zeroed(INITIAL_ENTRIES)?,
-            used: 0,
-            unswept: SWEPT,
-            bytes: bytes.into_boxed_slice().try_into().expect("there are 256 bytes"),
-            statics: Vec::new(),
-        };
-        table.intern_static(heap, b"")?;
-        Ok(table)
-    }
-
-    /// The interned string of at most [`SHORT_MAX`] bytes.
-    #[inline]
-    pub fn intern(&mut self, heap: &mut Heap, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
-        debug_assert!(bytes.len() <= SHORT_MAX);
-        if let [b] = *bytes {
-            return Ok(self.bytes[b as usize]);
-        }
-        let hash = hash_bytes(self.seed, bytes);
-        let mask = self.entries.len() - 1;
-        let high = (hash >> 16) as u64;
-        let mut at = hash as usize & mask;
-        loop {
-            let entry = self.entries[at];
-            if entry == 0 {
-                return self.insert(heap, bytes, hash, at);
-            }
-            if entry >> 48 == high {
-                let s = string_of(entry);
-                if s.as_bytes() == bytes {
-                    if self.unswept != SWEPT {
-                        heap.revive(s);
-                    }
-                    return Ok(s);
-                }
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    fn insert(
-        &mut self,
-        heap: &mut Heap,
-        bytes: &[u8],
-        hash: u32,
-        mut at: usize,
-    ) -> Result<Gc<Str>, OutOfMemory> {
-        if (self.used + 1) * 3 > self.entries.len() * 2 {
-            self.resize(heap, self.entries.len() * 2)?;
-            at = self.free_entry(hash);
-        }
-        let s = new_short(heap, bytes, hash)?;
-        self.entries[at] = entry_of(s);
-        self.used += 1;
-        Ok(s)
-    }
-
-    /// The interned string, which then lives as long as the VM.
-    pub fn intern_static(&mut self, heap: &mut Heap, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
-        self.statics.try_reserve(1).map_err(|_| OutOfMemory)?;
-        let s = self.intern(heap, bytes)?;
-        if bytes.len() != 1 && !self.statics.contains(&s) {
-            self.statics.push(s);
-        }
-        Ok(s)
-    }
-
-    /// The empty string.
-    #[inline]
-    pub fn empty(&self) -> Gc<Str> {
-        self.statics[0]
-    }
-
-    /// The string of one byte.
-    #[inline]
-    pub fn one_byte(&self, b: u8) -> Gc<Str> {
-        self.bytes[b as usize]
-    }
-
-    /// The hash of a string used as a key, computed on first use for a long one.
-    #[inline]
-    pub fn hash_of(&self, s: Gc<Str>) -> u32 {
-        if !s.hashed.get() {
-            s.hash.set(hash_bytes(self.seed, s.as_bytes()));
-            s.hashed.set(true);
-        }
-        s.hash.get()
-    }
-
-    fn free_entry(&self, hash: u32) -> usize {
-        let mask = self.entries.len() - 1;
-        let mut at = hash as usize & mask;
-        while self.entries[at] != 0 {
-            at = (at + 1) & mask;
-        }
-        at
-    }
-
-    /// Makes the table as large as told. Completes a sweep in progress on the way.
-    fn resize(&mut self, heap: &mut Heap, n: usize) -> Result<(), OutOfMemory> {
-        let bytes = n * size_of::<u64>();
-        heap.charge(bytes)?;
-        let entries = zeroed(n).inspect_err(|_| heap.discharge(bytes))?;
-        let old = std::mem::replace(&mut self.entries, entries);
-        heap.discharge(old.len() * size_of::<u64>());
-        let sweeping = std::mem::replace(&mut self.unswept, SWEPT) != SWEPT;
-        self.used = 0;
-        for entry in old {
-            if entry != 0 && !(sweeping && heap.is_dead(string_of(entry))) {
-                let at = self.free_entry(string_of(entry).hash.get());
-                self.entries[at] = entry;
-                self.used += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// The number of strings, those of one byte not counted.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.used
-    }
-
-    /// Marks the strings that live as long as the VM.
-    pub fn trace(&self, mut mark: impl FnMut(Gc<Header>)) {
-        self.bytes
-            .iter()
-            .chain(&self.statics)
-            .for_each(|s| mark(s.header()));
-    }
-
-    /// Begins to remove the dead strings, whose cells must not be reused before that is done.
-    pub fn begin_sweep(&mut self) {
-        self.unswept = 0;
-    }
-
-    /// Examines `count` entries; false if that was all. Gives memory back when few are left.
-    pub fn sweep_some(&mut self, heap: &mut Heap, count: usize) -> bool {
-        // Strings that are made meanwhile are alive, and removals move entries only towards places that are still to be
-        // examined, or such as have been.
-        let mut at = self.unswept;
-        let end = at.saturating_add(count).min(self.entries.len());
-        while at < end {
-            let entry = self.entries[at];
-            if entry != 0 && heap.is_dead(string_of(entry)) {
-                // The entry that closes the gap is looked at next.
-                self.remove(at);
-            } else {
-                at += 1;
-            }
-        }
-        if at < self.entries.len() {
-            self.unswept = at;
-            return true;
-        }
-        self.unswept = SWEPT;
-        let mut target = self.entries.len();
-        while target > INITIAL_ENTRIES && self.used * 8 < target {
-            target /= 2;
-        }
-        if target < self.entries.len() {
-            // A table that cannot be made smaller for lack of memory stays as it is.
-            let _ = self.resize(heap, target);
-        }
-        false
-    }
-
-    /// Frees an entry and closes the gap in the probe sequences that lead over it. Only entries behind
-    /// `gap` (cyclically) move.
-    fn remove(&mut self, mut gap: usize) {
-        let mask = self.entries.len() - 1;
-        let mut at = gap;
-        loop {
-            at = (at + 1) & mask;
-            let entry = self.entries[at];
-            if entry == 0 {
-                break;
-            }
-            // A dead string's hash may still be read: its cell is not reused before the sweep is over.
-            let home = string_of(entry).hash.get() as usize & mask;
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
-                self.entries[gap] = entry;
-                gap = at;
-            }
-        }
-        self.entries[gap] = 0;
-        self.used -= 1;
-    }
-}
-
-fn new_short(heap: &mut Heap, bytes: &[u8], hash: u32) -> Result<Gc<Str>, OutOfMemory> {
+pub(super) fn new_short(heap: &mut Heap, bytes: &[u8], hash: u32) -> Result<Gc<Str>, OutOfMemory> {
     let p: NonNull<Str> = heap.alloc(size_of::<Str>() + bytes.len())?.cast();
     // SAFETY: the cell is fresh and has room for the head and the bytes.
     unsafe {
@@ -468,15 +239,6 @@ impl Runtime {
     /// The (short) string with these bytes, which then lives as long as the VM.
     pub fn intern_static(&mut self, bytes: &[u8]) -> Result<Gc<Str>, OutOfMemory> {
         self.strings.intern_static(&mut self.heap, bytes)
-    }
-
-    /// The concatenation of strings. See [`append`](Runtime::append) for its cost.
-    pub fn concat(&mut self, parts: &[Gc<Str>]) -> Result<Gc<Str>, OutOfMemory> {
-        let Some(first) = parts.iter().position(|s| s.len != 0) else {
-            return Ok(self.strings.empty());
-        };
-        let rest: SmallVec<[&[u8]; 8]> = parts[first + 1..].iter().map(|s| s.as_bytes()).collect();
-        self.append(parts[first], &rest)
     }
 
     /// `left` followed by the pieces.

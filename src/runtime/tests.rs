@@ -291,7 +291,7 @@ proptest! {
             let (left, mut bytes) = made[made.len().saturating_sub(1 + back / 2)].clone();
             let right = rt.new_string(&piece).unwrap();
             bytes.extend(&piece);
-            made.push((rt.concat(&[left, right]).unwrap(), bytes));
+            made.push((rt.append(left, &[right.as_bytes()]).unwrap(), bytes));
         }
         for (s, bytes) in made {
             prop_assert_eq!(s.as_bytes(), &bytes[..]);

@@ -25,7 +25,6 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
         ("collectgarbage", collectgarbage),
         ("dofile", dofile),
         ("error", error),
-        ("getmetatable", getmetatable),
         ("load", load_),
         ("loadfile", loadfile),
         ("print", print),
@@ -38,6 +37,7 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
     let known: &[Known] = &[
         ("assert", assert, Builtin::Assert),
         ("pcall", pcall, Builtin::Pcall),
+        ("getmetatable", getmetatable, Builtin::Leaf),
         ("rawequal", rawequal, Builtin::RawEqual),
         ("rawget", rawget, Builtin::RawGet),
         ("rawlen", rawlen, Builtin::RawLen),
@@ -74,7 +74,7 @@ pub fn open(st: &mut State, globals: &mut Fields) -> Result<(), Raised> {
 fn assert(st: &mut State, args: Args) -> NativeResult {
     let v = st.arg_any(args, 0)?;
     if !v.is_falsy() {
-        return st.return_at(args.base, args.count);
+        return st.ret_at(args, args.base, args.count);
     }
     let message = if args.count > 1 { st.arg(args, 1) } else { st.string_value(b"assertion failed!")? };
     Err(raise_with_position(st, message, 1))
@@ -240,7 +240,7 @@ fn select(st: &mut State, args: Args) -> NativeResult {
     if first < 1 {
         return Err(st.arg_error(0, "index out of range"));
     }
-    st.return_at(args.base + first as u32, (count - first) as u32)
+    st.ret_at(args, args.base + first as u32, (count - first) as u32)
 }
 
 // Tables.

@@ -10,6 +10,7 @@
 use std::collections::TryReserveError;
 use std::fmt::{self, Write};
 
+use crate::runtime::decimal;
 use crate::runtime::number::{
     FixedText, NumberBuffer, Numeral, format_int, parse_numeral, write_digits_before,
 };
@@ -76,7 +77,7 @@ impl<'a> Item<'a> {
     /// Reads an item from what follows a percent sign (other than in `%%`); returns it with its
     /// length.
     pub fn parse(rest: &'a [u8]) -> Result<(Item<'a>, usize), FormatError> {
-        let is_modifier = |byte: &&u8| b"-+#0 123456789.".contains(byte);
+        let is_modifier = |byte: &&u8| matches!(byte, b'-' | b'+' | b'#' | b' ' | b'.' | b'0'..=b'9');
         let length = rest.iter().take_while(is_modifier).count();
         if length + 1 >= MAX_ITEM {
             return Err(FormatError::TooLong);
@@ -360,12 +361,34 @@ impl fmt::Write for Appender<'_> {
 
 const DEFAULT_PRECISION: usize = 6;
 
+/// So many digits always fit into a word.
+const SHORT_COUNT: usize = 19;
+
 fn append_fixed(out: &mut Vec<u8>, spec: &Spec, magnitude: f64) {
     let precision = spec.precision.unwrap_or(DEFAULT_PRECISION);
-    // Neither the formatting of a float nor an `Appender` fails.
-    let _ = write!(Appender(out), "{magnitude:.precision$}");
+    match decimal::scaled(magnitude, precision) {
+        Some(scaled) => append_point(out, scaled, precision),
+        None => {
+            // Neither the formatting of a float nor an `Appender` fails.
+            let _ = write!(Appender(out), "{magnitude:.precision$}");
+        }
+    }
     if precision == 0 && spec.alternate {
         out.push(b'.');
+    }
+}
+
+/// Appends `scaled` divided by `10^decimals`, exactly.
+fn append_point(out: &mut Vec<u8>, scaled: u64, decimals: usize) {
+    // 20 digits, or 22 behind the point and one before it.
+    let mut digits = [b'0'; 24];
+    let end = digits.len();
+    let first = write_digits_before(scaled, &mut digits, end).min(end - decimals - 1);
+    let (whole, fraction) = digits[first..].split_at(end - decimals - first);
+    out.extend_from_slice(whole);
+    if !fraction.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(fraction);
     }
 }
 
@@ -379,6 +402,13 @@ struct Decimal {
 impl Decimal {
     /// `count` digits, 1 to 100.
     fn new(magnitude: f64, count: usize) -> Decimal {
+        if count <= SHORT_COUNT
+            && let Some((digits, exponent)) = decimal::significant(magnitude, count as i32)
+        {
+            let mut decimal = Decimal { digits: [b'0'; 100], count, exponent };
+            write_digits_before(digits, &mut decimal.digits, count);
+            return decimal;
+        }
         let mut text = FixedText::<128>::default();
         // The digits, a point and an exponent fit; nothing else fails.
         let _ = write!(text, "{magnitude:.*e}", count - 1);

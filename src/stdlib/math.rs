@@ -66,6 +66,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
         ("log", log, Builtin::MathLog),
         ("max", max, Builtin::MathMax),
         ("min", min, Builtin::MathMin),
+        ("modf", modf, Builtin::Leaf),
         ("rad", |st, args| float_function(st, args, |x| x * RADIANS), Builtin::MathRad),
         ("random", random, Builtin::MathRandom),
         ("sin", |st, args| float_function(st, args, f64::sin), Builtin::MathSin),
@@ -79,7 +80,7 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     known.add_builtin(st, ("type", type_, Builtin::MathType), &names)?;
     library_of(
         st,
-        &[("modf", modf), ("randomseed", randomseed)],
+        &[("randomseed", randomseed)],
         known,
         &[
             ("pi", Value::float(std::f64::consts::PI)),

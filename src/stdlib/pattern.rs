@@ -482,6 +482,7 @@ impl<'a> Matcher<'a> {
             return Ok(None);
         }
         Ok(Some(match single {
+            Single::Any => return Ok(None),
             Single::Byte(byte) => First::Byte(byte),
             _ => First::Set(self.to_set(single)),
         }))

@@ -30,26 +30,26 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     let known = [
         ("byte", byte as NativeFn, Builtin::StringByte),
         ("char", char, Builtin::StringChar),
+        ("find", find, Builtin::Leaf),
+        ("format", format, Builtin::Leaf),
+        ("gmatch", gmatch, Builtin::Leaf),
+        ("gsub", gsub, Builtin::Leaf),
         ("len", len, Builtin::StringLen),
+        ("lower", lower, Builtin::Leaf),
+        ("match", match_, Builtin::Leaf),
+        ("packsize", packsize, Builtin::Leaf),
+        ("rep", rep, Builtin::Leaf),
+        ("reverse", reverse, Builtin::Leaf),
         ("sub", sub, Builtin::StringSub),
+        ("unpack", unpack, Builtin::Leaf),
+        ("upper", upper, Builtin::Leaf),
     ];
     let known = Fields::of_builtins(st, &known)?;
     let strings = library_of(
         st,
         &[
             ("dump", dump),
-            ("find", find),
-            ("format", format),
-            ("gmatch", gmatch),
-            ("gsub", gsub),
-            ("lower", lower),
-            ("match", match_),
             ("pack", pack),
-            ("packsize", packsize),
-            ("rep", rep),
-            ("reverse", reverse),
-            ("unpack", unpack),
-            ("upper", upper),
         ],
         known,
         &[],
@@ -71,37 +71,33 @@ pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
     Ok(strings)
 }
 
-/// Memory that calls leave for the next one.
+/// What calls build results in and match with. One is kept from call to call, as a box: larger things are slow to move.
 #[derive(Default)]
 struct Scratch {
     buffer: Bytes,
-    work: Option<Box<Workspace>>,
+    work: Workspace,
 }
 
-/// A buffer larger than this is not kept.
+#[derive(Default)]
+struct Kept(Option<Box<Scratch>>);
+
+/// A larger buffer is not kept.
 const KEPT_MAX: usize = 1 << 18;
 
-/// Takes the buffer, empty. A call that is made meanwhile gets another one.
-fn take_buffer(st: &mut State) -> Bytes {
-    let mut buffer = mem::take(&mut st.extensions.get_or_default::<Scratch>().buffer);
-    buffer.truncate(0);
-    buffer
+/// Takes what is kept, with an empty buffer. A call that is made meanwhile gets another one.
+fn take_scratch(st: &mut State) -> Box<Scratch> {
+    let mut scratch = st.extensions.get_or_default::<Kept>().0.take().unwrap_or_default();
+    scratch.buffer.truncate(0);
+    scratch
 }
 
-fn put_buffer(st: &mut State, mut buffer: Bytes) {
-    if buffer.capacity() <= KEPT_MAX {
-        mem::swap(&mut st.extensions.get_or_default::<Scratch>().buffer, &mut buffer);
+fn put_scratch(st: &mut State, mut scratch: Box<Scratch>) {
+    if scratch.buffer.capacity() > KEPT_MAX {
+        mem::take(&mut scratch.buffer).release(st);
     }
-    buffer.release(st);
-}
-
-fn take_work(st: &mut State) -> Box<Workspace> {
-    let kept = st.extensions.get_or_default::<Scratch>().work.take();
-    kept.unwrap_or_default()
-}
-
-fn put_work(st: &mut State, work: Box<Workspace>) {
-    st.extensions.get_or_default::<Scratch>().work = Some(work);
+    if let Some(other) = st.extensions.get_or_default::<Kept>().0.replace(scratch) {
+        other.buffer.release(st);
+    }
 }
 
 /// Builds a string in the buffer and returns it.
@@ -110,9 +106,9 @@ fn build(
     args: Args,
     fill: impl FnOnce(&mut State, &mut Bytes) -> Result<(), Raised>,
 ) -> NativeResult {
-    let mut buffer = take_buffer(st);
-    let made = fill(st, &mut buffer).and_then(|()| st.string_value(buffer.as_slice()));
-    put_buffer(st, buffer);
+    let mut scratch = take_scratch(st);
+    let made = fill(st, &mut scratch.buffer).and_then(|()| st.string_value(scratch.buffer.as_slice()));
+    put_scratch(st, scratch);
     let made = made?;
     st.ret1(args, made)
 }
@@ -440,22 +436,22 @@ fn find_or_match(st: &mut State, args: Args, find: bool) -> NativeResult {
             None => st.ret1(args, Value::NIL),
         };
     }
-    let mut work = take_work(st);
+    let mut scratch = take_scratch(st);
     let interrupt = &st.interrupt;
-    let found = Matcher::new(source, pattern, &mut work, &mut |_| !cancelled(interrupt)).find(init);
+    let found = Matcher::new(source, pattern, &mut scratch.work, &mut |_| !cancelled(interrupt)).find(init);
     let result = match found {
-        Ok(Some(whole)) if find => ret_captures(st, args, 2, source, &work, whole, false).inspect(|_| {
+        Ok(Some(whole)) if find => ret_captures(st, args, 2, source, &scratch.work, whole, false).inspect(|_| {
             // SAFETY: the function's slot and the one above.
             unsafe {
                 Value::store(st.slot(args.base - 1), Value::int(whole.start as i64 + 1));
                 Value::store(st.slot(args.base), Value::int(whole.end as i64));
             }
         }),
-        Ok(Some(whole)) => ret_captures(st, args, 0, source, &work, whole, true),
+        Ok(Some(whole)) => ret_captures(st, args, 0, source, &scratch.work, whole, true),
         Ok(None) => st.ret1(args, Value::NIL),
         Err(e) => Err(pattern_error(st, e)),
     };
-    put_work(st, work);
+    put_scratch(st, scratch);
     result
 }
 
@@ -475,7 +471,7 @@ fn gmatch(st: &mut State, args: Args) -> NativeResult {
     let from = st.arg_int_or(args, 2, 1)?;
     let init = start_offset(from, source.len).min(source.len + 1);
     let upvalues = [Value::string(source), Value::string(pattern), Value::int(init as i64), Value::int(-1)];
-    let made = st.rt.new_native(gmatch_step, &upvalues);
+    let made = st.rt.new_builtin(gmatch_step, Builtin::Leaf, &upvalues);
     let made = st.check_memory(made)?;
     st.ret1(args, Value::native(made))
 }
@@ -489,16 +485,19 @@ fn gmatch_step(st: &mut State, args: Args) -> NativeResult {
     let source = source.as_bytes();
     let position = this.upvalue(POSITION).as_int_unchecked() as usize;
     let last_end = usize::try_from(this.upvalue(LAST_END).as_int_unchecked()).ok();
-    let mut work = take_work(st);
+    let mut scratch = take_scratch(st);
     let interrupt = &st.interrupt;
-    let found = Matcher::unanchored(source, pattern.as_bytes(), &mut work, &mut |_| !cancelled(interrupt))
+    let found = Matcher::unanchored(source, pattern.as_bytes(), &mut scratch.work, &mut |_| !cancelled(interrupt))
         .find_next(position, last_end);
     let result = match found {
         Ok(Some(whole)) => {
-            // Integers need no barrier.
-            this.set_upvalue(POSITION, Value::int(whole.end as i64));
-            this.set_upvalue(LAST_END, Value::int(whole.end as i64));
-            ret_captures(st, args, 0, source, &work, whole, true)
+            let results = ret_captures(st, args, 0, source, &scratch.work, whole, true);
+            if results.is_ok() {
+                // Integers need no barrier.
+                this.set_upvalue(POSITION, Value::int(whole.end as i64));
+                this.set_upvalue(LAST_END, Value::int(whole.end as i64));
+            }
+            results
         }
         Ok(None) => {
             this.set_upvalue(POSITION, Value::int(source.len() as i64 + 1));
@@ -506,7 +505,7 @@ fn gmatch_step(st: &mut State, args: Args) -> NativeResult {
         }
         Err(e) => Err(pattern_error(st, e)),
     };
-    put_work(st, work);
+    put_scratch(st, scratch);
     result
 }
 
@@ -536,34 +535,33 @@ fn gsub(st: &mut State, args: Args) -> NativeResult {
         }
         Tag::TABLE => Replacement::Table(st.arg_table(args, 2)?),
         tag if tag.is_function() => {
-            let (out, work) = (take_buffer(st), take_work(st));
-            let calls = Box::new(Calls { out, work, copied: 0, found: None, count: 0, max });
+            if st.in_leaf {
+                return Err(Raised);
+            }
+            let calls = Box::new(Calls { scratch: take_scratch(st), copied: 0, found: None, count: 0, max });
             let func = st.free_index();
             return go_on(st, calls, func, None);
         }
         _ => return Err(st.arg_type_error(args, 2, "string/function/table")),
     };
-    let mut buffer = take_buffer(st);
-    let mut work = take_work(st);
-    let counted = substitute(st, source.as_bytes(), pattern.as_bytes(), replacement, max, &mut work, &mut buffer);
+    let mut scratch = take_scratch(st);
+    let counted = substitute(st, source.as_bytes(), pattern.as_bytes(), replacement, max, &mut scratch);
     let result = match counted {
-        Ok((count, true)) => match st.string_value(buffer.as_slice()) {
+        Ok((count, true)) => match st.string_value(scratch.buffer.as_slice()) {
             Ok(made) => st.ret2(args, made, Value::int(count)),
             Err(raised) => Err(raised),
         },
         Ok((count, false)) => st.ret2(args, Value::string(source), Value::int(count)),
         Err(raised) => Err(raised),
     };
-    put_work(st, work);
-    put_buffer(st, buffer);
+    put_scratch(st, scratch);
     result
 }
 
 /// A substitution that calls a function for each match.
 struct Calls {
-    out: Bytes,
-    work: Box<Workspace>,
-    /// The subject is in `out` up to here.
+    scratch: Box<Scratch>,
+    /// The subject is in the buffer up to here.
     copied: usize,
     /// The match for which the function has been called.
     found: Option<Match>,
@@ -579,9 +577,9 @@ impl Calls {
         };
         // A script may have exchanged the subject with the debug library.
         let kept = source.get(self.copied..whole.start).unwrap_or_default();
-        self.out.push(st, kept)?;
+        self.scratch.buffer.push(st, kept)?;
         self.copied = whole.end;
-        append_value(st, &mut self.out, v)
+        append_value(st, &mut self.scratch.buffer, v)
     }
 
     /// Finds the next match and puts its captures at stack index `first`; how many, or `None` at the end.
@@ -592,14 +590,14 @@ impl Calls {
         }
         let last_end = self.found.map(|whole| whole.end);
         let interrupt = &st.interrupt;
-        let found = Matcher::new(source, pattern, &mut self.work, &mut |_| !cancelled(interrupt))
+        let found = Matcher::new(source, pattern, &mut self.scratch.work, &mut |_| !cancelled(interrupt))
             .find_next(last_end.unwrap_or(0).min(source.len()), last_end);
         match found {
             Ok(Some(whole)) => {
                 self.found = Some(whole);
                 self.count += 1;
-                let n = self.work.capture_count().max(1);
-                store_captures(st, first, n, source, &self.work, whole)?;
+                let n = self.scratch.work.capture_count().max(1);
+                store_captures(st, first, n, source, &self.scratch.work, whole)?;
                 Ok(Some(n as u32))
             }
             Ok(None) => Ok(None),
@@ -620,12 +618,11 @@ fn go_on(st: &mut State, mut calls: Box<Calls>, func: u32, v: Option<Value>) -> 
     let args = Args { base: st.frame().base, count: 3 };
     let next = call_next(st, &mut calls, args, func, v);
     if let Ok(Some(n)) = next {
-        let charged = calls.out.charged();
+        let charged = calls.scratch.buffer.charged();
         st.keep_waiting(calls, charged)?;
         return st.call_then(func, n, called);
     }
-    put_work(st, calls.work);
-    put_buffer(st, calls.out);
+    put_scratch(st, calls.scratch);
     next.map(|_| 2)
 }
 
@@ -652,14 +649,14 @@ fn call_next(
         return Ok(Some(n));
     }
     let mut made = Value::string(source);
-    if calls.copied > 0 || calls.out.len() > 0 {
-        calls.out.push(st, source.as_bytes().get(calls.copied..).unwrap_or_default())?;
-        made = st.string_value(calls.out.as_slice())?;
+    if calls.copied > 0 || calls.scratch.buffer.len() > 0 {
+        calls.scratch.buffer.push(st, source.as_bytes().get(calls.copied..).unwrap_or_default())?;
+        made = st.string_value(calls.scratch.buffer.as_slice())?;
     }
     st.ret2(args, made, Value::int(calls.count)).map(|_| None)
 }
 
-/// Replaces the first `max` matches; returns how many there were, and whether `out` holds a result that differs from
+/// Replaces the first `max` matches; returns how many there were, and whether the buffer holds a result that differs from
 /// the subject.
 fn substitute(
     st: &mut State,
@@ -667,9 +664,9 @@ fn substitute(
     pattern: &[u8],
     replacement: Replacement,
     max: i64,
-    work: &mut Workspace,
-    out: &mut Bytes,
+    scratch: &mut Scratch,
 ) -> Result<(i64, bool), Raised> {
+    let Scratch { buffer: out, work } = scratch;
     let anchored = pattern.first() == Some(&b'^');
     let mut count = 0;
     let mut changed = false;

@@ -3,11 +3,16 @@
 //! Metamethods are run to their end by a nested call, so nothing can yield in them. Each operation tries the
 //! primitive case first; values that a host function needs after one of these must be in its window.
 
+use std::fmt::Write;
+
+use smallvec::SmallVec;
+
 use crate::heap::{Heap, OutOfMemory};
 use crate::runtime::metatable::Event;
+use crate::runtime::number::FixedText;
 use crate::runtime::object::Gc;
 use crate::runtime::string::Str;
-use crate::runtime::value::Value;
+use crate::runtime::value::{Tag, Value};
 use crate::tier1::native::{to_integer, to_number};
 use crate::tier1::{
     Args, Chain, NativeResult, Raised, State, index_chain, message, newindex_chain, primitive_order,
@@ -101,21 +106,22 @@ pub fn tostring_value(st: &mut State, v: Value) -> Result<Gc<Str>, Raised> {
     if v.tag().is_number() {
         return st.number_to_str(v);
     }
-    let text = if v.tag().is_falsy() || v.same_bits(Value::TRUE) {
-        match v {
-            _ if v.is_nil() => b"nil".to_vec(),
-            _ if v.is_falsy() => b"false".to_vec(),
-            _ => b"true".to_vec(),
+    let s = match v.tag() {
+        Tag::NIL => st.rt.new_string(b"nil"),
+        Tag::FALSE => st.rt.new_string(b"false"),
+        Tag::TRUE => st.rt.new_string(b"true"),
+        tag => {
+            let mut text: SmallVec<[u8; 64]> = match st.rt.metamethod(v, Event::Name).as_string() {
+                Some(name) => SmallVec::from_slice(name.as_bytes()),
+                None => SmallVec::from_slice(tag.type_name().as_bytes()),
+            };
+            let mut address = FixedText::<32>::default();
+            // It takes at most 20 bytes.
+            let _ = write!(address, ": {:#014x}", v.payload());
+            text.extend_from_slice(address.as_bytes());
+            st.rt.new_string(&text)
         }
-    } else {
-        let mut text = match st.rt.metamethod(v, Event::Name).as_string() {
-            Some(name) => name.as_bytes().to_vec(),
-            None => v.tag().type_name().into(),
-        };
-        text.extend_from_slice(format!(": {:#014x}", v.payload()).as_bytes());
-        text
     };
-    let s = st.rt.new_string(&text);
     st.check_memory(s)
 }
 

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
+use std::mem::{self, MaybeUninit};
+use std::ptr;
 
 use super::builtin::library_code;
 use super::support::{Bytes, equals, index, length, set_index};
@@ -17,20 +19,23 @@ use crate::runtime::string::Str;
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::state::{STACK_MAX, STACK_SLACK};
-use crate::tier1::{Args, Builtin, NativeResult, Raised, State};
+use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let known = Fields::of_builtins(st, &[("insert", insert, Builtin::TableInsert)])?;
+    let known = [
+        ("concat", concat as NativeFn, Builtin::Leaf),
+        ("insert", insert, Builtin::TableInsert),
+        ("pack", pack, Builtin::Leaf),
+        ("remove", remove, Builtin::TableRemove),
+        ("unpack", unpack, Builtin::Leaf),
+    ];
+    let known = Fields::of_builtins(st, &known)?;
     library_of(
         st,
         &[
-            ("concat", concat),
             ("move", move_),
-            ("pack", pack),
-            ("remove", remove),
             ("sort", sort),
-            ("unpack", unpack),
         ],
         known,
         &[],
@@ -115,6 +120,10 @@ fn insert(st: &mut State, args: Args) -> NativeResult {
                 st.check_store(stored)?;
                 return st.ret0();
             }
+            if st.in_leaf {
+                // What is called on the way may fail.
+                return Err(Raised);
+            }
             let mut i = end;
             while i > at {
                 let moved = get(st, object, i - 1)?;
@@ -142,6 +151,13 @@ fn remove(st: &mut State, args: Args) -> NativeResult {
         && let Some(t) = plain_array(object)
     {
         let stored = st.rt.remove_element(t, at as u32);
+        st.check_store(stored)?;
+        return st.ret1(args, removed);
+    }
+    if at >= n
+        && let Some(t) = plain(object)
+    {
+        let stored = st.rt.set_int(t, at, Value::NIL);
         st.check_store(stored)?;
         return st.ret1(args, removed);
     }
@@ -202,7 +218,7 @@ fn unpack(st: &mut State, args: Args) -> NativeResult {
     if first > last {
         return st.ret0();
     }
-    let top = st.free_index();
+    let top = args.base + args.count;
     let count = last.wrapping_sub(first) as u64;
     if count >= (STACK_MAX - STACK_SLACK).saturating_sub(top) as u64 {
         return Err(st.raise_text("too many results to unpack"));
@@ -234,6 +250,14 @@ fn concat(st: &mut State, args: Args) -> NativeResult {
     let separator = if st.arg(args, 1).is_nil() { &b""[..] } else { st.arg_str(args, 1)?.as_bytes() };
     let first = st.arg_int_or(args, 2, 1)?;
     let last = st.arg_int_or(args, 3, default)?;
+    if let Some(t) = plain(object)
+        && let Some(length) = length_of_strings(st, t, separator, first, last)?
+    {
+        // SAFETY: that is the length of what is written.
+        let made = unsafe { st.rt.new_string_with(length, |to| join_strings(to, t, separator, first, last)) };
+        let made = st.check_memory(made)?;
+        return st.ret1(args, Value::string(made));
+    }
     let mut text = Bytes::default();
     let joined = match join(st, &mut text, object, separator, first, last) {
         Ok(()) => st.string_value(text.as_slice()),
@@ -272,6 +296,48 @@ fn join(
         i += 1;
     }
     Ok(())
+}
+
+/// The length of the elements from `first` to `last` with separators between them, if there are any and all are strings.
+fn length_of_strings(
+    st: &mut State,
+    t: Gc<Table>,
+    separator: &[u8],
+    first: i64,
+    last: i64,
+) -> Result<Option<usize>, Raised> {
+    let Some(gaps) = last.checked_sub(first).and_then(|n| usize::try_from(n).ok()) else {
+        return Ok(None);
+    };
+    let Some(mut length) = gaps.checked_mul(separator.len()) else {
+        return Ok(None);
+    };
+    for i in first..=last {
+        let more = t.get_int(i).as_string().map(|s| s.len);
+        match more.and_then(|more| length.checked_add(more)) {
+            Some(sum) => length = sum,
+            None => return Ok(None),
+        }
+        poll(st, i)?;
+    }
+    Ok(Some(length))
+}
+
+/// Writes these elements, all strings, to a place that is as long as they are.
+fn join_strings(to: &mut [MaybeUninit<u8>], t: Gc<Table>, separator: &[u8], first: i64, last: i64) {
+    let mut rest = to;
+    let mut put = |bytes: &[u8]| {
+        let (place, behind) = mem::take(&mut rest).split_at_mut(bytes.len());
+        // SAFETY: as long as the bytes.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_mut_ptr().cast(), bytes.len()) };
+        rest = behind;
+    };
+    for i in first..=last {
+        if i > first {
+            put(separator);
+        }
+        put(t.get_int(i).as_string().map_or(&[], |s| s.as_bytes()));
+    }
 }
 
 // Sorting.

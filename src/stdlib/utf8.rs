@@ -2,32 +2,30 @@
 
 use super::utf8_codec::{self as codec, CHAR_PATTERN, INVALID, MAX_CODE};
 use super::support::Bytes;
-use super::{library, running};
+use super::{Fields, library_of, running};
 use crate::runtime::object::Gc;
 use crate::runtime::table::Table;
 use crate::runtime::value::Value;
-use crate::tier1::{Args, NativeResult, Raised, State};
+use crate::tier1::{Args, Builtin, NativeFn, NativeResult, Raised, State};
 
 /// Makes the library's table.
 pub fn open(st: &mut State) -> Result<Gc<Table>, Raised> {
-    let steps = [st.rt.new_native(|st, args| step(st, args, true), &[]), st.rt.new_native(|st, args| step(st, args, false), &[])];
+    let steps: [NativeFn; 2] = [|st, args| step(st, args, true), |st, args| step(st, args, false)];
+    let steps = steps.map(|step| st.rt.new_builtin(step, Builtin::Leaf, &[]));
     let mut upvalues = [Value::NIL; 2];
     for (upvalue, made) in upvalues.iter_mut().zip(steps) {
         *upvalue = Value::native(st.check_memory(made)?);
     }
-    let codes = st.rt.new_native(codes, &upvalues);
-    let codes = st.check_memory(codes)?;
     let pattern = st.string_value(CHAR_PATTERN)?;
-    library(
-        st,
-        &[
-            ("char", char),
-            ("codepoint", codepoint),
-            ("len", len),
-            ("offset", offset),
-        ],
-        &[("codes", Value::native(codes)), ("charpattern", pattern)],
-    )
+    let known = [
+        ("char", char as NativeFn, Builtin::Leaf),
+        ("codepoint", codepoint, Builtin::Leaf),
+        ("len", len, Builtin::Leaf),
+        ("offset", offset, Builtin::Leaf),
+    ];
+    let mut known = Fields::of_builtins(st, &known)?;
+    known.add_builtin(st, ("codes", codes, Builtin::Leaf), &upvalues)?;
+    library_of(st, &[], known, &[("charpattern", pattern)])
 }
 
 /// A position that scripts gave: negative ones count from the end. 0 if it is before the start.
@@ -92,7 +90,7 @@ fn codepoint(st: &mut State, args: Args) -> NativeResult {
         n += 1;
         at += length;
     }
-    st.return_at(first, n)
+    st.ret_at(args, first, n)
 }
 
 fn len(st: &mut State, args: Args) -> NativeResult {

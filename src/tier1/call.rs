@@ -94,6 +94,9 @@ impl State {
 
     /// Asks for `step` from a host function; the function must return the result of this.
     pub(super) fn request_step(&mut self, step: Step) -> NativeResult {
+        if self.in_leaf {
+            return Err(Raised);
+        }
         self.pending = Some(step);
         Ok(REQUEST)
     }
@@ -177,6 +180,9 @@ impl State {
 
     /// Puts a function and its arguments above everything in use.
     fn push_call(&mut self, f: Value, args: &[Value]) -> Result<u32, Raised> {
+        if self.in_leaf {
+            return Err(Raised);
+        }
         let func = self.free_index();
         self.reserve(func + 1 + args.len() as u32)?;
         // SAFETY: room was made above.
@@ -493,6 +499,9 @@ impl State {
 
     /// Pushes a value onto the running host function's window, which keeps it alive; returns its stack index.
     pub fn push_temp(&mut self, v: Value) -> Result<u32, Raised> {
+        if self.in_leaf {
+            return Err(Raised);
+        }
         let at = self.frame().top;
         self.reserve(at + 1)?;
         // SAFETY: room was made above.

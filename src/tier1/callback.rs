@@ -40,6 +40,9 @@ impl State {
     /// Lets nobody yield across the running host function from now on. It must make a request next, and may make
     /// others later.
     pub fn forbid_yields(&mut self) -> Result<(), Raised> {
+        if self.in_leaf {
+            return Err(Raised);
+        }
         if self.frame().flags & record_flags::NO_YIELD != 0 {
             return Ok(());
         }

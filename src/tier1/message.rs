@@ -243,6 +243,9 @@ impl State {
     /// Raises a message as it is.
     #[cold]
     pub fn raise_message(&mut self, message: &[u8]) -> Raised {
+        if self.in_leaf {
+            return Raised;
+        }
         match self.string_value(message) {
             Ok(v) => self.raise(v),
             Err(raised) => raised,
@@ -258,6 +261,9 @@ impl State {
     /// Like [`State::raise_at`], for messages that quote a script's bytes.
     #[cold]
     pub fn raise_at_bytes(&mut self, message: &[u8]) -> Raised {
+        if self.in_leaf {
+            return Raised;
+        }
         let mut text = match self.frame_at(self.co, 0) {
             Some(frame) if frame.proto().is_some() => {
                 let line = frame.line().map_or(-1, i64::from);

@@ -12,6 +12,7 @@
 pub mod call;
 pub mod callback;
 mod collect;
+mod concat;
 pub mod coroutine;
 pub mod hook;
 mod ic;
@@ -29,7 +30,8 @@ mod unwind;
 #[cfg(test)]
 pub(crate) use interp::execute;
 pub(crate) use interp::execute_one;
-pub use native::{Args, Builtin, ContinuationFn, NativeFn, NativeResult};
+pub use concat::joined;
+pub use native::{Args, Builtin, ContinuationFn, Leaf, NativeFn, NativeResult};
 pub use slow::{
     Arith, ArithError, Chain, arith_numbers, index_chain, is_next, newindex_chain, primitive_order,
 };

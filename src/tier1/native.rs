@@ -153,8 +153,41 @@ pub enum Builtin {
     CoroutineWrapped,
     CoroutineYield,
     Pcall,
+    TableRemove,
+    /// A leaf function that is known for nothing else.
+    Leaf,
     /// A Rust closure of the embedding's; its first upvalue is not for scripts.
     Host,
+}
+
+/// What a leaf function does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaf {
+    /// It changes nothing but its own state.
+    Reads,
+    /// It may change elements of tables, but no fields with names.
+    ChangesTables,
+}
+
+impl Builtin {
+    /// What it does if it is a leaf function: one that most often calls nothing, and changes something only when it is sure of its
+    /// success. Such functions may be called without a record on the stack
+    /// ([`slow::call_leaf`](super::slow::call_leaf)); they must not look at the current one but by calls that fail then
+    /// ([`State::in_leaf`]).
+    pub fn leaf(self) -> Option<Leaf> {
+        match self {
+            Builtin::Leaf
+            | Builtin::Select
+            | Builtin::ToNumber
+            | Builtin::ToString
+            | Builtin::MathFmod
+            | Builtin::StringByte
+            | Builtin::StringChar
+            | Builtin::StringSub => Some(Leaf::Reads),
+            Builtin::TableInsert | Builtin::TableRemove => Some(Leaf::ChangesTables),
+            _ => None,
+        }
+    }
 }
 
 /// Values that host handles keep alive: a slab with a free list.
@@ -212,7 +245,13 @@ impl Extensions {
                 self.values.len() - 1
             }
         };
-        self.values[at].1.downcast_mut().expect("found by its type")
+        // What is asked for again and again is found at once.
+        if at != 0 {
+            self.values.swap(0, at);
+        }
+        let value: *mut (dyn Any + Send) = &mut *self.values[0].1;
+        // SAFETY: found by its type; `self` stays borrowed.
+        unsafe { &mut *value.cast::<T>() }
     }
 }
 
@@ -319,6 +358,16 @@ impl State {
 
     // Results.
 
+    /// Returns `n` values that lie at stack index `first`, within the window or above it.
+    pub fn ret_at(&mut self, args: Args, first: u32, n: u32) -> NativeResult {
+        debug_assert!(first >= args.base);
+        for i in 0..n {
+            // SAFETY: they are initialised, and there is room for as many below.
+            unsafe { Value::store(self.slot(args.base - 1 + i), Value::load(self.slot(first + i))) };
+        }
+        Ok(n as i32)
+    }
+
     /// Returns nothing.
     #[inline(always)]
     pub fn ret0(&mut self) -> NativeResult {
@@ -388,6 +437,9 @@ impl State {
     /// Like [`State::raise_text`], for messages that quote a script's bytes.
     #[cold]
     pub fn raise_bytes(&mut self, message: &[u8]) -> Raised {
+        if self.in_leaf {
+            return Raised;
+        }
         let mut text = self.position(1);
         text.extend_from_slice(message);
         match self.string_value(&text) {
@@ -399,6 +451,9 @@ impl State {
     /// Raises "bad argument #i to 'f' (message)"; `i` counts from 0.
     #[cold]
     pub fn arg_error(&mut self, i: u32, message: &str) -> Raised {
+        if self.in_leaf {
+            return Raised;
+        }
         let (name, method) = self.running_name();
         let mut n = i + 1;
         if method {

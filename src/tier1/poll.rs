@@ -132,6 +132,9 @@ impl State {
         if self.interrupt.load(Ordering::Relaxed) & interrupt::CANCEL == 0 {
             return Ok(());
         }
+        if self.in_leaf {
+            return Err(Raised);
+        }
         // The request is being carried out: what closes variables on the way runs normally, until it is cancelled, too.
         self.interrupt.fetch_and(!interrupt::CANCEL, Ordering::Relaxed);
         self.cancelling = true;

@@ -3,9 +3,8 @@
 //! These functions see the state with the program counter saved behind the running instruction. Where they call
 //! a metamethod they push its frame and say how its result finishes the instruction; they never run it.
 
-use smallvec::SmallVec;
-
 use super::call::{Outcome, Return, Step};
+use super::concat::joined;
 use super::native::{Builtin, to_integer, to_number};
 use super::state::{Raised, State};
 use super::{ic, message};
@@ -17,7 +16,6 @@ use crate::runtime::function::{CellState, Closure, UpCell};
 use crate::runtime::assumption::Assumption;
 use crate::runtime::metatable::Event;
 use crate::runtime::number;
-use crate::runtime::string::Str;
 use crate::runtime::object::Gc;
 use crate::runtime::table::{Table, TableError};
 use crate::runtime::value::{Tag, Value};
@@ -566,37 +564,13 @@ pub fn concat(st: &mut State, first: u32, n: u32, live: u32) -> Result<Outcome, 
     }
 }
 
-/// The same when all operands are strings.
+/// The same when all operands are strings or numbers, and without a safepoint.
 #[inline(never)]
 pub fn concat_strings(st: &mut State, first: *mut Value, n: usize) -> Result<(), Raised> {
-    let s = concatenation(st, first, n)?;
+    let s = joined(st, first, n)?;
     // SAFETY: `n` registers from `first` are initialised.
     unsafe { Value::store(first, Value::string(s)) };
     Ok(())
-}
-
-/// The concatenation of `n` strings from `first`.
-#[inline]
-pub fn concatenation(st: &mut State, first: *const Value, n: usize) -> Result<Gc<Str>, Raised> {
-    // SAFETY: `n` registers from `first` are initialised.
-    let operands: SmallVec<[Gc<Str>; 8]> =
-        (0..n).map(|i| Gc::from_addr(unsafe { Value::payload_at(first.add(i)) })).collect();
-    let s = st.rt.concat(&operands);
-    st.check_memory(s)
-}
-
-/// The same of strings and numbers. These become strings where they are.
-pub fn joined(st: &mut State, first: *mut Value, n: usize) -> Result<Gc<Str>, Raised> {
-    for i in 0..n {
-        // SAFETY: `n` registers from `first` are initialised.
-        let (p, v) = unsafe { (first.add(i), Value::load(first.add(i))) };
-        if v.tag().is_number() {
-            let s = st.number_to_str(v)?;
-            // SAFETY: as above.
-            unsafe { Value::store(p, Value::string(s)) };
-        }
-    }
-    concatenation(st, first, n)
 }
 
 impl State {
@@ -630,16 +604,6 @@ impl State {
             // SAFETY: as above.
             while count < n && stringy(unsafe { Value::load(self.slot(base + n - 1 - count)) }) {
                 count += 1;
-            }
-            for i in n - count..n {
-                let p = self.slot(base + i);
-                // SAFETY: as above.
-                let v = unsafe { Value::load(p) };
-                if v.tag().is_number() {
-                    let s = self.number_to_str(v)?;
-                    // SAFETY: as above.
-                    unsafe { Value::store(p, Value::string(s)) };
-                }
             }
             let p = self.slot(base + n - count);
             concat_strings(self, p, count as usize)?;
@@ -831,6 +795,41 @@ pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result
     let args = st.push_native(func, nargs, Return::call(wanted))?;
     let n = (native.func)(st, args)?;
     native_returned(st, Value::native(native), func, n, wanted)
+}
+
+/// Calls the host function at stack index `func` without a record, if it is a leaf function. The counts are those of arguments and
+/// results, plus one. False if it would have raised an error or called something; then it has changed nothing but the slots of the
+/// call.
+#[inline]
+pub fn call_leaf(st: &mut State, func: u32, counts: [u32; 2]) -> bool {
+    // SAFETY: the caller has put the function there.
+    let native = unsafe { Value::load(st.slot(func)) }.as_native();
+    let nargs = match counts[0] {
+        0 => st.index_of(st.top) - func - 1,
+        n => n - 1,
+    };
+    let args = super::Args { base: func + 1, count: nargs };
+    let Some(native) = native.filter(|native| native.builtin.leaf().is_some()) else {
+        return false;
+    };
+    if !st.slot_fits(args.base + args.count + super::call::NATIVE_SLOTS) {
+        return false;
+    }
+    st.in_leaf = true;
+    let results = (native.func)(st, args);
+    st.in_leaf = false;
+    match results {
+        Ok(n) => {
+            debug_assert!(n >= 0, "leaf functions make no requests");
+            // SAFETY: its results lie where the caller wants them.
+            unsafe { complete_results(st, func, n, counts[1] as i16 - 1) };
+            true
+        }
+        Err(Raised) => {
+            st.error = Value::NIL;
+            false
+        }
+    }
 }
 
 /// Goes on after a host function, which was in slot `func` and whose record is the current one: it has left `n` results, or

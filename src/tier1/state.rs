@@ -128,6 +128,8 @@ pub struct State {
     pub(super) host_hook: Hook,
     /// The events that hooks want from the running coroutine; not 0 selects the dispatch loop with hooks.
     pub hook_events: u8,
+    /// A leaf function has been called without a record. Errors are not made then, since nobody will see them.
+    pub in_leaf: bool,
     /// The values that the hooked call or return passes.
     pub(super) transfer: super::hook::Transfer,
     pub tier2: crate::tier2::Tier2,
@@ -180,6 +182,7 @@ impl State {
             host: ptr::null(),
             host_hook: Hook::NONE,
             hook_events: 0,
+            in_leaf: false,
             transfer: Default::default(),
             tier2: Default::default(),
         });
@@ -371,6 +374,9 @@ impl State {
     #[cold]
     #[inline(never)]
     pub fn grow_stack(&mut self, end: u32) -> Result<(), Raised> {
+        if self.in_leaf {
+            return Err(Raised);
+        }
         let old = self.co.stack_size.get();
         let need = end.saturating_add(STACK_SLACK);
         if self.stack_stress && self.depth() <= STRESSED_RECORDS && need.max(self.stack_in_use()) <= STRESSED_STACK {

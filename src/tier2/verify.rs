@@ -601,7 +601,11 @@ fn group_length(node: &Node) -> Option<u64> {
         // The table, then the elements; if they are an open list, how many is not known.
         MicroOp::SET_LIST => count.checked_add(1)?,
         // A function and one less than `count` arguments; one less than the other count results.
-        MicroOp::CALL | MicroOp::CALL_NATIVE | MicroOp::SWITCH => {
+        MicroOp::CALL
+        | MicroOp::CALL_NATIVE
+        | MicroOp::SWITCH
+        | MicroOp::CALL_LEAF
+        | MicroOp::CALL_TABLE => {
             count.max(node.operands[2].saturating_sub(1)).max(1)
         }
         MicroOp::TAIL_CALL | MicroOp::PUSH_FRAME | MicroOp::REPLACE_FRAME => count.max(1),

@@ -684,6 +684,11 @@ microops! {
     CALL_NATIVE[Group, Count, Count](Native) {calls} exit Status;
     /// the same, at call site s, when control is elsewhere afterwards: in another coroutine, or in a function that x calls
     SWITCH[Group, Count, Count, Call](Native) {calls} exit Transfer;
+    /// calls leaf function x in R[r] with n arguments for m results; fails if it would raise an error or call something
+    CALL_LEAF[Group, Count, Count](Native) {reads Frame Field Element Hash Header, writes Frame State, allocates, raises} exit Status;
+    /// the same of one that may change elements of tables
+    CALL_TABLE[Group, Count, Count](Native)
+        {reads Frame Field Element Hash Header, writes Frame State Element Hash Header Barrier, allocates, raises} exit Status;
     /// returns the results of calling R[r] with n arguments
     TAIL_CALL[Group, Count]() {calls} exit Status;
     /// needs n arguments behind R[r] to be as many as the parameters of p, which takes no extra ones

@@ -312,3 +312,35 @@ fn steps_are_bounded() {
     assert!(steps > 1000, "{steps}");
     assert!(rt.strings.len() < before - 9000);
 }
+
+/// The interner grows and shrinks while it is swept.
+#[test]
+fn strings_come_and_go_while_they_are_swept() {
+    let mut rt = Runtime::new().unwrap();
+    let roots = TestRoots::default();
+    let kept = new_table(&mut rt);
+    roots.0.borrow_mut().push(Value::table(kept));
+    let mut next = 0;
+    for round in 0..40 {
+        // Many strings in some rounds, few in others.
+        let many = if round % 8 < 4 { 60 } else { 1 };
+        while !rt.work(&roots, 100) {
+            for _ in 0..many {
+                next += 1;
+                let s = string(&mut rt, &format!("string {next}"));
+                if next % 7 == 0 {
+                    set(&mut rt, kept, Value::int(next / 7 % 500 + 1), s);
+                }
+            }
+        }
+        for i in 1..=500 {
+            if let Some(s) = kept.get_int(i).as_string() {
+                let text = s.as_bytes().to_vec();
+                assert_eq!(rt.new_string(&text).unwrap(), s);
+            }
+        }
+    }
+    while !rt.work(&roots, 10_000) {}
+    while !rt.work(&roots, 10_000) {}
+    assert!(rt.strings.len() < 1500, "{}", rt.strings.len());
+}

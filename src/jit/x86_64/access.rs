@@ -19,8 +19,9 @@ use crate::runtime::array::ArrayKind;
 use crate::runtime::assumption::Assumptions;
 use crate::runtime::function::CellState;
 use crate::runtime::hash::layout;
+use crate::runtime::interner::StringTable;
 use crate::runtime::object::Kind;
-use crate::runtime::string::{LongStr, Str, StringTable};
+use crate::runtime::string::{LongStr, Str};
 use crate::runtime::table::{NODES, table_flags};
 use crate::runtime::value::Tag;
 use crate::tier1::State;
@@ -70,6 +71,17 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.test(RAX, RAX);
         self.leave_if(Cond::Equal, node.exit);
         self.e.put(out, RAX);
+    }
+
+    /// `CALL_LEAF` and `CALL_TABLE`
+    pub fn call_leaf(&mut self, i: usize, node: &Node) {
+        let live = self.live(i);
+        self.store_slots(node.exit);
+        let [slot, arguments, results, _] = node.operands.map(Place::Const);
+        let call_leaf = helpers::call_leaf as *const () as usize;
+        self.call_with(&live, call_leaf, &[slot, arguments, results]);
+        self.e.asm.test(RAX, RAX);
+        self.leave_if(Cond::NotEqual, node.exit);
     }
 
     fn live(&self, i: usize) -> Vec<Place> {

@@ -188,7 +188,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 frame.continuation,
                 frame.flags,
             );
-let aux = (frame.continuation != Continuation::Call).then_some(frame.aux);
+            let aux = (frame.continuation != Continuation::Call).then_some(frame.aux);
             self.record_at(above, pc, returns, extent, purpose, aux);
         }
     }
@@ -211,7 +211,11 @@ let aux = (frame.continuation != Continuation::Call).then_some(frame.aux);
         asm.load(RCX, at(RBP, field!(state)));
         asm.load(RAX, at(RCX, offset_of!(State, co) as i32));
         asm.load32(RAX, at(RAX, offset_of!(Coroutine, catching) as i32));
-        asm.alu32(Alu::Add, RAX, at(RCX, offset_of!(State, native_depth) as i32));
+        asm.alu32(
+            Alu::Add,
+            RAX,
+            at(RCX, offset_of!(State, native_depth) as i32),
+        );
         asm.alu32_imm(Alu::Cmp, RAX, most);
         self.leave_if(Cond::Above, node.exit);
     }

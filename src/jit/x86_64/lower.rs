@@ -742,6 +742,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
 
             // Call-outs.
             CONCAT_S => self.concat(i, &node, out),
+            CALL_LEAF | CALL_TABLE => self.call_leaf(i, &node),
             GUARD_STRINGS | NEW_CLOSURE | ARITH | COMPARE | LENGTH | CONCAT | GET_INDEX
             | SET_INDEX | GET_FIELD | SET_FIELD | GET_METHOD | RAISE | FOR_PREPARE | CALL
             | TAIL_CALL | LEAVE | VARARG | MARK_TO_CLOSE | CLOSE | INTERPRET => {

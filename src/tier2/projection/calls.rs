@@ -11,6 +11,7 @@ use crate::runtime::coroutine::{Continuation, record_flags};
 use crate::runtime::function::Native;
 use crate::runtime::object::Gc;
 use crate::runtime::value::{Tag, Value};
+use crate::tier1::Leaf;
 use crate::tier1::native::{Builtin, direct_code};
 
 /// The most frames inlined at a time.
@@ -304,9 +305,26 @@ impl Projector<'_> {
             self.end_for_good();
             return Err(Ended(Stop::Call));
         }
+        if let Some(op) = self.leaf_call(nargs) {
+            self.emit(op, &[f], &operands);
+            self.results_in_memory(slot, wanted);
+            return self.goes_on();
+        }
         self.emit(MicroOp::CALL_NATIVE, &[f], &operands);
         self.results_in_memory(slot, wanted);
         self.goes_on()
+    }
+
+    /// The micro-op for the recorded call, if it is of a leaf function that has called nothing.
+    fn leaf_call(&self, nargs: Option<usize>) -> Option<MicroOp> {
+        let step = self.step();
+        let op = match step.callee_value().as_native()?.builtin.leaf()? {
+            Leaf::Reads => MicroOp::CALL_LEAF,
+            Leaf::ChangesTables => MicroOp::CALL_TABLE,
+        };
+        let mut arguments = step.tags.iter().skip(1).take(nargs.unwrap_or(0));
+        let calls_back = arguments.any(|tag| Tag::from_byte(*tag).is_function());
+        (!self.cautious && self.stays() && !calls_back).then_some(op)
     }
 
     pub(super) fn tail_call(&mut self, instr: Instr) -> Flow {

@@ -236,7 +236,11 @@ impl Projector<'_> {
             }
             MicroOp::FOR_PREPARE => (0..4).for_each(|i| self.forget(slot + i)),
             MicroOp::CONCAT => (0..operands[1] as Slot).for_each(|i| self.forget(slot + i)),
-            MicroOp::VARARG | MicroOp::CALL | MicroOp::CALL_NATIVE => self.forget_from(slot),
+            MicroOp::VARARG
+            | MicroOp::CALL
+            | MicroOp::CALL_NATIVE
+            | MicroOp::CALL_LEAF
+            | MicroOp::CALL_TABLE => self.forget_from(slot),
             _ => {}
         }
         self.settle_after(op);

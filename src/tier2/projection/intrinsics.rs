@@ -47,7 +47,7 @@ impl Projector<'_> {
             native.builtin,
             Builtin::Type | Builtin::MathType | Builtin::Assert | Builtin::Ipairs | Builtin::Select
         );
-        if native.builtin == Builtin::Other || self.cautious && !by_type {
+        if matches!(native.builtin, Builtin::Other | Builtin::Leaf) || self.cautious && !by_type {
             return None;
         }
         let call = Call { native, first: self.register(func) + 1, nargs, wanted };
@@ -66,7 +66,7 @@ impl Projector<'_> {
 
     fn known_call(&mut self, call: Call) -> Option<Results> {
         match call.native.builtin {
-            Builtin::Other | Builtin::Host | Builtin::IpairsStep => None,
+            Builtin::Other | Builtin::Leaf | Builtin::Host | Builtin::IpairsStep | Builtin::TableRemove => None,
             Builtin::Pcall | Builtin::CoroutineResume | Builtin::CoroutineWrapped | Builtin::CoroutineYield => None,
 
             Builtin::MathAbs => match self.argument_type(call, 0)? {

@@ -21,7 +21,7 @@ use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::call::Outcome;
 use crate::tier1::slow::{self, Comparison};
-use crate::tier1::{Arith, Raised, State, execute_one};
+use crate::tier1::{Arith, Raised, State, execute_one, joined};
 use crate::tier2::deopt;
 use crate::tier2::executor::Executor;
 use crate::tier2::superblock::{FrameId, Node, SnapshotId, Superblock};
@@ -219,7 +219,7 @@ fn in_materialised_frame(st: &mut State, activation: &mut impl Calling, site: &S
             }
             MicroOp::CONCAT_S => {
                 let first = st.slot(site.index(0));
-                slow::joined(st, first, out.operands[1] as usize).map(|s| activation.set_output(s.addr()))
+                joined(st, first, out.operands[1] as usize).map(|s| activation.set_output(s.addr()))
             }
             MicroOp::NEW_CLOSURE => {
                 let base = st.slot(site.base);
@@ -242,6 +242,10 @@ fn in_materialised_frame(st: &mut State, activation: &mut impl Calling, site: &S
             }
             MicroOp::VARARG => {
                 slow::spread_extra(st, site.base, st.frame().extra_args, site.index(0), out.operands[1] as i16 - 1)
+            }
+            MicroOp::CALL_LEAF | MicroOp::CALL_TABLE => {
+                let counts = [1, 2].map(|k| out.operands[k] as u32);
+                return if slow::call_leaf(st, site.index(0), counts) { Next::On } else { Next::Exit(out.exit) };
             }
             // The record of an inlined function would have to remember it.
             MicroOp::MARK_TO_CLOSE if inlined => return Next::Exit(out.exit),

@@ -959,6 +959,8 @@ impl<'a> Lowering<'a> {
             | MicroOp::CALL
             | MicroOp::CALL_NATIVE
             | MicroOp::SWITCH
+            | MicroOp::CALL_LEAF
+            | MicroOp::CALL_TABLE
             | MicroOp::TAIL_CALL
             | MicroOp::PUSH_FRAME
             | MicroOp::REPLACE_FRAME
