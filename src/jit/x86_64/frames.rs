@@ -280,10 +280,11 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.e.asm.load(RDX, state(offset_of!(State, record)));
     }
 
-    /// Goes on at a place in the current frame, by its address. Needs the state in rsi; uses rax and rcx.
+    /// Goes on at a place in the current frame, by its address. Uses rax, rcx and rsi.
     fn go_to(&mut self, place: u64) {
         let nowhere = self.cold(|l| {
             let tier2 = offset_of!(State, tier2) + offset_of!(Tier2, nowhere);
+            l.e.asm.load(RSI, at(RBP, field!(state)));
             l.e.asm.store(state(tier2), RCX);
             let in_memory = l.left;
             l.e.asm.jump(in_memory);
