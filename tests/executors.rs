@@ -416,7 +416,6 @@ const NOT_MADE: &[(&str, &[&str])] = &[
             "GUARD_APPENDS",
             "INTERPRET",
             "RAISE",
-            "SELECT_I",
             "TEST_ELEMENT",
         ],
     ),

@@ -20,6 +20,9 @@ use crate::stdlib;
 use crate::tier1::Builtin;
 use crate::tier1::recording::facts;
 
+/// The most arguments among which one is selected by comparing.
+const SELECTED_MAX: usize = 8;
+
 /// What a call gives.
 type Results = SmallVec<[Ref; 4]>;
 
@@ -423,11 +426,12 @@ impl Projector<'_> {
         Some((first..count).map(|i| self.read(call.first + i as Slot)).collect())
     }
 
-    /// One of the extra arguments of the function in which the superblock begins.
+    /// One of the other arguments, where which one varies. Those of the function in which the superblock begins are in memory.
     fn selected_extra(&mut self, call: Call, selector: Ref) -> Option<Results> {
         let values: Results = (1..call.nargs as Slot).map(|i| self.slots[(call.first + i) as usize].value).collect();
         let are_extra = self.extra.as_ref().is_some_and(|extra| extra.as_slice() == values.as_slice());
-        if call.wanted != 1 || !are_extra || self.cautious || self.argument_type(call, 0) != Some(Type::Int) {
+        let few = are_extra || (1..=SELECTED_MAX).contains(&values.len());
+        if call.wanted != 1 || !few || self.cautious || self.argument_type(call, 0) != Some(Type::Int) {
             return None;
         }
         let i = self.guard_type(selector, Type::Int);
@@ -436,7 +440,22 @@ impl Projector<'_> {
         let count = self.sb.push(Node::int(values.len() as i64));
         let exists = self.emit(MicroOp::LT_U, &[i, count], &[]);
         self.emit(MicroOp::GUARD_TRUE, &[exists], &[]);
-        self::one(self.emit(MicroOp::LOAD_EXTRA, &[i], &[]))
+        if are_extra {
+            return self::one(self.emit(MicroOp::LOAD_EXTRA, &[i], &[]));
+        }
+        let (last, others) = values.split_last()?;
+        let mut selected = *last;
+        for (k, &value) in others.iter().enumerate().rev() {
+            let k = self.sb.push(Node::int(k as i64));
+            let is_it = self.sb.push(Node::new(MicroOp::EQ_I, &[i, k], &[]));
+            let op = match [value, selected].map(|v| self.sb.type_of(v)) {
+                [Type::Int, Type::Int] => MicroOp::SELECT_I,
+                [Type::Float, Type::Float] => MicroOp::SELECT_F,
+                _ => MicroOp::SELECT,
+            };
+            selected = self.sb.push(Node::new(op, &[is_it, value, selected], &[]));
+        }
+        self::one(selected)
     }
 
     /// `next`, where it does not matter that there is no second result at the end.
