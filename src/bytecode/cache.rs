@@ -344,6 +344,20 @@ impl LoopSite {
         site.attempts.set(LoopSite::ATTEMPTS_MAX + 1);
         site
     }
+
+    /// The attempts of a loop whose passes are followed one by one, as parts of what is around it: it has been given up from the
+    /// beginning, too.
+    const UNROLLED: u16 = u16::MAX;
+
+    /// Makes the loop such a one; see [`unrolled_loops`](super::unrolling::unrolled_loops).
+    pub fn unroll(&self) {
+        self.attempts.set(LoopSite::UNROLLED);
+    }
+
+    /// Whether it is one.
+    pub fn is_unrolled(&self) -> bool {
+        self.attempts.get() == LoopSite::UNROLLED
+    }
 }
 
 impl Default for LoopSite {

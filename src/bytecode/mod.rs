@@ -95,6 +95,7 @@ internal! { binary cache lines listing names proto proto_builder source verify }
 
 mod builder;
 mod description;
+mod unrolling;
 
 pub use builder::{BuildError, FunctionBuilder, Label};
 pub use description::{Captured, Constant, FunctionDescription, Instruction, Local, TableSize};

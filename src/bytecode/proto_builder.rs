@@ -21,6 +21,7 @@ use hashbrown::HashMap;
 use super::cache::{COLD_LOOP_SITE, CallSite, FieldCache, LoopSite, TableSite};
 use super::lines::LineTable;
 use super::proto::{CapturedVar, LocalVar, Proto, ProtoInfo};
+use super::unrolling::unrolled_loops;
 use super::{Instr, Op};
 use crate::heap::{Meter, OutOfMemory};
 use crate::runtime::Runtime;
@@ -470,6 +471,9 @@ impl<'m> ProtoBuilder<'m> {
             line_defined: self.head.line_defined,
             last_line: self.head.last_line,
         });
+        for site in unrolled_loops(&info.code) {
+            info.loops.get(site).into_iter().for_each(LoopSite::unroll);
+        }
         Ok(Proto {
             barrier: Cell::new(0),
             kind: Kind::Proto,

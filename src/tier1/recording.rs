@@ -302,6 +302,9 @@ impl State {
         }
         // SAFETY: the prototype runs; loop sites are verified operands.
         let site = unsafe { &*(*last.proto).loops.add(instr.bc() as usize) };
+        if site.is_unrolled() {
+            return false;
+        }
         lowest && !site.executor.get().is_null()
             || self
                 .recording

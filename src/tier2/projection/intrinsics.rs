@@ -443,6 +443,7 @@ impl Projector<'_> {
         if are_extra {
             return self::one(self.emit(MicroOp::LOAD_EXTRA, &[i], &[]));
         }
+        let values: Results = (1..call.nargs as Slot).map(|i| self.read(call.first + i)).collect();
         let (last, others) = values.split_last()?;
         let mut selected = *last;
         for (k, &value) in others.iter().enumerate().rev() {

@@ -109,7 +109,7 @@ impl Projector<'_> {
     }
 
     pub(super) fn for_loop(&mut self, instr: Instr) -> Flow {
-        if self.next().pc != self.pc() + 1 {
+        if self.next().pc != self.pc() + 1 && !self.is_unrolled(self.step()) {
             self.poll();
         }
         let ints = self.step().tags[0] == Tag::INT.byte();

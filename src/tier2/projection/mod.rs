@@ -736,7 +736,8 @@ impl<'a> Projector<'a> {
         let closes = std::ptr::eq(before.proto, end.proto)
             && before.depth == end.depth
             && end.pc <= before.pc
-            && matches!(before.instr().op().general(), Op::LOOP | Op::FORLOOP | Op::TFORLOOP);
+            && matches!(before.instr().op().general(), Op::LOOP | Op::FORLOOP | Op::TFORLOOP)
+            && !self.is_unrolled(before);
         if !closes {
             return None;
         }
@@ -744,6 +745,13 @@ impl<'a> Projector<'a> {
             .iter()
             .rposition(|s| s.pc == end.pc && s.depth == end.depth && std::ptr::eq(s.proto, end.proto))?;
         self.steps[at..last].iter().all(|s| s.depth >= end.depth).then_some(at)
+    }
+
+    /// Whether a step is the end of a pass of a loop whose passes are followed one by one.
+    fn is_unrolled(&self, step: &RecordedStep) -> bool {
+        // SAFETY: recorded prototypes are alive; loop sites are verified operands.
+        let site = unsafe { &*(*step.proto).loops.add(step.instr().bc() as usize) };
+        step.instr().op().general() == Op::FORLOOP && site.is_unrolled()
     }
 
     /// The loop of the back-edge by which control has come to this step.
