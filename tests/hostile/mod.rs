@@ -401,7 +401,7 @@ pub const LONG: &[(&str, &str)] = &[
     ),
     (
         "",
-        "local function f(...) return select('#', ...) end f(table.unpack({}, 1, 900000))",
+        "local function f(...) return select('#', ...) end f(table.unpack({}, 1, 400000))",
     ),
     (
         "",
