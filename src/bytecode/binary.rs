@@ -338,6 +338,7 @@ impl Reader<'_> {
             return Err(TRUNCATED);
         }
         let size = n * size_of::<T>();
+        self.heap.poll()?;
         self.heap.charge(size)?;
         self.charged += size;
         let mut list = Vec::new();
@@ -351,7 +352,10 @@ impl Reader<'_> {
     ) -> Result<Vec<T>, ReadError> {
         let n = self.size()?;
         let mut list = self.room(n)?;
-        for _ in 0..n {
+        for i in 0..n {
+            if i & 0xFFF == 0xFFF {
+                self.heap.poll()?;
+            }
             list.push(element(self)?);
         }
         Ok(list)

@@ -151,6 +151,7 @@ impl FunctionDescription {
         if depth > NESTING_MAX {
             return self.invalid("functions are nested too deep");
         }
+        rt.heap.poll()?;
         // Each site needs an instruction, so this bounds them by the size of the description.
         if self.call_sites as usize > self.code.len() || self.loop_sites as usize > self.code.len()
         {

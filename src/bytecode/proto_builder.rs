@@ -88,7 +88,7 @@ pub struct FunctionHead {
 /// A function under construction. See the module's documentation.
 pub struct ProtoBuilder<'m> {
     /// What the memory is taken from until the prototype is placed in the heap.
-    meter: &'m Meter,
+    meter: &'m Meter<'m>,
     head: FunctionHead,
     code: Vec<Instr>,
     live: Vec<u8>,
@@ -119,7 +119,7 @@ fn push<T>(meter: &Meter, vec: &mut Vec<T>, item: T) -> Result<(), ProtoError> {
 
 impl<'m> ProtoBuilder<'m> {
     /// An empty function.
-    pub fn new(head: FunctionHead, meter: &'m Meter) -> ProtoBuilder<'m> {
+    pub fn new(head: FunctionHead, meter: &'m Meter<'m>) -> ProtoBuilder<'m> {
         ProtoBuilder {
             meter,
             head,
@@ -160,6 +160,11 @@ impl<'m> ProtoBuilder<'m> {
     /// Fails for a reason that lies outside of the builder.
     pub fn fail(&mut self, e: ProtoError) {
         self.failure.get_or_insert(e);
+    }
+
+    /// Whether it has failed, so that there is no point in going on.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// Notes that registers below `count` are used.
@@ -240,6 +245,9 @@ impl<'m> ProtoBuilder<'m> {
         // Whether a function has so many registers is for the verifier to say.
         debug_assert!(live <= u8::MAX as usize);
         let pc = self.here();
+        if pc & 0xFFF == 0xFFF {
+            self.meter.poll()?;
+        }
         match self.lineless {
             Some((_, last)) if last == pc => {}
             lineless => {

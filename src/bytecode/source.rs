@@ -6,8 +6,9 @@ const CHUNK_ID_MAX: usize = 59;
 /// What messages call the chunk `name`: the rest of "=name" and "@file" (a file's name shortened from the left), or
 /// `[string "first line..."]`.
 pub fn chunk_id(name: &[u8]) -> Vec<u8> {
-    // Lua prints chunk names as C strings.
-    let end = name.iter().position(|&c| c == 0).unwrap_or(name.len());
+    // Lua prints chunk names as C strings. What is behind the part that is shown does not matter; it may be very long.
+    let start = &name[..name.len().min(CHUNK_ID_MAX + 2)];
+    let end = start.iter().position(|&c| c == 0).unwrap_or(start.len());
     match name {
         [b'=', ..] => name[1..end.min(CHUNK_ID_MAX + 1)].to_vec(),
         [b'@', ..] if name.len() <= CHUNK_ID_MAX + 1 => name[1..end].to_vec(),

@@ -975,7 +975,7 @@ mod tests {
             if path.extension().is_some_and(|e| e == "lua") {
                 let source = std::fs::read(&path).unwrap();
                 let rt = &mut Runtime::new().unwrap();
-                let proto = crate::lua::codegen::compile(rt, &source, b"=program", 0).unwrap();
+                let proto = crate::lua::codegen::compile(rt, None, &source, b"=program", 0).unwrap();
                 assert_eq!(verify(&proto), Ok(()), "{}", path.display());
                 count += 1;
             }

@@ -1,5 +1,7 @@
 //! Chunks: source text and binary chunks on their way to becoming a function.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::convert::{FromLuaMulti, IntoLuaMulti};
 use super::error::{Error, Result};
 use super::function::Function;
@@ -11,6 +13,7 @@ use crate::lua::skip_shebang;
 use crate::runtime::function::CellState;
 use crate::runtime::value::Value as Raw;
 use crate::stdlib::load::{ANY, load};
+use crate::tier1::state::interrupt;
 use crate::tier1::{Raised, State};
 
 /// Source text, or a binary chunk made by [`Function::dump`] or `string.dump`, to be run; made by [`Vm::load`].
@@ -102,7 +105,8 @@ impl Chunk<'_> {
                 None => Raw::table(st.globals),
             };
             if self.is_binary() {
-                let loaded = load(st, source, name, ANY).map_err(|Raised| Error::Memory)?;
+                let loaded =
+                    load(st, source, name, ANY).map_err(|Raised| unfinished(&st.interrupt))?;
                 let f = loaded.map_err(|message| Error::Syntax {
                     message: message.as_string().map_or_else(String::new, |s| {
                         String::from_utf8_lossy(s.as_bytes()).into_owned()
@@ -114,17 +118,32 @@ impl Chunk<'_> {
                 }
                 return Ok(Function(Handle::new(st, shared, inner, Raw::closure(f))));
             }
-            let proto =
-                compile(&mut st.rt, source, name, st.native_depth).map_err(|e| match e {
-                    CompileError::Memory => Error::Memory,
-                    CompileError::Syntax(message) => Error::Syntax {
-                        incomplete_input: message.ends_with(b"<eof>"),
-                        message: String::from_utf8_lossy(&message).into_owned(),
-                    },
-                })?;
+            let proto = compile(
+                &mut st.rt,
+                Some(&st.interrupt),
+                source,
+                name,
+                st.native_depth,
+            )
+            .map_err(|e| match e {
+                CompileError::Memory => unfinished(&st.interrupt),
+                CompileError::Syntax(message) => Error::Syntax {
+                    incomplete_input: message.ends_with(b"<eof>"),
+                    message: String::from_utf8_lossy(&message).into_owned(),
+                },
+            })?;
             let closure = close_over(st, proto, env).map_err(|Raised| Error::Memory)?;
             Ok(Function(Handle::new(st, shared, inner, closure)))
         })?
+    }
+}
+
+/// Why a chunk has not been compiled if not for what it says: the VM is to be stopped, or memory has run out.
+fn unfinished(word: &AtomicU32) -> Error {
+    if word.fetch_and(!interrupt::CANCEL, Ordering::Relaxed) & interrupt::CANCEL != 0 {
+        Error::Cancelled
+    } else {
+        Error::Memory
     }
 }
 

@@ -101,8 +101,8 @@ impl Vm {
     /// The pointer must come from an `Arc` that lives longer than the result, which must not be dropped.
     #[inline(always)]
     pub(crate) unsafe fn borrowed(inner: *const Inner) -> Vm {
-        // SAFETY: the caller's promise.
         Vm {
+            // SAFETY: the caller's promise.
             inner: unsafe { Arc::from_raw(inner) },
             marker: PhantomData,
         }

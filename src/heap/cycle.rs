@@ -23,6 +23,8 @@ use crate::runtime::interner;
 use crate::runtime::object::{Gc, Header, Object};
 use crate::runtime::string::Str;
 
+/// How many bytes a full collection looks at between two polls.
+const POLL_DISTANCE: isize = 1 << 22;
 /// What sweeping a block costs, in bytes looked at.
 const SWEEP_COST: isize = 512;
 /// What examining an owner or a large cell costs.
@@ -61,15 +63,28 @@ impl Runtime {
         self.work(roots, budget)
     }
 
-    /// A complete collection: everything unreachable now is freed, or its finalizer is pending.
+    /// A complete collection: everything unreachable now is freed, or its finalizer is pending. If the VM is to be stopped, it may
+    /// remain incomplete.
     pub fn collect_full(&mut self, roots: &dyn Roots) {
         // A marking in progress has marked what may have died since.
         self.finish_sweep_phases();
         self.heap.unmark_all();
-        self.work(roots, isize::MAX);
-        self.heap.release_empty();
-        self.heap.pacing.major_base = self.heap.used();
-        self.schedule();
+        if self.complete_cycle(roots) {
+            self.heap.release_empty();
+            self.heap.pacing.major_base = self.heap.used();
+            self.schedule();
+        }
+    }
+
+    /// Completes the cycle in progress, or a whole one, unless the VM is to be stopped meanwhile: then it goes on step by step.
+    fn complete_cycle(&mut self, roots: &dyn Roots) -> bool {
+        let longest_step = self.heap.pacing.stats.longest_step;
+        let mut complete = self.work(roots, POLL_DISTANCE);
+        while !complete && self.heap.poll().is_ok() {
+            complete = self.work(roots, POLL_DISTANCE);
+        }
+        self.heap.pacing.stats.longest_step = longest_step;
+        complete
     }
 
     /// A minor cycle of the generational mode, or a major one when the heap has grown enough.
@@ -80,7 +95,7 @@ impl Runtime {
             return self.collect_full(roots);
         }
         self.heap.pacing.stats.minor_cycles += 1;
-        self.work(roots, isize::MAX);
+        self.complete_cycle(roots);
     }
 
     /// Changes the mode; returns the one before.

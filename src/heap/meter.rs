@@ -4,14 +4,23 @@
 //! knows what the heap's limit leaves, so that growth beyond it fails before it happens; [`Meter::settle`] brings the
 //! heap's books up to date whenever the heap is at hand.
 //!
+//! Such work may be long. [`Meter::poll`] fails, as if memory had run out, when the VM is to be stopped; whoever reports
+//! the failure looks at the request first.
+//!
 //! Invariant: between two settlements the heap allocates nothing, so that what is left is exact.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Heap, OutOfMemory};
+use super::{CANCEL, Heap, OutOfMemory};
+
+/// The most elements that are copied between two polls.
+const PIECE: usize = 1 << 16;
 
 /// What some work may allocate, and what it holds.
-pub struct Meter {
+pub struct Meter<'a> {
+    /// The VM's polled word.
+    interrupt: Option<&'a AtomicU32>,
     /// Bytes that may still be taken.
     left: Cell<usize>,
     /// Bytes taken and not given back.
@@ -20,11 +29,17 @@ pub struct Meter {
     settled: Cell<usize>,
 }
 
-impl Meter {
-    /// A meter that lets as much be taken as the heap has left.
-    pub fn new(heap: &mut Heap) -> Meter {
+impl<'a> Meter<'a> {
+    /// A meter that lets as much be taken as the heap has left, for work that is short.
+    pub fn new(heap: &mut Heap) -> Meter<'a> {
+        Meter::with_interrupt(heap, None)
+    }
+
+    /// A meter for work that ends when the polled word `interrupt` has [`CANCEL`].
+    pub fn with_interrupt(heap: &mut Heap, interrupt: Option<&'a AtomicU32>) -> Meter<'a> {
         heap.return_spans();
         Meter {
+            interrupt,
             left: Cell::new(heap.room()),
             used: Cell::new(0),
             settled: Cell::new(0),
@@ -37,6 +52,15 @@ impl Meter {
         self.left.set(left);
         self.used.set(self.used.get() + bytes);
         Ok(())
+    }
+
+    /// Fails if the VM is to be stopped.
+    #[inline]
+    pub fn poll(&self) -> Result<(), OutOfMemory> {
+        match self.interrupt {
+            Some(word) if word.load(Ordering::Relaxed) & CANCEL != 0 => Err(OutOfMemory),
+            _ => Ok(()),
+        }
     }
 
     /// Gives bytes back that have been taken and freed.
@@ -77,13 +101,20 @@ impl Meter {
         Ok(())
     }
 
-    /// `Vec::extend_from_slice`, metered.
+    /// `Vec::extend_from_slice`, metered and polling.
     #[inline]
     pub fn append<T: Copy>(&self, vec: &mut Vec<T>, items: &[T]) -> Result<(), OutOfMemory> {
         if vec.capacity() - vec.len() < items.len() {
             self.reserve(vec, items.len())?;
         }
-        vec.extend_from_slice(items);
+        if items.len() <= PIECE {
+            vec.extend_from_slice(items);
+            return Ok(());
+        }
+        for piece in items.chunks(PIECE) {
+            self.poll()?;
+            vec.extend_from_slice(piece);
+        }
         Ok(())
     }
 

@@ -49,7 +49,7 @@ pub use mark::{Marker, Roots};
 pub use meter::Meter;
 use owners::Owners;
 use pacing::Pacing;
-pub use pacing::{COLLECT, Mode};
+pub use pacing::{CANCEL, COLLECT, Mode};
 
 /// An allocation failed: the limit or the system's memory is exhausted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

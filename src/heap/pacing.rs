@@ -7,9 +7,11 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Heap;
+use super::{Heap, OutOfMemory};
 
-/// The bit of the polled word that asks for the collector.
+/// The bit of the polled word that asks the VM to stop.
+pub const CANCEL: u32 = 1;
+/// The bit that asks for the collector.
 pub const COLLECT: u32 = 4;
 
 /// Objects that have not been made are counted so many at a time.
@@ -219,6 +221,16 @@ impl Heap {
     fn interrupt_word(&self) -> Option<&AtomicU32> {
         // SAFETY: null, or the word that outlives the heap by the contract of `set_interrupt_word`.
         unsafe { self.interrupt.as_ref() }
+    }
+
+    /// Fails if the VM is to be stopped: long work in the heap's memory then ends as if there were no more. An error
+    /// that says so becomes the request's when it is raised.
+    #[inline]
+    pub fn poll(&self) -> Result<(), OutOfMemory> {
+        match self.interrupt_word() {
+            Some(word) if word.load(Ordering::Relaxed) & CANCEL != 0 => Err(OutOfMemory),
+            _ => Ok(()),
+        }
     }
 
     /// Has the collector's requests also set [`COLLECT`] in a word that is polled; in stress mode they do not.

@@ -4,11 +4,16 @@
 //! never to a NaN or a zero float (whose sign a constant table could lose).
 
 use super::ast::{BinaryOp, Chunk, ExprKind, UnaryOp};
+use crate::heap::{Meter, OutOfMemory};
 use crate::runtime::number::Numeral::{self, Float, Int};
 
-/// Replaces the operations of a chunk that can be folded by their values, in one pass: operands come first.
-pub fn fold(chunk: &mut Chunk) {
+/// Replaces the operations of a chunk that can be folded by their values, in one pass: operands come first. Fails only
+/// if the VM is to be stopped.
+pub fn fold(chunk: &mut Chunk, meter: &Meter) -> Result<(), OutOfMemory> {
     for i in 0..chunk.exprs.len() {
+        if i & 0xFFFF == 0xFFFF {
+            meter.poll()?;
+        }
         let folded = match chunk.exprs[i].kind {
             ExprKind::Unary(UnaryOp::Not, operand) => match chunk[operand].kind {
                 ExprKind::Nil | ExprKind::False => Some(ExprKind::True),
@@ -30,6 +35,7 @@ pub fn fold(chunk: &mut Chunk) {
             chunk.exprs[i].kind = kind;
         }
     }
+    Ok(())
 }
 
 /// A literal's number.

@@ -212,10 +212,15 @@ enum Near<'a> {
     Text(&'a [u8]),
 }
 
+/// How many bytes are read between two polls.
+const POLL_DISTANCE: usize = 1 << 13;
+
 pub(super) struct Lexer<'s> {
     source: &'s [u8],
     /// The next byte to read.
     pos: usize,
+    /// Where to poll next.
+    poll_at: usize,
     pub(super) line: u32,
     pub(super) last_line: u32,
     pub(super) token: Token,
@@ -225,14 +230,14 @@ pub(super) struct Lexer<'s> {
     buffer: Vec<u8>,
     chunk_name: &'s [u8],
     /// What all memory of the front end is taken from.
-    pub(super) meter: &'s Meter,
+    pub(super) meter: &'s Meter<'s>,
     /// The message of the error on its way out.
     message: Vec<u8>,
 }
 
 impl<'s> Lexer<'s> {
     /// A lexer before the first token: [`Lexer::advance`] reads it.
-    pub(super) fn new(source: &'s [u8], chunk_name: &'s [u8], meter: &'s Meter) -> Result<Lexer<'s>, Fail> {
+    pub(super) fn new(source: &'s [u8], chunk_name: &'s [u8], meter: &'s Meter<'s>) -> Result<Lexer<'s>, Fail> {
         if source.len() >= u32::MAX as usize {
             return Err(Fail::OutOfMemory);
         }
@@ -245,6 +250,7 @@ impl<'s> Lexer<'s> {
         Ok(Lexer {
             source,
             pos: 0,
+            poll_at: POLL_DISTANCE,
             line: 1,
             last_line: 1,
             token: start,
@@ -377,13 +383,42 @@ impl<'s> Lexer<'s> {
         found
     }
 
-    /// Moves on while the next byte is in `class`.
-    fn skip(&mut self, class: u8) {
+    /// Lets the VM be stopped, if there has been no opportunity for long.
+    #[inline]
+    fn poll(&mut self) -> Result<(), Fail> {
+        if self.pos >= self.poll_at {
+            self.poll_at = self.pos + POLL_DISTANCE;
+            self.meter.poll()?;
+        }
+        Ok(())
+    }
+
+    /// The bytes to come, as many as may be read without a poll, and whether these are all.
+    #[inline]
+    fn piece(&self) -> (&'s [u8], bool) {
         let rest = &self.source[self.pos..];
-        self.pos += rest
-            .iter()
-            .position(|&c| !is(c, class))
-            .unwrap_or(rest.len());
+        let len = rest.len().min(POLL_DISTANCE);
+        (&rest[..len], len == rest.len())
+    }
+
+    /// Moves on to the next byte that is in `class`, or not in it, or to the end.
+    #[inline]
+    fn find(&mut self, class: u8, wanted: bool) -> Result<(), Fail> {
+        loop {
+            let (piece, last) = self.piece();
+            let found = piece.iter().position(|&c| is(c, class) == wanted);
+            self.pos += found.unwrap_or(piece.len());
+            if found.is_some() || last {
+                return Ok(());
+            }
+            self.poll()?;
+        }
+    }
+
+    /// Moves on while the next byte is in `class`.
+    #[inline]
+    fn skip(&mut self, class: u8) -> Result<(), Fail> {
+        self.find(class, false)
     }
 
     fn token(&self, kind: Tok, start: usize, value: u64) -> Token {
@@ -411,6 +446,7 @@ impl<'s> Lexer<'s> {
 
     fn scan(&mut self) -> Result<Token, Fail> {
         loop {
+            self.poll()?;
             let start = self.pos;
             let Some(c) = self.current() else {
                 return Ok(self.token(Tok::Eof, start, 0));
@@ -419,7 +455,7 @@ impl<'s> Lexer<'s> {
             let kind = match c {
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => return self.word(start),
                 b' ' | b'\t' | 0x0b | 0x0c => {
-                    self.skip(SPACE);
+                    self.skip(SPACE)?;
                     continue;
                 }
                 b'\n' | b'\r' => {
@@ -491,7 +527,7 @@ impl<'s> Lexer<'s> {
     }
 
     fn word(&mut self, start: usize) -> Result<Token, Fail> {
-        self.skip(WORD);
+        self.skip(WORD)?;
         let id = self.strings.intern(self.meter, &self.source[start..self.pos])?;
         let kind = match KEYWORDS.get(id.index()) {
             Some(&keyword) => keyword,
@@ -502,7 +538,7 @@ impl<'s> Lexer<'s> {
 
     fn numeral(&mut self, start: usize) -> Result<Token, Fail> {
         self.pos = start;
-        self.skip(DIGIT);
+        self.skip(DIGIT)?;
         let digits = &self.source[start..self.pos];
         let plain = !matches!(self.current(), Some(c) if c == b'.' || is(c, LETTER));
         if plain && digits.len() <= 18 {
@@ -518,6 +554,7 @@ impl<'s> Lexer<'s> {
         self.pos += is_hex as usize;
         let exponent = if is_hex { b'p' } else { b'e' };
         while let Some(c) = self.current() {
+            self.poll()?;
             if c | 0x20 == exponent {
                 self.pos += 1;
                 if matches!(self.current(), Some(b'-' | b'+')) {
@@ -548,12 +585,7 @@ impl<'s> Lexer<'s> {
             self.long_text(level, "comment")?;
             return Ok(());
         }
-        let rest = &self.source[self.pos..];
-        self.pos += rest
-            .iter()
-            .position(|&c| is(c, NEWLINE))
-            .unwrap_or(rest.len());
-        Ok(())
+        self.find(NEWLINE, true)
     }
 
     /// Reads the rest of a long opening bracket, whose first byte is at `start`, and returns its
@@ -599,6 +631,7 @@ impl<'s> Lexer<'s> {
         let first_line = self.line;
         let mut has_returns = false;
         while let Some(c) = self.current() {
+            self.poll()?;
             self.pos += 1;
             match c {
                 b']' => {
@@ -624,13 +657,13 @@ impl<'s> Lexer<'s> {
     /// Reads a quoted string, whose opening quote has been read.
     #[inline]
     fn quoted(&mut self, start: usize, quote: u8) -> Result<Token, Fail> {
-        let rest = &self.source[self.pos..];
-        let plain = rest.iter().position(|&c| is(c, QUOTED));
+        let (piece, _) = self.piece();
+        let plain = piece.iter().position(|&c| is(c, QUOTED));
         if let Some(len) = plain
-            && rest[len] == quote
+            && piece[len] == quote
         {
             self.pos += len + 1;
-            let id = self.strings.intern(self.meter, &rest[..len])?;
+            let id = self.strings.intern(self.meter, &piece[..len])?;
             return Ok(self.token(Tok::String, start, id.0 as u64));
         }
         self.quoted_slow(start, quote)
@@ -640,11 +673,14 @@ impl<'s> Lexer<'s> {
     fn quoted_slow(&mut self, start: usize, quote: u8) -> Result<Token, Fail> {
         self.buffer.clear();
         loop {
-            let rest = &self.source[self.pos..];
-            let len = rest.iter().position(|&c| is(c, QUOTED));
-            let len = len.unwrap_or(rest.len());
-            append(self.meter, &mut self.buffer, &rest[..len])?;
-            self.pos += len;
+            self.poll()?;
+            let (piece, last) = self.piece();
+            let len = piece.iter().position(|&c| is(c, QUOTED));
+            append(self.meter, &mut self.buffer, &piece[..len.unwrap_or(piece.len())])?;
+            self.pos += len.unwrap_or(piece.len());
+            if len.is_none() && !last {
+                continue;
+            }
             match self.current() {
                 None => return Err(self.error(b"unfinished string", Near::Eof)),
                 Some(c) if c == quote => {
@@ -692,6 +728,7 @@ impl<'s> Lexer<'s> {
             }
             b'z' => {
                 while let Some(c) = self.current() {
+                    self.poll()?;
                     if is(c, NEWLINE) {
                         self.pos += 1;
                         self.line_end(c)?;
@@ -746,6 +783,7 @@ impl<'s> Lexer<'s> {
         }
         let mut value = self.hex_digit(quote, escape)?;
         while let Some(digit) = self.current().and_then(|c| (c as char).to_digit(16)) {
+            self.poll()?;
             if value > 0x7fff_ffff >> 4 {
                 return Err(self.escape_error(b"UTF-8 value too large", quote, escape));
             }

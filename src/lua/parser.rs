@@ -200,7 +200,7 @@ impl FuncState {
 }
 
 impl<'s> Parser<'s> {
-    fn new(source: &'s [u8], chunk_name: &'s [u8], depth: u32, meter: &'s Meter) -> Result<Parser<'s>, Fail> {
+    fn new(source: &'s [u8], chunk_name: &'s [u8], depth: u32, meter: &'s Meter<'s>) -> Result<Parser<'s>, Fail> {
         let lexer = Lexer::new(source, chunk_name, meter)?;
         let mut parser = Parser {
             lexer,

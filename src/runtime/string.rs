@@ -107,7 +107,7 @@ impl Gc<Str> {
         debug_assert!(self.len <= SHORT_MAX);
         if !self.is_short() {
             // SAFETY: the caller's promise.
-            unsafe { copy_pieces(to, &[self.as_bytes()]) };
+            unsafe { ptr::copy_nonoverlapping(self.as_bytes().as_ptr(), to, self.len) };
             return;
         }
         // SAFETY: the caller's promise. The string's bytes begin at a multiple of the granule in its cell, which ends at one.
@@ -153,18 +153,21 @@ pub(super) fn new_short(heap: &mut Heap, bytes: &[u8], hash: u32) -> Result<Gc<S
     }
 }
 
-/// A long string of its own `len` bytes, which `fill` writes.
+/// A long string of its own `len` bytes, which `fill` writes or fails.
 fn new_long(
     heap: &mut Heap,
     len: usize,
-    fill: impl FnOnce(*mut u8),
+    fill: impl FnOnce(&Heap, *mut u8) -> Result<(), OutOfMemory>,
 ) -> Result<Gc<Str>, OutOfMemory> {
     let size = len.checked_add(size_of::<LongStr>()).ok_or(OutOfMemory)?;
     let p: NonNull<LongStr> = heap.alloc(size)?.cast();
     // SAFETY: the cell is fresh and has room for the head and the bytes.
     unsafe {
         let data = p.as_ptr().add(1) as *mut u8;
-        fill(data);
+        if let Err(e) = fill(heap, data) {
+            heap.free(p.cast(), size);
+            return Err(e);
+        }
         p.write(LongStr {
             head: Str::new(Kind::LongString, len, 0),
             data,
@@ -189,18 +192,25 @@ fn new_view(heap: &mut Heap, buffer: NonNull<Buffer>, len: usize) -> Result<Gc<S
     }
 }
 
-/// Copies the pieces to `to`, one behind the other.
+/// How many bytes are copied between two polls.
+pub const COPY_DISTANCE: usize = 1 << 20;
+
+/// Copies the pieces to `to`, one behind the other. Fails if there is much to copy and the VM is to be stopped.
 ///
 /// # Safety
 /// There must be room for all of them, not overlapping any.
-unsafe fn copy_pieces(mut to: *mut u8, pieces: &[&[u8]]) {
-    for piece in pieces {
+unsafe fn copy_pieces(heap: &Heap, mut to: *mut u8, pieces: &[&[u8]]) -> Result<(), OutOfMemory> {
+    for part in pieces.iter().flat_map(|piece| piece.chunks(COPY_DISTANCE)) {
+        if part.len() == COPY_DISTANCE {
+            heap.poll()?;
+        }
         // SAFETY: the caller's promise.
         unsafe {
-            ptr::copy_nonoverlapping(piece.as_ptr(), to, piece.len());
-            to = to.add(piece.len());
+            ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
+            to = to.add(part.len());
         }
     }
+    Ok(())
 }
 
 impl Runtime {
@@ -211,29 +221,29 @@ impl Runtime {
             return self.strings.intern(&mut self.heap, bytes);
         }
         // SAFETY: `new_long` gives room for as many bytes.
-        new_long(&mut self.heap, bytes.len(), |to| unsafe {
-            copy_pieces(to, &[bytes])
+        new_long(&mut self.heap, bytes.len(), |heap, to| unsafe {
+            copy_pieces(heap, to, &[bytes])
         })
     }
 
-    /// The string of `len` bytes that `fill` writes.
+    /// The string of `len` bytes that `fill` writes; it polls the heap if they are many.
     ///
     /// # Safety
-    /// `fill` must write all of them.
+    /// `fill` must write all of them, or fail.
     pub unsafe fn new_string_with(
         &mut self,
         len: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<u8>]),
+        fill: impl FnOnce(&Heap, &mut [MaybeUninit<u8>]) -> Result<(), OutOfMemory>,
     ) -> Result<Gc<Str>, OutOfMemory> {
         if len <= SHORT_MAX {
             let mut bytes = [MaybeUninit::uninit(); SHORT_MAX];
-            fill(&mut bytes[..len]);
+            fill(&self.heap, &mut bytes[..len])?;
             // SAFETY: the caller's promise: these bytes have been written.
             let bytes = unsafe { slice::from_raw_parts(bytes.as_ptr() as *const u8, len) };
             return self.strings.intern(&mut self.heap, bytes);
         }
         // SAFETY: `new_long` gives room for as many bytes.
-        new_long(&mut self.heap, len, |to| fill(unsafe { slice::from_raw_parts_mut(to as *mut MaybeUninit<u8>, len) }))
+        new_long(&mut self.heap, len, |heap, to| fill(heap, unsafe { slice::from_raw_parts_mut(to as *mut MaybeUninit<u8>, len) }))
     }
 
     /// The (short) string with these bytes, which then lives as long as the VM.
@@ -262,7 +272,7 @@ impl Runtime {
             let mut bytes = [0u8; SHORT_MAX];
             bytes[..left.len].copy_from_slice(left.as_bytes());
             // SAFETY: the pieces are as long as what is left of the result, which fits.
-            unsafe { copy_pieces(bytes.as_mut_ptr().add(left.len), pieces) };
+            unsafe { copy_pieces(&self.heap, bytes.as_mut_ptr().add(left.len), pieces)? };
             return self.strings.intern(&mut self.heap, &bytes[..total]);
         }
         let shared = left.as_long().and_then(|long| NonNull::new(long.buffer));
@@ -272,7 +282,7 @@ impl Runtime {
             if head.used.get() == left.len && head.capacity - left.len >= rest {
                 let result = new_view(&mut self.heap, buffer, total)?;
                 // SAFETY: the bytes behind `used` are in nobody's view, and there are enough of them.
-                unsafe { copy_pieces((buffer.as_ptr().add(1) as *mut u8).add(left.len), pieces) };
+                unsafe { copy_pieces(&self.heap, (buffer.as_ptr().add(1) as *mut u8).add(left.len), pieces)? };
                 head.used.set(total);
                 return Ok(result);
             }
@@ -295,15 +305,15 @@ impl Runtime {
                     capacity,
                 });
                 let data = buffer.as_ptr().add(1) as *mut u8;
-                copy_pieces(data, &[left.as_bytes()]);
-                copy_pieces(data.add(left.len), pieces);
+                copy_pieces(&self.heap, data, &[left.as_bytes()])?;
+                copy_pieces(&self.heap, data.add(left.len), pieces)?;
             }
             return Ok(result);
         }
         // SAFETY: `new_long` gives room for the whole.
-        new_long(&mut self.heap, total, |to| unsafe {
-            copy_pieces(to, &[left.as_bytes()]);
-            copy_pieces(to.add(left.len), pieces);
+        new_long(&mut self.heap, total, |heap, to| unsafe {
+            copy_pieces(heap, to, &[left.as_bytes()])?;
+            copy_pieces(heap, to.add(left.len), pieces)
         })
     }
 }

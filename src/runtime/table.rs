@@ -942,21 +942,35 @@ impl Runtime {
         for (i, v) in leaving() {
             insert(&self.strings, Value::int(i as i64), v);
         }
-        if cap != old_cap {
-            t.array_len.set(len.min(cap));
-            if let Err(e) = self.set_array_cap(t, cap) {
-                t.array_len.set(len);
-                t.set_flag(table_flags::INDICES);
-                if let (Some(p), Some(part)) = (new, part) {
-                    self.heap.free(p.cast(), HashPart::size(part.node_count()));
+        let mut ready = Ok(());
+        for (i, node) in live().filter(|node| !in_array(node.key())).enumerate() {
+            if i & 0xFFFF == 0xFFFF {
+                ready = self.heap.poll();
+                if ready.is_err() {
+                    break;
                 }
-                return Err(e.into());
+            }
+            insert(&self.strings, node.key(), node.value());
+        }
+        if ready.is_ok() && cap != old_cap {
+            t.array_len.set(len.min(cap));
+            ready = self.set_array_cap(t, cap);
+            if ready.is_err() {
+                t.array_len.set(len);
             }
         }
-        for node in live() {
-            match node.key().as_int() {
-                Some(i) if in_array(node.key()) => t.extend_to(i as u32, node.value()),
-                _ => insert(&self.strings, node.key(), node.value()),
+        if let Err(e) = ready {
+            t.set_flag(table_flags::INDICES);
+            if let (Some(p), Some(part)) = (new, part) {
+                self.heap.free(p.cast(), HashPart::size(part.node_count()));
+            }
+            return Err(e.into());
+        }
+        if old.is_some_and(HashPart::has_ints) {
+            for node in live().filter(|node| in_array(node.key())) {
+                if let Some(i) = node.key().as_int() {
+                    t.extend_to(i as u32, node.value());
+                }
             }
         }
         if let Some((block, size)) = t.hash_block() {

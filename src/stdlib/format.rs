@@ -551,13 +551,8 @@ fn append_hex(out: &mut Vec<u8>, spec: &Spec, magnitude: f64) {
     append_decimal(out, exponent.unsigned_abs());
 }
 
-/// Appends a string literal that reads back as `text`: conversion `q`.
-pub fn quote_string(out: &mut Vec<u8>, text: &[u8]) -> Result<(), TryReserveError> {
-    let mut append = |bytes: &[u8]| {
-        out.try_reserve(bytes.len())?;
-        out.extend_from_slice(bytes);
-        Ok(())
-    };
+/// Gives `append` the pieces of a string literal that reads back as `text`: conversion `q`.
+pub fn quote_string<E>(text: &[u8], mut append: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     append(b"\"")?;
     let mut rest = text;
     while let Some(at) = rest
@@ -697,7 +692,11 @@ mod tests {
     #[test]
     fn quoted() {
         let mut out = Vec::new();
-        quote_string(&mut out, b"a\"\\\n\r\0z\x011\xff\x7f").unwrap();
+        let quoted = quote_string(b"a\"\\\n\r\0z\x011\xff\x7f", |piece| {
+            out.extend_from_slice(piece);
+            Ok::<(), ()>(())
+        });
+        assert_eq!(quoted, Ok(()));
         assert_eq!(out, b"\"a\\\"\\\\\\\n\\13\\0z\\0011\xff\\127\"");
         out.clear();
         quote_int(&mut out, i64::MIN).unwrap();

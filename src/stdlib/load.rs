@@ -38,13 +38,16 @@ pub fn load(st: &mut State, source: &[u8], chunk_name: &[u8], mode: &[u8]) -> Re
     if binary {
         return load_binary(st, source, chunk_name);
     }
-    match compile(&mut st.rt, source, chunk_name, st.native_depth) {
+    match compile(&mut st.rt, Some(&st.interrupt), source, chunk_name, st.native_depth) {
         Ok(proto) => {
             let closure = close_over_globals(st, proto);
             Ok(closure.map_err(|Raised| Value::string(st.memory_message)))
         }
         Err(CompileError::Syntax(message)) => st.string_value(&message).map(Err),
-        Err(CompileError::Memory) => Ok(Err(Value::string(st.memory_message))),
+        Err(CompileError::Memory) => {
+            st.check_cancelled()?;
+            Ok(Err(Value::string(st.memory_message)))
+        }
     }
 }
 

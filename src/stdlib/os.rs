@@ -83,11 +83,14 @@ fn exit(st: &mut State, args: Args) -> NativeResult {
     std::process::exit(code)
 }
 
+/// No name of a variable is as long as this.
+const NAME_MAX: usize = 1 << 17;
+
 fn getenv(st: &mut State, args: Args) -> NativeResult {
     let name = st.arg_str(args, 0)?;
     let name = path_of(name.as_bytes());
-    // No variable has such a name.
-    let valid = !name.is_empty() && !name.as_bytes().contains(&b'=');
+    // No variable has such a name; systems limit the length of all there is to say of one.
+    let valid = (1..NAME_MAX).contains(&name.len()) && !name.as_bytes().contains(&b'=');
     let v = match valid.then(|| std::env::var_os(name)).flatten() {
         Some(text) => st.string_value(text.as_bytes())?,
         None => Value::NIL,

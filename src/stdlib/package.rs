@@ -135,6 +135,7 @@ fn search(st: &mut State, name: &[u8], path: &[u8], separator: &[u8], directory:
         if std::fs::File::open(path_of(file)).is_ok() {
             return Ok(Ok(file.to_vec()));
         }
+        st.check_cancelled()?;
     }
     let list = replace(st, &path, b";", b"'\n\tno file '")?;
     Ok(Err([b"no file '", &list[..], b"'"].concat()))

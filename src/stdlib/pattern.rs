@@ -18,6 +18,9 @@ pub const MAX_CAPTURES: usize = 32;
 /// How deeply matching may nest: one level for each capture bracket and repetition on the way.
 const MAX_DEPTH: u32 = 200;
 
+/// How many bytes `%b` looks at before it counts them as steps.
+const BALANCE_PIECE: usize = 1 << 15;
+
 /// How many steps pass between calls of the poll function.
 const POLL_INTERVAL: u32 = 4096;
 
@@ -535,13 +538,14 @@ impl<'a> Matcher<'a> {
 
     /// Translates the set whose opening bracket is at `start`.
     #[inline(never)]
-    fn read_set(&self, start: usize) -> Result<CachedSet, PatternError> {
+    fn read_set(&mut self, start: usize) -> Result<CachedSet, PatternError> {
         let pattern = self.pattern;
         let negated = pattern.get(start + 1) == Some(&b'^');
         let first = start + 1 + usize::from(negated);
         // The first character is never the closing bracket.
         let mut close = first;
         loop {
+            self.charge(1)?;
             let byte = pattern.get(close).ok_or(PatternError::MissingBracket)?;
             close += 1 + usize::from(*byte == b'%');
             if pattern.get(close) == Some(&b']') {
@@ -551,6 +555,7 @@ impl<'a> Matcher<'a> {
         let mut set = ByteSet::EMPTY;
         let mut content = &pattern[first..close];
         loop {
+            self.charge(1)?;
             match *content {
                 [] => break,
                 [b'%', letter, ..] => {
@@ -807,18 +812,22 @@ impl<'a> Matcher<'a> {
             return Err(Fail::NoMatch);
         }
         let mut nesting = 1usize;
-        for (offset, &byte) in rest.iter().enumerate().skip(1) {
-            if byte == close {
-                nesting -= 1;
-                if nesting == 0 {
-                    self.charge(offset / 32)?;
-                    return Ok(start + offset + 1);
+        let mut offset = 1;
+        for piece in rest[1..].chunks(BALANCE_PIECE) {
+            for &byte in piece {
+                offset += 1;
+                if byte == close {
+                    nesting -= 1;
+                    if nesting == 0 {
+                        self.charge(offset % BALANCE_PIECE / 32)?;
+                        return Ok(start + offset);
+                    }
+                } else if byte == open {
+                    nesting += 1;
                 }
-            } else if byte == open {
-                nesting += 1;
             }
+            self.charge(piece.len() / 32)?;
         }
-        self.charge(rest.len() / 32)?;
         Err(Fail::NoMatch)
     }
 

@@ -15,14 +15,14 @@ use super::pattern::{self, Capture, Match, Matcher, PatternError, Workspace};
 use super::support::{Bytes, index, tostring_value};
 use super::{Fields, library, library_of, running};
 use crate::bytecode::binary;
-use crate::heap::OutOfMemory;
+use crate::heap::{Heap, OutOfMemory};
 use crate::runtime::metatable::{Event, basic_type};
 use crate::runtime::number::{self, NumberBuffer};
 use crate::runtime::object::Gc;
-use crate::runtime::string::Str;
+use crate::runtime::string::{COPY_DISTANCE, Str};
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
-use crate::tier1::state::interrupt;
+use crate::tier1::state::{STACK_MAX, STACK_SLACK, interrupt};
 use crate::tier1::{Args, Arith, ArithError, Builtin, NativeFn, NativeResult, Raised, State, arith_numbers, native};
 
 /// Makes the library's table and the metatable of strings.
@@ -240,10 +240,15 @@ fn map_bytes(st: &mut State, args: Args, map: impl Fn(usize, &[u8]) -> u8) -> Na
     let from = s.as_bytes();
     // SAFETY: every byte is written.
     let made = unsafe {
-        st.rt.new_string_with(s.len, |to| {
-            for (i, b) in to.iter_mut().enumerate() {
-                b.write(map(i, from));
+        st.rt.new_string_with(s.len, |heap, to| {
+            for start in (0..to.len()).step_by(COPY_DISTANCE) {
+                heap.poll()?;
+                let end = to.len().min(start + COPY_DISTANCE);
+                for (i, b) in (start..end).zip(&mut to[start..end]) {
+                    b.write(map(i, from));
+                }
             }
+            Ok(())
         })
     };
     let made = st.check_memory(made)?;
@@ -265,9 +270,6 @@ fn reverse(st: &mut State, args: Args) -> NativeResult {
 /// The longest result of `rep`, in bytes, separator after the last copy included.
 const REP_MAX: u64 = i32::MAX as u64;
 
-/// Copied between two looks at whether the VM shall stop.
-const COPY_CHUNK: usize = 1 << 24;
-
 fn rep(st: &mut State, args: Args) -> NativeResult {
     let s = st.arg_str(args, 0)?;
     let n = st.arg_int(args, 1)?;
@@ -285,42 +287,43 @@ fn rep(st: &mut State, args: Args) -> NativeResult {
     }
     let total = (unit * n as u64) as usize - separator.len;
     let (text, between) = (s.as_bytes(), separator.as_bytes());
-    let interrupt = &st.interrupt;
-    let mut stopped = false;
-    let fill = |to: &mut [MaybeUninit<u8>]| {
+    let fill = |heap: &Heap, to: &mut [MaybeUninit<u8>]| {
         if let ([b], []) = (text, between) {
-            to.fill(MaybeUninit::new(*b));
-            return;
+            for part in to.chunks_mut(COPY_DISTANCE) {
+                heap.poll()?;
+                part.fill(MaybeUninit::new(*b));
+            }
+            return Ok(());
         }
         // The first copy and separator, then twice as much each time.
         let unit = unit as usize;
         let first = unit.min(total);
-        for (slot, b) in to[..first].iter_mut().zip(text.iter().chain(between)) {
-            slot.write(*b);
+        let mut done = 0;
+        for part in text.chunks(COPY_DISTANCE).chain(between.chunks(COPY_DISTANCE)) {
+            heap.poll()?;
+            let n = part.len().min(first - done);
+            to[done..done + n].write_copy_of_slice(&part[..n]);
+            done += n;
         }
-        let mut done = first;
         while done < total {
-            let n = done.min(total - done).min(COPY_CHUNK / unit.max(1) * unit + unit);
+            heap.poll()?;
+            let n = done.min(total - done).min(COPY_DISTANCE / unit.max(1) * unit + unit);
             let (written, rest) = to.split_at_mut(done);
             rest[..n].copy_from_slice(&written[..n]);
             done += n;
-            stopped |= n >= COPY_CHUNK && cancelled(interrupt);
-            if stopped {
-                to[done..].fill(MaybeUninit::new(0));
-                return;
-            }
         }
+        Ok(())
     };
     // SAFETY: every byte is written.
     let made = unsafe { st.rt.new_string_with(total, fill) };
-    if stopped {
-        st.check_cancelled()?;
-    }
     let made = st.check_memory(made)?;
     st.ret1(args, Value::string(made))
 }
 
 // Patterns.
+
+/// How many bytes are searched for a text between two polls.
+const FIND_DISTANCE: usize = 1 << 20;
 
 #[inline(always)]
 fn cancelled(interrupt: &AtomicU32) -> bool {
@@ -421,6 +424,21 @@ fn match_(st: &mut State, args: Args) -> NativeResult {
     find_or_match(st, args, false)
 }
 
+/// [`find_plain`], in pieces, so that it can be stopped.
+#[inline(always)]
+fn find_text(st: &mut State, source: &[u8], text: &[u8], mut init: usize) -> Result<Option<usize>, Raised> {
+    let distance = FIND_DISTANCE.max(text.len());
+    while source.len() - init > distance + text.len() {
+        let found = find_plain(&source[..init + distance + text.len()], text, init);
+        if found.is_some() {
+            return Ok(found);
+        }
+        st.check_cancelled()?;
+        init += distance;
+    }
+    Ok(find_plain(source, text, init))
+}
+
 #[inline(always)]
 fn find_or_match(st: &mut State, args: Args, find: bool) -> NativeResult {
     let source = st.arg_str(args, 0)?.as_bytes();
@@ -431,7 +449,7 @@ fn find_or_match(st: &mut State, args: Args, find: bool) -> NativeResult {
         return st.ret1(args, Value::NIL);
     }
     if find && (!st.arg(args, 3).is_falsy() || pattern::is_plain(pattern)) {
-        return match find_plain(source, pattern, init) {
+        return match find_text(st, source, pattern, init)? {
             Some(at) => st.ret2(args, Value::int(at as i64 + 1), Value::int((at + pattern.len()) as i64)),
             None => st.ret1(args, Value::NIL),
         };
@@ -686,7 +704,14 @@ fn substitute(
                     let Some(whole) = found else {
                         return Ok(None);
                     };
-                    let mut append = |piece: &[u8]| out.append(heap, piece).map_err(|_| PatternError::OutOfMemory);
+                    let mut pieces = 0u32;
+                    let mut append = |piece: &[u8]| {
+                        pieces = pieces.wrapping_add(1);
+                        if pieces & 0xFFFF == 0 {
+                            heap.poll().map_err(|_| PatternError::Interrupted)?;
+                        }
+                        out.append(heap, piece).map_err(|_| PatternError::OutOfMemory)
+                    };
                     append(&source[copied..whole.start])?;
                     if plain {
                         append(text)?;
@@ -864,7 +889,7 @@ fn format_item(st: &mut State, out: &mut Bytes, args: Args, i: u32, item: &Item<
             match v.tag() {
                 Tag::STRING => {
                     let s = st.arg_str(args, i)?;
-                    out.write(st, |out| format::quote_string(out, s.as_bytes()))?
+                    return format::quote_string(s.as_bytes(), |piece| out.push(st, piece));
                 }
                 Tag::INT => out.write(st, |out| format::quote_int(out, v.as_int_unchecked()))?,
                 Tag::FLOAT => out.write(st, |out| format::quote_float(out, v.as_float_unchecked()))?,
@@ -910,7 +935,10 @@ fn pack(st: &mut State, args: Args) -> NativeResult {
     let args = Args { count: args.count + 1, ..args };
     build(st, args, |st, out| {
         let mut i = 0;
-        loop {
+        for seen in 1u32.. {
+            if seen & 0xFFFF == 0 {
+                st.check_cancelled()?;
+            }
             let layout = match options.next_option(out.len()) {
                 Ok(Some(layout)) => layout,
                 Ok(None) => return Ok(()),
@@ -945,6 +973,7 @@ fn pack(st: &mut State, args: Args) -> NativeResult {
                 return Err(pack_error(st, e, i));
             }
         }
+        Ok(())
     })
 }
 
@@ -964,8 +993,12 @@ fn unpack(st: &mut State, args: Args) -> NativeResult {
     if offset > data.len() {
         return Err(st.arg_error(2, "initial position out of string"));
     }
-    let mut values: SmallVec<[Value; 8]> = SmallVec::new();
-    loop {
+    let first = st.free_index();
+    let mut count = 0;
+    for seen in 1u32.. {
+        if seen & 0xFFFF == 0 {
+            st.check_cancelled()?;
+        }
         let step = match options.next_option(offset) {
             Ok(Some(layout)) => pack::unpack(data, offset, &layout),
             Ok(None) => break,
@@ -973,15 +1006,20 @@ fn unpack(st: &mut State, args: Args) -> NativeResult {
         };
         let (unpacked, end) = step.map_err(|e| pack_error(st, e, 1))?;
         offset = end;
-        values.push(match unpacked {
+        let v = match unpacked {
             Unpacked::Nothing => continue,
             Unpacked::Int(n) => Value::int(n),
             Unpacked::Float(n) => Value::float(n),
             Unpacked::Text(range) => st.string_value(&data[range])?,
-        });
+        };
+        if first + count + 1 >= STACK_MAX - STACK_SLACK {
+            return Err(st.raise_text("stack overflow (too many results)"));
+        }
+        st.push_temp(v)?;
+        count += 1;
     }
-    values.push(Value::int(offset as i64 + 1));
-    st.ret(args, &values)
+    st.push_temp(Value::int(offset as i64 + 1))?;
+    st.return_at(first, count + 1)
 }
 
 // Arithmetic.

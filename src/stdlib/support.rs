@@ -11,7 +11,7 @@ use crate::heap::{Heap, OutOfMemory};
 use crate::runtime::metatable::Event;
 use crate::runtime::number::FixedText;
 use crate::runtime::object::Gc;
-use crate::runtime::string::Str;
+use crate::runtime::string::{COPY_DISTANCE, Str};
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::native::{to_integer, to_number};
 use crate::tier1::{
@@ -148,6 +148,9 @@ pub fn return_text(st: &mut State, args: Args, text: &str) -> NativeResult {
     st.ret1(args, v)
 }
 
+/// How many bytes are collected between two polls.
+const POLL_DISTANCE: usize = 1 << 16;
+
 /// Bytes being collected for a result. Their memory counts against the heap's limit; [`Bytes::release`] ends that.
 #[derive(Default)]
 pub struct Bytes {
@@ -180,9 +183,6 @@ impl Bytes {
 
     #[inline]
     pub fn push(&mut self, st: &mut State, piece: &[u8]) -> Result<(), Raised> {
-        if self.bytes.capacity() - self.bytes.len() < piece.len() {
-            st.check_cancelled()?;
-        }
         let pushed = self.append(&mut st.rt.heap, piece);
         st.check_memory(pushed)
     }
@@ -191,8 +191,15 @@ impl Bytes {
     #[inline]
     pub fn append(&mut self, heap: &mut Heap, piece: &[u8]) -> Result<(), OutOfMemory> {
         self.reserve(heap, piece.len())?;
-        self.bytes.extend_from_slice(piece);
-        Ok(())
+        let before = self.bytes.len();
+        for part in piece.chunks(COPY_DISTANCE) {
+            if part.len() == COPY_DISTANCE {
+                heap.poll()?;
+            }
+            self.bytes.extend_from_slice(part);
+        }
+        // What is long because of many pieces can be stopped, too.
+        if before ^ self.bytes.len() >= POLL_DISTANCE { heap.poll() } else { Ok(()) }
     }
 
     /// Makes room for `more` bytes.

@@ -3,6 +3,7 @@
 //! Every function has a path for plain tables, which have no metatable, and otherwise goes through metamethods.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::hash::{BuildHasher, RandomState};
 use std::mem::{self, MaybeUninit};
 use std::ptr;
@@ -10,12 +11,13 @@ use std::ptr;
 use super::builtin::library_code;
 use super::support::{Bytes, equals, index, length, set_index};
 use super::{Fields, library_of};
+use crate::heap::{Heap, OutOfMemory};
 use crate::runtime::array::ArrayKind;
 use crate::runtime::function::Closure;
 use crate::runtime::metatable::Event;
 use crate::runtime::number::{NumberBuffer, format_float, format_int};
 use crate::runtime::object::Gc;
-use crate::runtime::string::Str;
+use crate::runtime::string::{COPY_DISTANCE, Str};
 use crate::runtime::table::Table;
 use crate::runtime::value::{Tag, Value};
 use crate::tier1::state::{STACK_MAX, STACK_SLACK};
@@ -254,7 +256,7 @@ fn concat(st: &mut State, args: Args) -> NativeResult {
         && let Some(length) = length_of_strings(st, t, separator, first, last)?
     {
         // SAFETY: that is the length of what is written.
-        let made = unsafe { st.rt.new_string_with(length, |to| join_strings(to, t, separator, first, last)) };
+        let made = unsafe { st.rt.new_string_with(length, |heap, to| join_strings(heap, to, t, separator, first, last)) };
         let made = st.check_memory(made)?;
         return st.ret1(args, Value::string(made));
     }
@@ -323,21 +325,38 @@ fn length_of_strings(
     Ok(Some(length))
 }
 
-/// Writes these elements, all strings, to a place that is as long as they are.
-fn join_strings(to: &mut [MaybeUninit<u8>], t: Gc<Table>, separator: &[u8], first: i64, last: i64) {
+/// Writes these elements, all strings, to a place that is as long as they are. Fails if the VM is to be stopped.
+fn join_strings(
+    heap: &Heap,
+    to: &mut [MaybeUninit<u8>],
+    t: Gc<Table>,
+    separator: &[u8],
+    first: i64,
+    last: i64,
+) -> Result<(), OutOfMemory> {
     let mut rest = to;
-    let mut put = |bytes: &[u8]| {
-        let (place, behind) = mem::take(&mut rest).split_at_mut(bytes.len());
-        // SAFETY: as long as the bytes.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_mut_ptr().cast(), bytes.len()) };
-        rest = behind;
+    let mut put = |bytes: &[u8]| -> Result<(), OutOfMemory> {
+        for part in bytes.chunks(COPY_DISTANCE) {
+            if part.len() == COPY_DISTANCE {
+                heap.poll()?;
+            }
+            let (place, behind) = mem::take(&mut rest).split_at_mut(part.len());
+            // SAFETY: as long as the part.
+            unsafe { ptr::copy_nonoverlapping(part.as_ptr(), place.as_mut_ptr().cast(), part.len()) };
+            rest = behind;
+        }
+        Ok(())
     };
     for i in first..=last {
-        if i > first {
-            put(separator);
+        if i & 0xFFFF == 0 {
+            heap.poll()?;
         }
-        put(t.get_int(i).as_string().map_or(&[], |s| s.as_bytes()));
+        if i > first {
+            put(separator)?;
+        }
+        put(t.get_int(i).as_string().map_or(&[], |s| s.as_bytes()))?;
     }
+    Ok(())
 }
 
 // Sorting.
@@ -366,7 +385,12 @@ fn sort(st: &mut State, args: Args) -> NativeResult {
     st.continue_in(code, args, args.count.min(2), &[object, Value::int(n), comparator])
 }
 
-/// Sorts an array whose elements are all integers, all floats but NaN, or all strings; false if they are not.
+/// How many items are sorted between two polls.
+const SORT_PIECE: usize = 1 << 14;
+/// The longest strings that are compared without a poll.
+const COMPARED_MAX: usize = 1 << 12;
+
+/// Sorts an array whose elements are all integers, all floats but NaN, or all strings that are not very long; false if they are not.
 fn sort_uniform(st: &mut State, t: Gc<Table>) -> Result<bool, Raised> {
     let n = t.array_len.get();
     match t.array_kind.get() {
@@ -378,7 +402,7 @@ fn sort_uniform(st: &mut State, t: Gc<Table>) -> Result<bool, Raised> {
                 return Ok(false);
             }
             // Without NaN, the order is total but for the two zeros, which are equal.
-            let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal);
+            let order = |a: &f64, b: &f64| a.partial_cmp(b).unwrap_or(Ordering::Equal);
             sort_as(st, t, n, Value::as_float_unchecked, order, Value::float)?;
         }
         _ => {
@@ -386,6 +410,10 @@ fn sort_uniform(st: &mut State, t: Gc<Table>) -> Result<bool, Raised> {
                 return Ok(false);
             }
             let string = |v: Value| v.as_string().expect("all elements are strings");
+            if (1..=n).any(|i| string(t.element(i)).len > COMPARED_MAX) {
+                // So many comparisons may take long.
+                return Ok(false);
+            }
             sort_as(st, t, n, string, |a: &Gc<Str>, b: &Gc<Str>| a.compare(*b), Value::string)?;
         }
     }
@@ -393,24 +421,69 @@ fn sort_uniform(st: &mut State, t: Gc<Table>) -> Result<bool, Raised> {
 }
 
 #[inline(always)]
-fn sort_as<T>(
+fn sort_as<T: Copy>(
     st: &mut State,
     t: Gc<Table>,
     n: u32,
     from: impl Fn(Value) -> T,
-    order: impl Fn(&T, &T) -> std::cmp::Ordering,
+    order: impl Fn(&T, &T) -> Ordering,
     to: impl Fn(T) -> Value,
 ) -> Result<(), Raised> {
-    let mut items = Vec::new();
-    let room = items.try_reserve_exact(n as usize);
-    room.map_err(|_| st.raise_memory())?;
-    items.extend((1..=n).map(|i| from(t.element(i))));
-    items.sort_unstable_by(order);
-    for (i, item) in items.into_iter().enumerate() {
+    // The items, and as many again where they are merged.
+    let copies = 1 + usize::from(n as usize > SORT_PIECE);
+    let bytes = copies * n as usize * size_of::<T>();
+    let charged = st.rt.heap.charge(bytes);
+    st.check_memory(charged)?;
+    let sorted = sort_items(st, (0..n).map(|i| from(t.element(i + 1))), order);
+    st.rt.heap.discharge(bytes);
+    for (i, item) in sorted?.into_iter().enumerate() {
         let stored = st.rt.set_int(t, i as i64 + 1, to(item));
         st.check_store(stored)?;
+        poll(st, i as i64)?;
     }
     Ok(())
+}
+
+/// The items in order. Sorts pieces, then merges them, and lets the VM be stopped in between.
+#[inline(always)]
+fn sort_items<T: Copy>(
+    st: &mut State,
+    source: impl ExactSizeIterator<Item = T>,
+    order: impl Fn(&T, &T) -> Ordering,
+) -> Result<Vec<T>, Raised> {
+    let mut items = Vec::new();
+    let room = items.try_reserve_exact(source.len());
+    room.map_err(|_| st.raise_memory())?;
+    items.extend(source);
+    for piece in items.chunks_mut(SORT_PIECE) {
+        piece.sort_unstable_by(&order);
+        st.check_cancelled()?;
+    }
+    let mut merged = Vec::new();
+    let mut sorted = SORT_PIECE;
+    while sorted < items.len() {
+        let room = merged.try_reserve_exact(items.len());
+        room.map_err(|_| st.raise_memory())?;
+        for pair in items.chunks(2 * sorted) {
+            let (mut left, mut right) = pair.split_at(sorted.min(pair.len()));
+            while let ([a, left_rest @ ..], [b, right_rest @ ..]) = (left, right) {
+                if order(b, a).is_lt() {
+                    merged.push(*b);
+                    right = right_rest;
+                } else {
+                    merged.push(*a);
+                    left = left_rest;
+                }
+                poll(st, merged.len() as i64)?;
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        mem::swap(&mut items, &mut merged);
+        merged.clear();
+        sorted *= 2;
+    }
+    Ok(items)
 }
 
 /// Handles of the sorting code in bytecode, as far as it has been needed.

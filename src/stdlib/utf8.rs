@@ -93,6 +93,10 @@ fn codepoint(st: &mut State, args: Args) -> NativeResult {
     st.ret_at(args, first, n)
 }
 
+/// How many bytes or characters are passed between two polls.
+const POLL_DISTANCE: usize = 1 << 16;
+const INSIDE_CHARACTER: &str = "initial position is a continuation byte";
+
 fn len(st: &mut State, args: Args) -> NativeResult {
     let text = st.arg_str(args, 0)?.as_bytes();
     let from = st.arg_int_or(args, 1, 1)?;
@@ -106,10 +110,19 @@ fn len(st: &mut State, args: Args) -> NativeResult {
     if to > text.len() as i64 {
         return Err(st.arg_error(2, "final position out of bounds"));
     }
-    match codec::count(text, from as usize - 1, to as usize, strict) {
-        Ok(n) => st.ret1(args, Value::int(n as i64)),
-        Err(at) => st.ret2(args, Value::NIL, Value::int(at as i64 + 1)),
+    let (mut at, end) = (from as usize - 1, to.max(0) as usize);
+    let mut characters = 0;
+    while at < end {
+        match codec::count(text, at, end.min(at + POLL_DISTANCE), strict) {
+            Ok((n, next)) => {
+                characters += n;
+                at = next;
+            }
+            Err(at) => return st.ret2(args, Value::NIL, Value::int(at as i64 + 1)),
+        }
+        st.check_cancelled()?;
     }
+    st.ret1(args, Value::int(characters as i64))
 }
 
 fn offset(st: &mut State, args: Args) -> NativeResult {
@@ -121,10 +134,23 @@ fn offset(st: &mut State, args: Args) -> NativeResult {
     if from < 1 || from > text.len() as i64 + 1 {
         return Err(st.arg_error(2, "position out of bounds"));
     }
-    match codec::offset(text, n, from as usize - 1) {
+    let (mut n, mut at) = (n, from as usize - 1);
+    while n.unsigned_abs() > POLL_DISTANCE as u64 {
+        let part = n.signum() * POLL_DISTANCE as i64;
+        match codec::offset(text, part, at) {
+            // Whatever the text begins with, nothing is in front of it.
+            Ok(None | Some(0)) => return st.ret1(args, Value::NIL),
+            Ok(Some(next)) => at = next,
+            Err(codec::InsideCharacter) => return Err(st.raise_text(INSIDE_CHARACTER)),
+        }
+        // Forwards, the first character is the one at hand.
+        n -= if part > 0 { part - 1 } else { part };
+        st.check_cancelled()?;
+    }
+    match codec::offset(text, n, at) {
         Ok(Some(at)) => st.ret1(args, Value::int(at as i64 + 1)),
         Ok(None) => st.ret1(args, Value::NIL),
-        Err(codec::InsideCharacter) => Err(st.raise_text("initial position is a continuation byte")),
+        Err(codec::InsideCharacter) => Err(st.raise_text(INSIDE_CHARACTER)),
     }
 }
 

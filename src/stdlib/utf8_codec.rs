@@ -71,9 +71,9 @@ pub fn encode(code: u32, buffer: &mut [u8; 6]) -> &[u8] {
     &buffer[start..]
 }
 
-/// How many characters start in `text[from..to]`; the position of the first malformed one as the
-/// error. `to` is within the text.
-pub fn count(text: &[u8], from: usize, to: usize, strict: bool) -> Result<usize, usize> {
+/// How many characters start in `text[from..to]`, and where the last one ends; the position of the first malformed one as
+/// the error. `to` is within the text.
+pub fn count(text: &[u8], from: usize, to: usize, strict: bool) -> Result<(usize, usize), usize> {
     let mut at = from;
     let mut characters = 0;
     while at < to {
@@ -81,7 +81,7 @@ pub fn count(text: &[u8], from: usize, to: usize, strict: bool) -> Result<usize,
         at += length;
         characters += 1;
     }
-    Ok(characters)
+    Ok((characters, at))
 }
 
 /// Steps the iteration of `utf8.codes`: the position and value of the first character after the one

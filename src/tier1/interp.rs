@@ -36,11 +36,13 @@ pub(super) const MISSES_MAX: u32 = 6;
 /// Runs the current frame until the activation entered from Rust ends.
 pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
     loop {
-        // SAFETY: the current record is a bytecode frame whose code has been verified.
+        // In all of these the current record is a bytecode frame whose code has been verified.
         let outcome = if st.hook_events != 0 {
             st.stop_recording();
+            // SAFETY: as said above.
             unsafe { dispatch::<false, true, true>(st)? }
         } else if st.recording.active {
+            // SAFETY: as said above.
             unsafe { dispatch::<true, false, true>(st)? }
         } else if st.recording.complete {
             st.recorded();
@@ -48,9 +50,10 @@ pub(crate) fn execute(st: &mut State) -> Result<Outcome, Raised> {
         } else if let Some(executor) = st.take_entering() {
             tier2::run(st, executor)?
         } else if st.count_instructions {
-            // SAFETY: as above.
+            // SAFETY: as said above.
             unsafe { dispatch::<false, false, true>(st)? }
         } else {
+            // SAFETY: as said above.
             unsafe { dispatch::<false, false, false>(st)? }
         };
         if outcome == Outcome::Exit {

@@ -47,14 +47,12 @@ const POISON: u8 = 0xdb;
 
 /// Bits of [`State::interrupt`].
 pub mod interrupt {
-    /// The host has asked the VM to stop.
-    pub const CANCEL: u32 = 1;
     /// Finalizers are waiting.
     pub const FINALIZE: u32 = 2;
     /// Somebody wants an error to be raised that the program can catch.
     pub const RAISE: u32 = 1 << 8;
-    /// The collector wants to run.
-    pub use crate::heap::COLLECT;
+    /// The host has asked the VM to stop; the collector wants to run.
+    pub use crate::heap::{CANCEL, COLLECT};
     /// Hooks are due in the running coroutine: set as long as [`State::hook_events`](super::State::hook_events) is not 0.
     pub const HOOK: u32 = 1 << 16;
 }

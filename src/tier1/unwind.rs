@@ -51,6 +51,11 @@ impl State {
 
     fn unwind_once(&mut self) -> Result<Option<Step>, Raised> {
         self.pending = None;
+        if self.error.as_string() == Some(self.memory_message) {
+            // Long work that is to be stopped ends as if memory had run out. Executors leave the error to tier 1, so the request is not
+            // looked at before.
+            if let Err(Raised) = self.check_cancelled() {}
+        }
         if !self.error_handled {
             self.error_handled = true;
             if !self.cancelling {

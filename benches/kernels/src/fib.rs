@@ -148,9 +148,11 @@ fn check_frames(vm: &mut Vm, code: &Code, calls: &[Site], function: Gc<Closure>,
     for i in 1..DEPTH as i64 - 1 {
         // SAFETY: records in use.
         let record = unsafe { &*vm.bottom().add(i as usize) };
+        // SAFETY: the record's registers are on the stack.
         let argument = unsafe { Value::load(vm.st.slot(record.base)) };
         assert!(argument.same_bits(Value::int(N - (i - 1) * levels)));
         assert!(record.base as i64 == 2 + (i - 1) * 2 * levels);
+        // SAFETY: the function lies below them.
         let callee = unsafe { Value::load(vm.st.slot(record.base - 1)) };
         assert!(callee.same_bits(Value::closure(function)));
     }

@@ -595,6 +595,9 @@ impl Generator<'_> {
         let mut stored = 0;
         let mut list_line = line;
         for (i, field) in fields.iter().enumerate() {
+            if self.f.builder.has_failed() {
+                break;
+            }
             let waiting = self.f.free - table - 1;
             if waiting == LIST_BATCH {
                 self.flush(table, waiting, stored);

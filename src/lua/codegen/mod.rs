@@ -19,6 +19,7 @@ mod stmt;
 mod tests;
 
 use std::mem::replace;
+use std::sync::atomic::AtomicU32;
 
 use super::ast::{Chunk, ExprId, FuncId, UpvalueSource, VarId};
 use super::parser::parse_until;
@@ -52,29 +53,32 @@ impl From<SyntaxError> for CompileError {
 /// Compiles Lua source. `chunk_name` is what `load` takes: `@file`, `=name` or the source itself.
 ///
 /// The result is the main function's prototype, which takes `...` and has one captured variable, `_ENV`. Time and
-/// space are linear in the source; all memory counts against the heap's limit.
+/// space are linear in the source; all memory counts against the heap's limit. If the polled word `interrupt` asks for an end,
+/// it fails as if memory had run out.
 pub fn compile(
     rt: &mut Runtime,
+    interrupt: Option<&AtomicU32>,
     source: &[u8],
     chunk_name: &[u8],
     depth: u32,
 ) -> Result<Gc<Proto>, CompileError> {
-    compile_with(rt, source, chunk_name, depth, 0)
+    compile_with(rt, interrupt, source, chunk_name, depth, 0)
 }
 
 /// Compiles library code: its functions pass for host functions.
 pub fn compile_library(rt: &mut Runtime, source: &[u8]) -> Result<Gc<Proto>, CompileError> {
-    compile_with(rt, source, b"=[C]", 0, proto_flags::BUILTIN)
+    compile_with(rt, None, source, b"=[C]", 0, proto_flags::BUILTIN)
 }
 
 fn compile_with(
     rt: &mut Runtime,
+    interrupt: Option<&AtomicU32>,
     source: &[u8],
     chunk_name: &[u8],
     depth: u32,
     flags: u8,
 ) -> Result<Gc<Proto>, CompileError> {
-    let meter = Meter::new(&mut rt.heap);
+    let meter = Meter::with_interrupt(&mut rt.heap, interrupt);
     let result = compile_metered(rt, source, chunk_name, depth, flags, &meter);
     meter.close(&mut rt.heap);
     result
@@ -90,7 +94,7 @@ fn compile_metered(
 ) -> Result<Gc<Proto>, CompileError> {
     let mut chunk = parse(source, chunk_name, depth, meter)?;
     meter.settle(&mut rt.heap);
-    fold::fold(&mut chunk);
+    fold::fold(&mut chunk, meter).map_err(|_| CompileError::Memory)?;
     let mut culprit = None;
     let (what, line) = match generate(rt, &chunk, chunk_name, flags, meter, &mut culprit) {
         Ok(proto) => return Ok(proto),
@@ -199,7 +203,7 @@ struct FunctionState<'a> {
 }
 
 impl<'a> FunctionState<'a> {
-    fn new(head: FunctionHead, meter: &'a Meter) -> FunctionState<'a> {
+    fn new(head: FunctionHead, meter: &'a Meter<'a>) -> FunctionState<'a> {
         FunctionState {
             builder: ProtoBuilder::new(head, meter),
             free: 0,
@@ -231,7 +235,7 @@ struct Generator<'a> {
     /// The first expression that needed more registers than there are.
     culprit: Option<ExprId>,
     f: FunctionState<'a>,
-    meter: &'a Meter,
+    meter: &'a Meter<'a>,
 }
 
 impl Generator<'_> {

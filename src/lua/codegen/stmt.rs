@@ -14,6 +14,9 @@ const FOR_STATE: &[u8] = b"(for state)";
 impl Generator<'_> {
     pub(super) fn statements(&mut self, block: BlockId) {
         for stmt in self.chunk.statements(block) {
+            if self.f.builder.has_failed() {
+                break;
+            }
             self.statement(stmt);
         }
     }

@@ -5,7 +5,7 @@ use crate::bytecode::listing::list;
 
 fn listing(source: &str) -> String {
     let mut rt = Runtime::new().expect("memory suffices");
-    let proto = compile(&mut rt, source.as_bytes(), b"=t", 0).expect("the source is correct");
+    let proto = compile(&mut rt, None, source.as_bytes(), b"=t", 0).expect("the source is correct");
     let mut out = String::new();
     list(proto, &mut out).expect("a string takes everything");
     out.lines()
@@ -22,9 +22,9 @@ fn check(source: &str, expected: &str) {
 fn limits_are_errors() {
     let mut rt = Runtime::new().expect("memory suffices");
     let nested = format!("local t = {}{}", "{1, ".repeat(90), "}".repeat(90));
-    assert!(compile(&mut rt, nested.as_bytes(), b"=t", 0).is_ok());
+    assert!(compile(&mut rt, None, nested.as_bytes(), b"=t", 0).is_ok());
     let wide = format!("return f({})", vec!["x"; 260].join(", "));
-    let error = compile(&mut rt, wide.as_bytes(), b"=t", 0).err();
+    let error = compile(&mut rt, None, wide.as_bytes(), b"=t", 0).err();
     let message = b"t:1: function or expression needs too many registers near 'x'";
     assert_eq!(error, Some(CompileError::Syntax(message.to_vec())));
 }
@@ -42,7 +42,7 @@ fn deep_trees_need_no_deep_stack() {
     ] {
         let source = format!("return {first}{}", more.repeat(100_000));
         assert!(
-            compile(&mut rt, source.as_bytes(), b"=t", 0).is_ok(),
+            compile(&mut rt, None, source.as_bytes(), b"=t", 0).is_ok(),
             "{more}"
         );
     }
@@ -52,7 +52,7 @@ fn deep_trees_need_no_deep_stack() {
 fn many_loops_share_the_last_site() {
     let mut rt = Runtime::new().expect("memory suffices");
     let source = "while x do end ".repeat(70_000);
-    let proto = compile(&mut rt, source.as_bytes(), b"=t", 0).expect("the source is correct");
+    let proto = compile(&mut rt, None, source.as_bytes(), b"=t", 0).expect("the source is correct");
     assert_eq!(proto.info.loops.len(), 65_536);
 }
 
@@ -60,7 +60,7 @@ fn many_loops_share_the_last_site() {
 fn locals_have_extents() {
     let mut rt = Runtime::new().expect("memory suffices");
     let source = b"local a, b = 1 do local c = a end for i = 1, 2 do end";
-    let proto = compile(&mut rt, source, b"=t", 0).expect("the source is correct");
+    let proto = compile(&mut rt, None, source, b"=t", 0).expect("the source is correct");
     let locals: Vec<(String, u8, u32, u32)> = proto
         .info
         .locals
