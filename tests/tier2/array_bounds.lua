@@ -186,3 +186,34 @@ local function meddled(t, n)
   return s > 0
 end
 for _ = 1, 3 do print(tostring(meddled(u, 30))) end
+
+-- Rows of flat arrays: what is added to an index is the same in all passes, whatever it is.
+local function rows(t, width, from, to, at, less)
+  local s = 0
+  for i = from, to do
+    local x = t[at + i]
+    local above = t[at + i - less]
+    s = (s * 3 + (x or 7) - (above or 9) + (t[width - 1 + i] or 11)) % 1000003
+  end
+  return s
+end
+local flat = filled(90, function(i) return i * i end)
+for at = -10, 90, 10 do
+  print(rows(flat, 10, 1, 10, at, 10), rows(flat, 10, 1, 10, at, -10), rows(flat, 10, 5, 4, at, 0), rows(flat, 0, 1, 20, at, at))
+end
+for _, far in ipairs { math.maxinteger, math.mininteger, math.maxinteger - 5, math.mininteger + 5 } do
+  print(rows(flat, 10, 1, 20, far, far), rows(flat, 10, 1, 20, far, 0), rows(flat, far, 1, 20, 10, far))
+end
+local function smooth(t, from, to, step, at, width)
+  for i = from, to, step do
+    local k = at + i
+    t[k] = (t[k] + t[k - width] + t[k + width]) % 1009
+  end
+  return text(t)
+end
+for _ = 1, 3 do
+  print(smooth(flat, 1, 10, 1, 40, 10))
+  print(smooth(flat, 10, 1, -1, 20, 10))
+  print(smooth(flat, 1, 30, 3, 30, 30))
+  print(pcall(smooth, flat, 1, 10, 1, 80, 10))
+end

@@ -3,12 +3,14 @@
 //! In pass `k` of a numeric loop, from 0, the index is `first + k * step`, and `count - k` passes are to come; the loop is left when none
 //! is. So what indices plus constants are in bounds for the first pass and for the last one is in bounds in between, as long as
 //! nothing shortens the array and the last index is what it seems to be: with less than 2^32 passes and steps of
-//! less than 2^30 nothing wraps around.
+//! less than 2^30 nothing wraps around. What is made before the loop may be added to an index, too, or subtracted: wherever that leads,
+//! the indices of the first pass and of the last one are as far from each other.
 //!
 //! The loop may be left before it has come to its last pass, so the check may fail although none of those in the loop would have. Then
 //! control leaves at the head of the loop, and what begins there keeps its checks ([`Superblock::keeps_bounds`]).
 
 use perilune_uops::{MicroOp, Type};
+use smallvec::SmallVec;
 
 use super::alias::Aliases;
 use crate::tier2::superblock::{Counter, Node, Ref, Rewriter, Superblock};
@@ -18,10 +20,16 @@ const COUNT_MAX: i64 = 1 << 32;
 const STEP_MAX: i64 = 1 << 30;
 const OFFSET_MAX: i64 = 1 << 30;
 
-/// The indices of a table that are checked together: a counter plus constants from one to another.
+/// What is made before the loop and added to an index, or subtracted.
+type Terms = SmallVec<[(MicroOp, Ref); TERMS_MAX]>;
+/// The most of them.
+const TERMS_MAX: usize = 3;
+
+/// The indices of a table that are checked together: a counter plus terms plus constants from one to another.
 struct Range {
     table: Ref,
     counter: usize,
+    terms: Terms,
     least: i64,
     greatest: i64,
 }
@@ -42,19 +50,19 @@ pub fn bounds(old: &Superblock) -> Superblock {
         if node.op != MicroOp::GUARD_IN_ARRAY || node.inputs[0] > looping.head {
             continue;
         }
-        let (base, offset) = aliases.index(node.inputs[1]);
-        let Some(counter) = counters.iter().position(|c| c.index == base) else { continue };
+        let Some((counter, terms, offset)) = index(old, &aliases, &counters, node.inputs[1]) else { continue };
         if offset.unsigned_abs() > OFFSET_MAX as u64 || aliases.clobbered_in_loop(r) {
             continue;
         }
         dropped.push(r);
         let table = node.inputs[0];
-        match ranges.iter_mut().find(|range| range.table == table && range.counter == counter) {
+        let same = |range: &&mut Range| (range.table, range.counter) == (table, counter) && range.terms == terms;
+        match ranges.iter_mut().find(same) {
             Some(range) => {
                 range.least = range.least.min(offset);
                 range.greatest = range.greatest.max(offset);
             }
-            None => ranges.push(Range { table, counter, least: offset, greatest: offset }),
+            None => ranges.push(Range { table, counter, terms, least: offset, greatest: offset }),
         }
     }
     if ranges.is_empty() {
@@ -72,6 +80,32 @@ pub fn bounds(old: &Superblock) -> Superblock {
     let used = |i: usize| ranges.iter().any(|range| range.counter == i);
     rw.counters.extend(counters.iter().enumerate().filter(|(i, _)| used(*i)).map(|(_, c)| *c));
     rw.finish()
+}
+
+/// An index as a counter, terms and a constant.
+fn index(sb: &Superblock, aliases: &Aliases, counters: &[Counter], r: Ref) -> Option<(usize, Terms, i64)> {
+    let head = sb.looping.as_ref()?.head;
+    let mut terms = Terms::new();
+    let (mut base, mut offset) = aliases.index(r);
+    while !base.is_none() {
+        if let Some(counter) = counters.iter().position(|c| c.index == base) {
+            terms.sort_unstable();
+            return Some((counter, terms, offset));
+        }
+        let node = sb.node(base);
+        let (rest, term) = match (node.op, node.inputs()) {
+            (MicroOp::ADD_I | MicroOp::SUB_I, &[x, y]) if y < head => (x, y),
+            (MicroOp::ADD_I, &[x, y]) if x < head => (y, x),
+            _ => return None,
+        };
+        if terms.len() == TERMS_MAX {
+            return None;
+        }
+        terms.push((node.op, term));
+        let (inner, constant) = aliases.index(rest);
+        (base, offset) = (inner, offset.wrapping_add(constant));
+    }
+    None
 }
 
 /// The `PHI`s that count, with their steps.
@@ -152,6 +186,11 @@ fn check(rw: &mut Rewriter, counters: &[Counter], ranges: &[Range]) {
             let (at_first, at_last) =
                 if up { (range.least, range.greatest) } else { (range.greatest, range.least) };
             for (index, offset) in [(begins, at_first), (ends, at_last)] {
+                let with_term = |rw: &mut Rewriter, index, &(op, term): &(MicroOp, Ref)| {
+                    let term = rw.name(term);
+                    make(rw, op, &[index, term])
+                };
+                let index = range.terms.iter().fold(index, |index, term| with_term(rw, index, term));
                 let offset = rw.add(Node::int(offset));
                 let index = make(rw, ADD_I, &[index, offset]);
                 guard(rw, GUARD_IN_ARRAY, &[table, index]);

@@ -303,6 +303,45 @@ impl Projector<'_> {
         self.store_slot(t, location, v)
     }
 
+    /// The constant key, if it is one that shapes have.
+    fn constant_key(&self, key: Ref) -> Option<Gc<Str>> {
+        let object = self.constant_object(key).filter(|object| object.kind == ObjectKind::String)?;
+        Some(Gc::<Str>::from_addr(object.addr)).filter(|key| key.is_short() && !self.cautious)
+    }
+
+    /// What a table itself has for a constant key (`rawget`).
+    pub(super) fn raw_field(&mut self, t: Ref, key: Ref) -> Option<Ref> {
+        let key = self.constant_key(key)?;
+        let (t, shape) = self.receiver_shape(t)?;
+        let slot = self.st.rt.shapes.find(shape, key);
+        if slot.is_none() {
+            self.st.rt.shapes.rely_on_absence(shape);
+        }
+        self.guard_shape(t, shape);
+        match slot {
+            Some(slot) => {
+                let location = self.st.rt.shapes.slot_location(shape, slot);
+                self.load_slot(t, location)
+            }
+            None => Some(self.sb.push(Node::nil())),
+        }
+    }
+
+    /// Stores to a constant key of a table itself (`rawset`).
+    pub(super) fn raw_store(&mut self, t: Ref, key: Ref, v: Ref) -> Option<()> {
+        let key = self.constant_key(key).filter(|key| key.event.get() == 0)?;
+        let (t, shape) = self.receiver_shape(t)?;
+        let Some(slot) = self.st.rt.shapes.find(shape, key) else {
+            return self.add_field(t, shape, key, v);
+        };
+        if self.st.rt.shapes.slot_is_constant(shape, slot) {
+            return None;
+        }
+        let location = self.st.rt.shapes.slot_location(shape, slot);
+        self.guard_shape(t, shape);
+        self.store_slot(t, location, v)
+    }
+
     /// Whether a store of a key that a table of this shape lacks, or has with nil, is not asked about; `None` if the
     /// shape does not say.
     fn stores_plainly(&mut self, shape: ShapeId) -> Option<bool> {

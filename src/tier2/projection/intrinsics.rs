@@ -158,12 +158,18 @@ impl Projector<'_> {
             Builtin::RawGet if call.nargs >= 2 => {
                 let t = self.argument(call, 0, Type::Table)?;
                 let key = self.key_argument(call, 1);
+                if let Some(v) = self.raw_field(t, key) {
+                    return one(v);
+                }
                 one(self.emit(MicroOp::RAW_GET, &[t, key], &[]))
             }
             Builtin::RawSet if call.nargs >= 3 => {
                 let t = self.argument(call, 0, Type::Table)?;
                 let key = self.key_argument(call, 1);
                 let v = self.read(call.first + 2);
+                if self.raw_store(t, key, v).is_some() {
+                    return one(t);
+                }
                 self.emit(MicroOp::RAW_SET, &[t, key, v], &[]);
                 self.unsettled = true;
                 one(t)

@@ -892,6 +892,89 @@ fn bounds_are_checked_for_the_first_index_and_the_last() {
 }
 
 #[test]
+fn what_is_made_before_the_loop_may_be_added_to_indices() {
+    let before = "CONST_INT 1
+         k = LOAD [4]: Int
+         m = LOAD [5]: Int";
+    let checked = counting(
+        before,
+        "row = ADD_I k i
+         above = SUB_I row m
+         four = CONST_INT 4
+         next = ADD_I row four
+         GUARD_IN_ARRAY t row exit here
+         x = LOAD_ELEMENT t row
+         GUARD_IN_ARRAY t above exit here
+         REPLACE_ELEMENT t above x
+         GUARD_IN_ARRAY t next exit here
+         REPLACE_ELEMENT t next x",
+    );
+    insta::assert_snapshot!(checked, @r"
+    v1 = LOAD [1]: Table
+    v2 = LOAD [2]: Int
+    v3 = LOAD [3]: Int
+    v4 = CONST_INT 1
+    v5 = LOAD [4]: Int
+    v6 = LOAD [5]: Int
+    v7 = CONST_INT 4294967296
+    v8 = LT_U v3 v7
+    s0: pc 3 []
+    GUARD_TRUE v8 exit s0
+    v10 = MUL_I v3 v4
+    v11 = ADD_I v2 v10
+    v12 = ADD_I v2 v5
+    v13 = CONST_INT 0
+    v14 = ADD_I v12 v13
+    GUARD_IN_ARRAY v1 v14 exit s0
+    v16 = ADD_I v11 v5
+    v17 = CONST_INT 4
+    v18 = ADD_I v16 v17
+    GUARD_IN_ARRAY v1 v18 exit s0
+    v20 = ADD_I v2 v5
+    v21 = SUB_I v20 v6
+    v22 = CONST_INT 0
+    v23 = ADD_I v21 v22
+    GUARD_IN_ARRAY v1 v23 exit s0
+    v25 = ADD_I v11 v5
+    v26 = SUB_I v25 v6
+    v27 = CONST_INT 0
+    v28 = ADD_I v26 v27
+    GUARD_IN_ARRAY v1 v28 exit s0
+    LOOP entry s0
+    v31 = PHI v2: Int back v45
+    v32 = PHI v3: Int back v44
+    v33 = ADD_I v5 v31
+    v34 = SUB_I v33 v6
+    v35 = CONST_INT 4
+    v36 = ADD_I v33 v35
+    v37 = LOAD_ELEMENT v1 v33
+    REPLACE_ELEMENT v1 v34 v37
+    REPLACE_ELEMENT v1 v36 v37
+    v40 = CONST_INT 0
+    v41 = CONST_INT 1
+    v42 = EQ_I v32 v40
+    s1: pc 5 []
+    GUARD_FALSE v42 exit s1
+    v44 = SUB_I v32 v41
+    v45 = ADD_I v31 v4
+    BACK
+    ");
+    // Too much, or of the loop's own.
+    let body = "p = ADD_I i k
+         q = ADD_I p m
+         r = SUB_I q k
+         s = SUB_I r m
+         GUARD_IN_ARRAY t s exit here";
+    assert!(!counting(before, body).contains("LT_U"));
+    let body = "p = ADD_I i n
+         GUARD_IN_ARRAY t p exit here";
+    assert!(!counting(before, body).contains("LT_U"));
+    let body = "p = SUB_I k i
+         GUARD_IN_ARRAY t p exit here";
+    assert!(!counting(before, body).contains("LT_U"));
+}
+
+#[test]
 fn bounds_are_checked_in_the_loop_if_they_change_there() {
     let body = "GUARD_IN_ARRAY t i exit here
          x = LOAD_ELEMENT t i
