@@ -30,10 +30,12 @@ impl Ref {
     /// No node.
     pub const NONE: Ref = Ref(u32::MAX);
 
+    #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
     }
 
+    #[inline]
     pub fn is_none(self) -> bool {
         self == Ref::NONE
     }
@@ -46,6 +48,7 @@ pub struct SnapshotId(pub u32);
 impl SnapshotId {
     pub const NONE: SnapshotId = SnapshotId(u32::MAX);
 
+    #[inline]
     pub fn is_none(self) -> bool {
         self == SnapshotId::NONE
     }
@@ -91,6 +94,7 @@ pub fn slot_offsets(operand: u64) -> SlotOffsets {
 
 impl Node {
     /// A node with these inputs and operands, the declared type, and no exit.
+    #[inline]
     pub fn new(op: MicroOp, inputs: &[Ref], operands: &[u64]) -> Node {
         let declaration = op.declaration();
         debug_assert_eq!(inputs.len(), declaration.inputs.len(), "{op}");
@@ -108,11 +112,13 @@ impl Node {
     }
 
     /// The same, leaving for `exit`.
+    #[inline]
     pub fn with_exit(self, exit: SnapshotId) -> Node {
         Node { exit, ..self }
     }
 
     /// The same, of type `ty`.
+    #[inline]
     pub fn with_type(self, ty: Type) -> Node {
         Node { ty: Some(ty), ..self }
     }
@@ -134,34 +140,41 @@ impl Node {
     }
 
     /// The inputs it has.
+    #[inline]
     pub fn inputs(&self) -> &[Ref] {
         &self.inputs[..self.op.declaration().inputs.len()]
     }
 
+    #[inline]
     pub fn inputs_mut(&mut self) -> &mut [Ref] {
         &mut self.inputs[..self.op.declaration().inputs.len()]
     }
 
     /// The operands it has.
+    #[inline]
     pub fn operands(&self) -> &[u64] {
         &self.operands[..self.op.declaration().operands.len()]
     }
 
+    #[inline]
     pub fn effects(&self) -> Effects {
         self.op.declaration().effects
     }
 
+    #[inline]
     pub fn exit_kind(&self) -> Exit {
         self.op.declaration().exit
     }
 
     /// Whether it is a guard: it leaves unless a condition holds, and changes nothing.
+    #[inline]
     pub fn is_guard(&self) -> bool {
         self.exit_kind() == Exit::Restart
     }
 
     /// Whether the frames must be in memory while it runs: it may run any code, or it reads or writes slots there.
     /// Such a node stores the slots of its snapshot first, and makes the records of inlined frames if it may call.
+    #[inline]
     pub fn is_call_out(&self) -> bool {
         let effects = self.effects();
         effects.calls
@@ -170,6 +183,7 @@ impl Node {
     }
 
     /// Whether it must stay although nobody uses its value.
+    #[inline]
     pub fn is_anchored(&self) -> bool {
         !self.effects().is_none()
             || self.exit_kind() != Exit::None
@@ -330,6 +344,8 @@ pub const POSITIONS: Slot = 0x8000;
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Superblock {
     pub nodes: Vec<Node>,
+    /// The nodes for which [`Node::is_call_out`] holds, in order.
+    pub call_outs: Vec<Ref>,
     pub frames: Vec<Frame>,
     pub objects: Vec<Object>,
     pub snapshots: Vec<Snapshot>,
@@ -349,6 +365,7 @@ impl Superblock {
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
+            + self.call_outs.capacity() * size_of::<Ref>()
             + self.frames.capacity() * size_of::<Frame>()
             + self.objects.capacity() * size_of::<Object>()
             + self.snapshot_bytes()
@@ -365,29 +382,44 @@ impl Superblock {
     }
 
     /// Appends a node.
+    #[inline]
     pub fn push(&mut self, node: Node) -> Ref {
+        let r = Ref(self.nodes.len() as u32);
+        if node.is_call_out() {
+            self.call_outs.push(r);
+        }
         self.nodes.push(node);
-        Ref(self.nodes.len() as u32 - 1)
+        r
     }
 
+    /// This, unless it is the same as another one.
+    pub fn unless_same(self, other: &Superblock) -> Option<Superblock> {
+        (self != *other).then_some(self)
+    }
+
+    #[inline]
     pub fn node(&self, r: Ref) -> &Node {
         &self.nodes[r.index()]
     }
 
     /// The type of a node's value. The node must make one.
+    #[inline]
     pub fn type_of(&self, r: Ref) -> Type {
         self.node(r).ty.expect("the node makes a value")
     }
 
     /// Every node with its name.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (Ref, &Node)> {
         self.nodes.iter().enumerate().map(|(i, node)| (Ref(i as u32), node))
     }
 
+    #[inline]
     pub fn frame(&self, id: FrameId) -> &Frame {
         &self.frames[id.0 as usize]
     }
 
+    #[inline]
     pub fn object(&self, id: ObjectId) -> &Object {
         &self.objects[id.0 as usize]
     }
@@ -436,17 +468,20 @@ impl Superblock {
         debug_assert_eq!((snapshot.first + snapshot.len + snapshot.contents) as usize, self.slots.len());
     }
 
+    #[inline]
     pub fn snapshot_at(&self, id: SnapshotId) -> &Snapshot {
         &self.snapshots[id.0 as usize]
     }
 
     /// The slots of a snapshot with their values, in ascending order.
+    #[inline]
     pub fn slots_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
         let Snapshot { first, len, .. } = *self.snapshot_at(id);
         &self.slots[first as usize..][..len as usize]
     }
 
     /// All values of a snapshot: those of its slots, then those of the parts of virtual objects, whose slots mean nothing.
+    #[inline]
     pub fn values_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
         let Snapshot { first, len, contents, .. } = *self.snapshot_at(id);
         &self.slots[first as usize..][..(len + contents) as usize]
@@ -465,6 +500,7 @@ impl Superblock {
     }
 
     /// Whether a snapshot mentions virtual objects.
+    #[inline]
     pub fn has_virtual_objects(&self, id: SnapshotId) -> bool {
         self.snapshot_at(id).states > 0
     }
@@ -572,6 +608,7 @@ impl<'a> Rewriter<'a> {
             old,
             new: Superblock {
                 nodes: Vec::with_capacity(old.nodes.len() + 8),
+                call_outs: Vec::with_capacity(old.call_outs.len()),
                 frames: old.frames.clone(),
                 objects: old.objects.clone(),
                 snapshots: Vec::with_capacity(old.snapshots.len()),
@@ -602,11 +639,13 @@ impl<'a> Rewriter<'a> {
     }
 
     /// What an old node has become.
+    #[inline]
     pub fn name(&self, old: Ref) -> Ref {
         self.names[old.index()]
     }
 
     /// The old node with its inputs renamed; its exit is still the old one.
+    #[inline]
     pub fn renamed(&self, old: Ref) -> Node {
         let mut node = *self.old.node(old);
         for input in node.inputs_mut() {
@@ -653,6 +692,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Emits `node`, whose inputs are new and whose exit is old, in the place of `old`.
+    #[inline]
     pub fn emit(&mut self, old: Ref, node: Node) -> Ref {
         let new = self.add(node);
         self.names[old.index()] = new;
@@ -660,18 +700,21 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Emits `node`, whose inputs are new and whose exit is old, beside what the old nodes become.
+    #[inline]
     pub fn add(&mut self, mut node: Node) -> Ref {
         node.exit = self.exit(node.exit);
         self.new.push(node)
     }
 
     /// Copies `old` with its inputs renamed.
+    #[inline]
     pub fn copy(&mut self, old: Ref) -> Ref {
         let node = self.renamed(old);
         self.emit(old, node)
     }
 
     /// Lets the existing new node `by` stand for `old`.
+    #[inline]
     pub fn replace(&mut self, old: Ref, by: Ref) {
         self.names[old.index()] = by;
     }

@@ -875,25 +875,20 @@ impl<'a> Projector<'a> {
             return;
         }
         let mut names: Vec<Ref> = Vec::with_capacity(self.sb.nodes.len());
-        let mut nodes = Vec::with_capacity(self.sb.nodes.len());
-        for node in &self.sb.nodes {
-            let mut node = *node;
+        self.sb.call_outs.clear();
+        for mut node in std::mem::take(&mut self.sb.nodes) {
             for input in node.inputs_mut() {
                 *input = names[input.index()];
             }
             match node.op {
                 MicroOp::PHI => names.push(node.inputs[0]),
                 MicroOp::LOOP => names.push(Ref::NONE),
-                _ => {
-                    names.push(Ref(nodes.len() as u32));
-                    nodes.push(node);
-                }
+                _ => names.push(self.sb.push(node)),
             }
         }
         for (_, r) in &mut self.sb.slots {
             *r = names[r.index()];
         }
-        self.sb.nodes = nodes;
         self.before_loop = self.done;
     }
 
