@@ -103,7 +103,8 @@ impl State {
             panic!("projection breaks a rule: {error}\n{superblock}");
         }
         let before = self.tier2.keeps_superblocks.then(|| superblock.to_string());
-        let optimized = optimizer::optimize(superblock);
+        let mut optimized = optimizer::optimize(superblock);
+        optimized.compact();
         self.tier2.counters.time.optimization += clock.lap();
         if let Some(header) = shown.filter(|_| superblocks) {
             eprintln!("optimized superblock of {header}\n{optimized}");

@@ -100,8 +100,8 @@ pub struct CodeSettings {
     pub traps: bool,
 }
 
-/// Times that an exit is taken before it gets an executor of its own.
-const HOT_EXIT: u16 = 16;
+/// Times that an exit is taken before it gets an executor of its own: leaving so often costs about as much as making one.
+const HOT_EXIT: u16 = 32;
 
 /// Tier 2's part of a VM.
 pub struct Tier2 {

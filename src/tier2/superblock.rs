@@ -17,6 +17,8 @@
 //! in [`Superblock::objects`]. Every node with an exit has a snapshot. The text form is in [`text`](super::text), the
 //! rules are checked by [`verify`](super::verify).
 
+use std::ops::Range;
+
 use perilune_uops::{Effects, Exit, MicroOp, Type};
 
 use crate::bytecode::cache::SlotOffsets;
@@ -267,12 +269,20 @@ pub struct Snapshot {
     pub top: Option<Slot>,
     /// Where its slots begin in [`Superblock::slots`], and how many there are.
     first: u32,
-    len: u32,
     /// Where the states of virtual objects begin in [`Superblock::states`], and how many there are.
     first_state: u32,
-    states: u32,
+    states: u16,
+    len: u16,
     /// The values of these states, which follow the slots.
-    contents: u32,
+    contents: u16,
+}
+
+impl Snapshot {
+    /// Where its values are in [`Superblock::slots`].
+    fn values(&self) -> Range<usize> {
+        let first = self.first as usize;
+        first..first + self.len as usize + self.contents as usize
+    }
 }
 
 /// The state of a virtual object if control leaves, as one snapshot has it.
@@ -307,6 +317,11 @@ pub struct Described<'a> {
     pub header: u32,
     pub parts: &'a [Part],
     pub values: &'a [(Slot, Ref)],
+}
+
+/// As snapshots count. Slots have numbers of 16 bits, and superblocks fewer nodes.
+fn count(n: usize) -> u16 {
+    u16::try_from(n).expect("a snapshot has fewer values")
 }
 
 /// What stands for the slot where [`Superblock::slots`] has the value of a part.
@@ -362,6 +377,40 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// Gives back memory that it does not need. Snapshots whose values are the first ones of another one near by share those: most
+    /// differ in temporaries only, which come last.
+    pub fn compact(&mut self) {
+        const NEAR: usize = 6;
+        let slots = std::mem::take(&mut self.slots);
+        let count = self.snapshots.len();
+        let values: Vec<&[(Slot, Ref)]> = self.snapshots.iter().map(|s| &slots[s.values()]).collect();
+        let shares = |i: usize, other: usize| {
+            let longer = values[other].len() > values[i].len() || values[other].len() == values[i].len() && other < i;
+            longer && values[i].last() == values[other][..values[i].len()].last() && values[other].starts_with(values[i])
+        };
+        let host = |i: usize| {
+            let near = i.saturating_sub(NEAR)..count.min(i + NEAR + 1);
+            near.filter(|&other| shares(i, other)).max_by_key(|&other| values[other].len())
+        };
+        let hosts: Vec<Option<usize>> = (0..count).map(host).collect();
+        let own = (0..count).filter(|&i| hosts[i].is_none());
+        self.slots.reserve_exact(own.clone().map(|i| values[i].len()).sum());
+        for i in own {
+            self.snapshots[i].first = self.slots.len() as u32;
+            self.slots.extend_from_slice(values[i]);
+        }
+        for i in 0..count {
+            // Hosts are longer, or come earlier.
+            let last = std::iter::successors(Some(i), |&i| hosts[i]).last().unwrap_or(i);
+            self.snapshots[i].first = self.snapshots[last].first;
+        }
+        self.nodes.shrink_to_fit();
+        self.call_outs.shrink_to_fit();
+        self.snapshots.shrink_to_fit();
+        self.states.shrink_to_fit();
+        self.parts.shrink_to_fit();
+    }
+
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
@@ -447,7 +496,7 @@ impl Superblock {
         let first = self.slots.len() as u32;
         self.slots.extend(slots);
         debug_assert!(self.slots[first as usize..].is_sorted_by_key(|s| s.0));
-        let len = self.slots.len() as u32 - first;
+        let len = count(self.slots.len() - first as usize);
         let first_state = self.states.len() as u32;
         self.snapshots.push(Snapshot { frame, pc, top, first, len, first_state, states: 0, contents: 0 });
         SnapshotId(self.snapshots.len() as u32 - 1)
@@ -464,8 +513,8 @@ impl Superblock {
         self.states.push(Virtual { object, header, first, len });
         let snapshot = self.snapshots.last_mut().expect("there is a snapshot");
         snapshot.states += 1;
-        snapshot.contents += len;
-        debug_assert_eq!((snapshot.first + snapshot.len + snapshot.contents) as usize, self.slots.len());
+        snapshot.contents += count(len as usize);
+        debug_assert_eq!(snapshot.values().end, self.slots.len());
     }
 
     #[inline]
@@ -483,14 +532,13 @@ impl Superblock {
     /// All values of a snapshot: those of its slots, then those of the parts of virtual objects, whose slots mean nothing.
     #[inline]
     pub fn values_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
-        let Snapshot { first, len, contents, .. } = *self.snapshot_at(id);
-        &self.slots[first as usize..][..(len + contents) as usize]
+        &self.slots[self.snapshot_at(id).values()]
     }
 
     /// The virtual objects that a snapshot mentions.
     pub fn virtual_objects(&self, id: SnapshotId) -> impl Iterator<Item = Described<'_>> + '_ {
         let Snapshot { first, len, first_state, states, .. } = *self.snapshot_at(id);
-        let mut at = (first + len) as usize;
+        let mut at = first as usize + len as usize;
         self.states[first_state as usize..][..states as usize].iter().map(move |state| {
             let values = &self.slots[at..][..state.len as usize];
             at += state.len as usize;
@@ -631,7 +679,7 @@ impl<'a> Rewriter<'a> {
     pub fn keep_slots(&mut self, keep: impl Fn(SnapshotId, Slot, Ref) -> bool) {
         self.kept = vec![true; self.old.slots.len()];
         for (i, snapshot) in self.old.snapshots.iter().enumerate() {
-            let range = snapshot.first as usize..(snapshot.first + snapshot.len) as usize;
+            let range = snapshot.first as usize..snapshot.first as usize + snapshot.len as usize;
             for (kept, &(slot, value)) in self.kept[range.clone()].iter_mut().zip(&self.old.slots[range]) {
                 *kept = keep(SnapshotId(i as u32), slot, value);
             }
@@ -660,7 +708,7 @@ impl<'a> Rewriter<'a> {
             return if old.is_none() { old } else { self.copied[old.0 as usize] };
         }
         let source = *self.old.snapshot_at(old);
-        let range = source.first as usize..(source.first + source.len) as usize;
+        let range = source.first as usize..source.first as usize + source.len as usize;
         let (names, kept) = (&self.names, &self.kept);
         let slots = range.filter(|&i| kept.is_empty() || kept[i]).map(|i| {
             let (slot, r) = self.old.slots[i];
