@@ -37,6 +37,6 @@ mod jit;
 pub use embed::*;
 pub use stdlib::Libraries;
 pub use tier1::statistics::{ExecutorStatistics, Statistics};
-pub use tier2::{Engine, Perf};
+pub use tier2::{CompileTime, Engine, Perf};
 
 internal! { heap lua runtime stdlib tier1 tier2 }

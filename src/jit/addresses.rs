@@ -10,11 +10,11 @@
 //! A base that is kept through the loop stands on a guard before the loop that would not hold any more if the table got
 //! another array, so whoever comes back to the loop knows of it.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use perilune_uops::{Memory, MicroOp, Type};
 
 use crate::runtime::array::ArrayKind;
+use crate::runtime::hasher::BuildWordHasher;
 use crate::tier2::optimizer::alias::Aliases;
 use crate::tier2::superblock::{Node, Ref, Superblock};
 
@@ -59,6 +59,7 @@ pub struct Access {
 pub struct Addresses {
     /// In the order in which they are made.
     pub derived: Vec<Derived>,
+    /// For each node; empty if none accesses elements.
     accesses: Vec<Option<Access>>,
 }
 
@@ -102,17 +103,20 @@ fn split(sb: &Superblock, mut r: Ref) -> (Ref, i64) {
 impl Addresses {
     pub fn new(sb: &Superblock) -> Addresses {
         let indexes = |node: &Node| needs(node.op).is_some() || node.op == MicroOp::GUARD_IN_ARRAY;
+        if !sb.nodes.iter().any(indexes) {
+            return Addresses { derived: Vec::new(), accesses: Vec::new() };
+        }
         let mut finder = Finder {
             sb,
             head: sb.looping.as_ref().map_or(Ref::NONE, |l| l.head),
             aliases: None,
-            known: HashMap::new(),
+            known: HashMap::default(),
             uniform: Vec::new(),
             derived: Vec::new(),
             uses: Vec::new(),
         };
         // Indices that one node stands for need not be taken apart.
-        let mut parts: HashMap<Ref, Option<Ref>> = HashMap::new();
+        let mut parts: HashMap<Ref, Option<Ref>, BuildWordHasher> = HashMap::default();
         for node in sb.nodes.iter().filter(|node| indexes(node)) {
             let index = node.inputs[1];
             let whole = parts.entry(split(sb, index).0).or_insert(Some(index));
@@ -134,13 +138,12 @@ impl Addresses {
 
     /// How node `i` finds its element, if it accesses one.
     pub fn access(&self, i: usize) -> Option<&Access> {
-        self.accesses[i].as_ref()
+        self.accesses.get(i)?.as_ref()
     }
 
     /// The derived values that node `i` uses.
     pub fn used_by(&self, i: usize) -> impl Iterator<Item = u32> {
-        let access = self.accesses[i];
-        access
+        self.access(i)
             .into_iter()
             .flat_map(|a| [a.base, a.negated])
             .flatten()
@@ -149,7 +152,7 @@ impl Addresses {
     /// The inputs that node `i` uses as such.
     pub fn inputs(&self, i: usize, node: &Node) -> [Option<Ref>; 3] {
         let [mut first, mut second, third] = [0, 1, 2].map(|k| node.inputs().get(k).copied());
-        if let Some(access) = &self.accesses[i] {
+        if let Some(access) = self.access(i) {
             first = first.filter(|_| access.base.is_none());
             second = Some(access.index).filter(|_| access.negated.is_none() || access.tag);
         }
@@ -158,7 +161,7 @@ impl Addresses {
 
     /// Whether the element that node `i` replaces has the tag of the new one.
     pub fn keeps_tag(&self, i: usize) -> bool {
-        self.accesses[i].is_some_and(|access| !access.tag)
+        self.access(i).is_some_and(|access| !access.tag)
     }
 }
 
@@ -168,7 +171,7 @@ struct Finder<'a> {
     /// Known once they are needed.
     aliases: Option<Aliases<'a>>,
     /// The derived values that are right here.
-    known: HashMap<Common, u32>,
+    known: HashMap<Common, u32, BuildWordHasher>,
     /// Tables whose arrays are known to hold values of one type here, by the guards that say so.
     uniform: Vec<Ref>,
     derived: Vec<Derived>,

@@ -145,7 +145,7 @@ pub fn allocate(
     };
     let mut scan = Scan {
         origins: set(&mut lives.iter().map(|l| l.origin)),
-        reserved_set: set(&mut reserved.iter().copied()),
+        taken: set(&mut reserved.iter().copied()),
         lives,
         registers,
         reserved,
@@ -374,6 +374,14 @@ impl RegisterSet {
         }
     }
 
+    fn remove(&mut self, place: Place) {
+        match place {
+            Place::Gpr(r) => self.general &= !(1 << r),
+            Place::Xmm(x) => self.float &= !(1 << x),
+            Place::None | Place::Spill(_) | Place::Const(_) => {}
+        }
+    }
+
     fn contains(self, place: Place) -> bool {
         match place {
             Place::Gpr(r) => self.general & 1 << r != 0,
@@ -387,8 +395,8 @@ struct Scan<'r> {
     lives: Vec<Life>,
     registers: Registers,
     reserved: &'r [Place],
-    /// Its registers.
-    reserved_set: RegisterSet,
+    /// Its registers, and those of lives that are not over.
+    taken: RegisterSet,
     /// The registers in which parameters arrive.
     origins: RegisterSet,
     /// Lives that have registers and are not over.
@@ -407,14 +415,21 @@ impl Scan<'_> {
                 self.lives[l as usize].place = life.origin;
                 continue;
             }
-            let lives = &self.lives;
-            self.active.retain(|&a| lives[a as usize].end >= life.start);
+            let (lives, taken) = (&self.lives, &mut self.taken);
+            self.active.retain(|&a| {
+                let is_over = lives[a as usize].end < life.start;
+                if is_over {
+                    taken.remove(lives[a as usize].place);
+                }
+                !is_over
+            });
             let place = match self.free(&life) {
                 Some(place) => place,
                 None => self.evict(l, life),
             };
             self.lives[l as usize].place = place;
             if !matches!(place, Place::Spill(_)) {
+                self.taken.add(place);
                 self.active.push(l);
             }
         }
@@ -444,11 +459,7 @@ impl Scan<'_> {
             Class::General => self.registers.general,
             Class::Float => self.registers.float,
         };
-        let mut taken = self.reserved_set;
-        for &a in &self.active {
-            taken.add(self.lives[a as usize].place);
-        }
-        let is_free = |place: Place| !taken.contains(place);
+        let is_free = |place: Place| !self.taken.contains(place);
         let usable = |place: Place| {
             is_free(place) && all.iter().any(|&r| Scan::place_of(life.class, r) == place)
         };

@@ -1,12 +1,12 @@
 //! Where the values of snapshots are.
 //!
-//! A table of bytes: for each value of a snapshot, in order, the places of its parts. What the values are of, and their types, the
-//! superblock says.
+//! A table of bytes: for each node whose value snapshots have, the places of its parts, which are the same in all of them. What the
+//! values are of, and their types, the superblock says.
 
 use super::CompileError;
 use super::allocation::{Allocation, Place};
 use super::plan::{Located, Plan};
-use crate::tier2::superblock::{SnapshotId, Superblock};
+use crate::tier2::superblock::{Ref, SnapshotId, Superblock};
 use perilune_uops::Type;
 
 // Numbers below these are registers.
@@ -23,8 +23,8 @@ const SMALL: u8 = 0x80;
 /// See the module's documentation.
 pub struct ExitTable {
     bytes: Box<[u8]>,
-    /// For each snapshot where its bytes begin.
-    starts: Box<[u32]>,
+    /// For each node where the bytes of its value begin.
+    starts: Box<[u16]>,
     constants: Box<[u64]>,
 }
 
@@ -36,18 +36,16 @@ impl ExitTable {
 
     pub fn new(plan: &Plan, allocation: &Allocation) -> Result<ExitTable, CompileError> {
         let sb = plan.sb;
-        let (mut bytes, mut constants) = (Vec::new(), Vec::new());
-        let mut starts = Vec::with_capacity(sb.snapshots.len());
-        for id in 0..sb.snapshots.len() as u32 {
-            starts.push(bytes.len() as u32);
-            for &(_, r) in sb.values_of(SnapshotId(id)) {
-                let parts = plan.parts[r.index()];
-                let parts = if sb.type_of(r) == Type::Tagged {
-                    &parts[..]
-                } else {
-                    &parts[..1]
-                };
-                for &part in parts {
+        let mut mentioned = vec![false; sb.nodes.len()];
+        sb.slots.iter().for_each(|(_, r)| mentioned[r.index()] = true);
+        let mut bytes = Vec::with_capacity(2 * sb.nodes.len());
+        let (mut constants, mut starts) = (Vec::new(), Vec::with_capacity(sb.nodes.len()));
+        for (parts, mentioned) in plan.parts.iter().zip(mentioned) {
+            let r = Ref(starts.len() as u32);
+            starts.push(u16::try_from(bytes.len()).map_err(|_| CompileError::TooLarge)?);
+            if mentioned {
+                let count = if sb.type_of(r) == Type::Tagged { 2 } else { 1 };
+                for &part in &parts[..count] {
                     put(&mut bytes, &mut constants, allocation.place(part))?;
                 }
             }
@@ -65,8 +63,8 @@ impl ExitTable {
         sb: &'a Superblock,
         id: SnapshotId,
     ) -> impl Iterator<Item = Located> + 'a {
-        let mut rest = &self.bytes[self.starts[id.0 as usize] as usize..];
         sb.values_of(id).iter().map(move |&(_, r)| {
+            let mut rest = &self.bytes[self.starts[r.index()] as usize..];
             let ty = sb.type_of(r);
             let mut places = [Place::None; 2];
             for place in places

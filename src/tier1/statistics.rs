@@ -7,6 +7,7 @@ use std::fmt;
 use super::state::State;
 use crate::bytecode::Op;
 use crate::runtime::assumption::Assumption;
+use crate::tier2::CompileTime;
 use crate::tier2::executor::Executor;
 use crate::tier2::projection::Stop;
 
@@ -140,6 +141,8 @@ pub struct ExecutorStatistics {
     /// About how many instructions have been executed in executors. Machine code counts only if
     /// [`VmBuilder::count_executions`](crate::VmBuilder::count_executions) asks for it.
     pub executed: u64,
+    /// Time that making them has taken.
+    pub time: CompileTime,
 }
 
 /// `count / of` to two places.
@@ -216,6 +219,7 @@ impl State {
             snapshot_bytes,
             bytes: graph.bytes(),
             executed: graph.executed(),
+            time: counters.time,
         }
     }
 
@@ -312,6 +316,11 @@ impl fmt::Display for ExecutorStatistics {
         figure(f, "  of snapshots", self.snapshot_bytes as u64)?;
         let exits = self.cold_exits + self.warm_exits + self.hot_exits;
         writeln!(f, "{:<28}{:>14}", "    per exit", ratio(self.snapshot_bytes as u64, exits))?;
-        figure(f, "instructions in executors", self.executed)
+        figure(f, "instructions in executors", self.executed)?;
+        let time = &self.time;
+        figure(f, "microseconds of compiling", time.total().as_micros() as u64)?;
+        figure(f, "  projection", time.projection.as_micros() as u64)?;
+        figure(f, "  optimization", time.optimization.as_micros() as u64)?;
+        figure(f, "  lowering", time.lowering.as_micros() as u64)
     }
 }

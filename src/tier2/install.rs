@@ -4,6 +4,7 @@ use std::ptr;
 
 use perilune_uops::MicroOp;
 
+use super::clock::Stopwatch;
 use super::executor::{Anchor, Code, Details, Executor, Parts};
 use super::place::{Header, Place};
 use super::projection::{self, Projection};
@@ -20,21 +21,24 @@ impl State {
         let Some(origin) = self.recording.origin else {
             return;
         };
+        let mut clock = Stopwatch::start();
         self.settle_assumptions();
         let wanted = self.tier2.engine != Engine::Off && self.make_room_for_executor() && self.is_current(origin);
         let first = self.recording.steps.first().map(|step| (step.closure, step.pc));
         let projection = if wanted { projection::project(self) } else { None };
+        self.tier2.counters.time.projection += clock.lap();
         self.recording.steps.clear();
         self.recording.origin = None;
         let installed = projection.zip(first).and_then(|(projection, (closure, pc))| {
             let place = Place { proto: Some(closure.proto), pc };
             let named = self.tier2.names_executors();
             let header = named.then(|| Header::new(self, origin, closure, place, projection.stop));
-            self.install(origin, place, projection, header)
+            self.install(origin, place, projection, header, &mut clock)
         });
         if wanted && installed.is_none() {
             self.tier2.counters.failed += 1;
         }
+        self.tier2.counters.time.installation += clock.lap();
     }
 
     /// Sees to it that the limits allow one more executor. False if those that are running do not leave room.
@@ -81,6 +85,7 @@ impl State {
         place: Place,
         projection: Projection,
         header: Option<Header>,
+        clock: &mut Stopwatch,
     ) -> Option<()> {
         let Projection { superblock, mut assumptions, instructions, link, stop } = projection;
         let counters = &mut self.tier2.counters;
@@ -98,7 +103,9 @@ impl State {
             panic!("projection breaks a rule: {error}\n{superblock}");
         }
         let before = self.tier2.keeps_superblocks.then(|| superblock.to_string());
-        let optimized = optimizer::optimize(superblock);
+        let mut optimized = optimizer::optimize(superblock);
+        optimized.compact();
+        self.tier2.counters.time.optimization += clock.lap();
         if let Some(header) = shown.filter(|_| superblocks) {
             eprintln!("optimized superblock of {header}\n{optimized}");
         }
@@ -106,7 +113,9 @@ impl State {
         counters.micro_ops_after += optimized.nodes.len() as u64;
         counters.instructions += u64::from(instructions.0) + u64::from(instructions.1);
         counters.micro_ops.count(&optimized);
-        let code = self.code_for(origin, &optimized)?;
+        let code = self.code_for(origin, &optimized);
+        self.tier2.counters.time.lowering += clock.lap();
+        let code = code?;
         if let Some(header) = shown.filter(|_| uops) {
             eprintln!("code of {header}\n{code}");
         }

@@ -4,8 +4,9 @@
 //!   that these form; [`uop`] is the interpreter that runs them, [`jit`](crate::jit) makes machine code of them;
 //! - [`place`] says where superblocks begin, and [`dot`] and [`page`](mod@page) show executors, for people;
 //! - [`install`] goes from a recording to an executor in its place; [`exits`] counts what leaves executors; [`transfer`]
-//!   goes from executor to executor over calls and returns.
+//!   goes from executor to executor over calls and returns; [`clock`] measures what making executors takes.
 
+mod clock;
 pub mod deopt;
 pub mod dot;
 pub mod executor;
@@ -26,6 +27,7 @@ pub mod verify;
 use std::fmt;
 use std::ptr;
 
+pub use clock::CompileTime;
 use executor::{Code, Executor, Graph};
 use perilune_uops::MicroOp;
 use superblock::Superblock;
@@ -98,8 +100,8 @@ pub struct CodeSettings {
     pub traps: bool,
 }
 
-/// Times that an exit is taken before it gets an executor of its own.
-const HOT_EXIT: u16 = 16;
+/// Times that an exit is taken before it gets an executor of its own: leaving so often costs about as much as making one.
+const HOT_EXIT: u16 = 32;
 
 /// Tier 2's part of a VM.
 pub struct Tier2 {
@@ -198,6 +200,7 @@ pub struct Counters {
     /// Bytecode instructions in superblocks.
     pub instructions: u64,
     pub micro_ops: MicroOps,
+    pub time: CompileTime,
 }
 
 impl Default for Tier2 {

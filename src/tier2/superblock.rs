@@ -17,6 +17,8 @@
 //! in [`Superblock::objects`]. Every node with an exit has a snapshot. The text form is in [`text`](super::text), the
 //! rules are checked by [`verify`](super::verify).
 
+use std::ops::Range;
+
 use perilune_uops::{Effects, Exit, MicroOp, Type};
 
 use crate::bytecode::cache::SlotOffsets;
@@ -30,10 +32,12 @@ impl Ref {
     /// No node.
     pub const NONE: Ref = Ref(u32::MAX);
 
+    #[inline]
     pub fn index(self) -> usize {
         self.0 as usize
     }
 
+    #[inline]
     pub fn is_none(self) -> bool {
         self == Ref::NONE
     }
@@ -46,6 +50,7 @@ pub struct SnapshotId(pub u32);
 impl SnapshotId {
     pub const NONE: SnapshotId = SnapshotId(u32::MAX);
 
+    #[inline]
     pub fn is_none(self) -> bool {
         self == SnapshotId::NONE
     }
@@ -91,6 +96,7 @@ pub fn slot_offsets(operand: u64) -> SlotOffsets {
 
 impl Node {
     /// A node with these inputs and operands, the declared type, and no exit.
+    #[inline]
     pub fn new(op: MicroOp, inputs: &[Ref], operands: &[u64]) -> Node {
         let declaration = op.declaration();
         debug_assert_eq!(inputs.len(), declaration.inputs.len(), "{op}");
@@ -108,11 +114,13 @@ impl Node {
     }
 
     /// The same, leaving for `exit`.
+    #[inline]
     pub fn with_exit(self, exit: SnapshotId) -> Node {
         Node { exit, ..self }
     }
 
     /// The same, of type `ty`.
+    #[inline]
     pub fn with_type(self, ty: Type) -> Node {
         Node { ty: Some(ty), ..self }
     }
@@ -134,34 +142,41 @@ impl Node {
     }
 
     /// The inputs it has.
+    #[inline]
     pub fn inputs(&self) -> &[Ref] {
         &self.inputs[..self.op.declaration().inputs.len()]
     }
 
+    #[inline]
     pub fn inputs_mut(&mut self) -> &mut [Ref] {
         &mut self.inputs[..self.op.declaration().inputs.len()]
     }
 
     /// The operands it has.
+    #[inline]
     pub fn operands(&self) -> &[u64] {
         &self.operands[..self.op.declaration().operands.len()]
     }
 
+    #[inline]
     pub fn effects(&self) -> Effects {
         self.op.declaration().effects
     }
 
+    #[inline]
     pub fn exit_kind(&self) -> Exit {
         self.op.declaration().exit
     }
 
     /// Whether it is a guard: it leaves unless a condition holds, and changes nothing.
+    #[inline]
     pub fn is_guard(&self) -> bool {
         self.exit_kind() == Exit::Restart
     }
 
     /// Whether the frames must be in memory while it runs: it may run any code, or it reads or writes slots there.
     /// Such a node stores the slots of its snapshot first, and makes the records of inlined frames if it may call.
+    #[inline]
     pub fn is_call_out(&self) -> bool {
         let effects = self.effects();
         effects.calls
@@ -170,6 +185,7 @@ impl Node {
     }
 
     /// Whether it must stay although nobody uses its value.
+    #[inline]
     pub fn is_anchored(&self) -> bool {
         !self.effects().is_none()
             || self.exit_kind() != Exit::None
@@ -271,12 +287,20 @@ pub struct Snapshot {
     pub top: Option<Slot>,
     /// Where its slots begin in [`Superblock::slots`], and how many there are.
     first: u32,
-    len: u32,
     /// Where the states of virtual objects begin in [`Superblock::states`], and how many there are.
     first_state: u32,
-    states: u32,
+    states: u16,
+    len: u16,
     /// The values of these states, which follow the slots.
-    contents: u32,
+    contents: u16,
+}
+
+impl Snapshot {
+    /// Where its values are in [`Superblock::slots`].
+    fn values(&self) -> Range<usize> {
+        let first = self.first as usize;
+        first..first + self.len as usize + self.contents as usize
+    }
 }
 
 /// The state of a virtual object if control leaves, as one snapshot has it.
@@ -311,6 +335,11 @@ pub struct Described<'a> {
     pub header: u32,
     pub parts: &'a [Part],
     pub values: &'a [(Slot, Ref)],
+}
+
+/// As snapshots count. Slots have numbers of 16 bits, and superblocks fewer nodes.
+fn count(n: usize) -> u16 {
+    u16::try_from(n).expect("a snapshot has fewer values")
 }
 
 /// What stands for the slot where [`Superblock::slots`] has the value of a part.
@@ -348,6 +377,8 @@ pub const POSITIONS: Slot = 0x8000;
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Superblock {
     pub nodes: Vec<Node>,
+    /// The nodes for which [`Node::is_call_out`] holds, in order.
+    pub call_outs: Vec<Ref>,
     pub frames: Vec<Frame>,
     pub objects: Vec<Object>,
     pub snapshots: Vec<Snapshot>,
@@ -364,9 +395,44 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// Gives back memory that it does not need. Snapshots whose values are the first ones of another one near by share those: most
+    /// differ in temporaries only, which come last.
+    pub fn compact(&mut self) {
+        const NEAR: usize = 6;
+        let slots = std::mem::take(&mut self.slots);
+        let count = self.snapshots.len();
+        let values: Vec<&[(Slot, Ref)]> = self.snapshots.iter().map(|s| &slots[s.values()]).collect();
+        let shares = |i: usize, other: usize| {
+            let longer = values[other].len() > values[i].len() || values[other].len() == values[i].len() && other < i;
+            longer && values[i].last() == values[other][..values[i].len()].last() && values[other].starts_with(values[i])
+        };
+        let host = |i: usize| {
+            let near = i.saturating_sub(NEAR)..count.min(i + NEAR + 1);
+            near.filter(|&other| shares(i, other)).max_by_key(|&other| values[other].len())
+        };
+        let hosts: Vec<Option<usize>> = (0..count).map(host).collect();
+        let own = (0..count).filter(|&i| hosts[i].is_none());
+        self.slots.reserve_exact(own.clone().map(|i| values[i].len()).sum());
+        for i in own {
+            self.snapshots[i].first = self.slots.len() as u32;
+            self.slots.extend_from_slice(values[i]);
+        }
+        for i in 0..count {
+            // Hosts are longer, or come earlier.
+            let last = std::iter::successors(Some(i), |&i| hosts[i]).last().unwrap_or(i);
+            self.snapshots[i].first = self.snapshots[last].first;
+        }
+        self.nodes.shrink_to_fit();
+        self.call_outs.shrink_to_fit();
+        self.snapshots.shrink_to_fit();
+        self.states.shrink_to_fit();
+        self.parts.shrink_to_fit();
+    }
+
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         self.nodes.capacity() * size_of::<Node>()
+            + self.call_outs.capacity() * size_of::<Ref>()
             + self.frames.capacity() * size_of::<Frame>()
             + self.objects.capacity() * size_of::<Object>()
             + self.snapshot_bytes()
@@ -383,29 +449,44 @@ impl Superblock {
     }
 
     /// Appends a node.
+    #[inline]
     pub fn push(&mut self, node: Node) -> Ref {
+        let r = Ref(self.nodes.len() as u32);
+        if node.is_call_out() {
+            self.call_outs.push(r);
+        }
         self.nodes.push(node);
-        Ref(self.nodes.len() as u32 - 1)
+        r
     }
 
+    /// This, unless it is the same as another one.
+    pub fn unless_same(self, other: &Superblock) -> Option<Superblock> {
+        (self != *other).then_some(self)
+    }
+
+    #[inline]
     pub fn node(&self, r: Ref) -> &Node {
         &self.nodes[r.index()]
     }
 
     /// The type of a node's value. The node must make one.
+    #[inline]
     pub fn type_of(&self, r: Ref) -> Type {
         self.node(r).ty.expect("the node makes a value")
     }
 
     /// Every node with its name.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (Ref, &Node)> {
         self.nodes.iter().enumerate().map(|(i, node)| (Ref(i as u32), node))
     }
 
+    #[inline]
     pub fn frame(&self, id: FrameId) -> &Frame {
         &self.frames[id.0 as usize]
     }
 
+    #[inline]
     pub fn object(&self, id: ObjectId) -> &Object {
         &self.objects[id.0 as usize]
     }
@@ -433,7 +514,7 @@ impl Superblock {
         let first = self.slots.len() as u32;
         self.slots.extend(slots);
         debug_assert!(self.slots[first as usize..].is_sorted_by_key(|s| s.0));
-        let len = self.slots.len() as u32 - first;
+        let len = count(self.slots.len() - first as usize);
         let first_state = self.states.len() as u32;
         self.snapshots.push(Snapshot { frame, pc, top, first, len, first_state, states: 0, contents: 0 });
         SnapshotId(self.snapshots.len() as u32 - 1)
@@ -450,30 +531,32 @@ impl Superblock {
         self.states.push(Virtual { object, header, first, len });
         let snapshot = self.snapshots.last_mut().expect("there is a snapshot");
         snapshot.states += 1;
-        snapshot.contents += len;
-        debug_assert_eq!((snapshot.first + snapshot.len + snapshot.contents) as usize, self.slots.len());
+        snapshot.contents += count(len as usize);
+        debug_assert_eq!(snapshot.values().end, self.slots.len());
     }
 
+    #[inline]
     pub fn snapshot_at(&self, id: SnapshotId) -> &Snapshot {
         &self.snapshots[id.0 as usize]
     }
 
     /// The slots of a snapshot with their values, in ascending order.
+    #[inline]
     pub fn slots_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
         let Snapshot { first, len, .. } = *self.snapshot_at(id);
         &self.slots[first as usize..][..len as usize]
     }
 
     /// All values of a snapshot: those of its slots, then those of the parts of virtual objects, whose slots mean nothing.
+    #[inline]
     pub fn values_of(&self, id: SnapshotId) -> &[(Slot, Ref)] {
-        let Snapshot { first, len, contents, .. } = *self.snapshot_at(id);
-        &self.slots[first as usize..][..(len + contents) as usize]
+        &self.slots[self.snapshot_at(id).values()]
     }
 
     /// The virtual objects that a snapshot mentions.
     pub fn virtual_objects(&self, id: SnapshotId) -> impl Iterator<Item = Described<'_>> + '_ {
         let Snapshot { first, len, first_state, states, .. } = *self.snapshot_at(id);
-        let mut at = (first + len) as usize;
+        let mut at = first as usize + len as usize;
         self.states[first_state as usize..][..states as usize].iter().map(move |state| {
             let values = &self.slots[at..][..state.len as usize];
             at += state.len as usize;
@@ -483,6 +566,7 @@ impl Superblock {
     }
 
     /// Whether a snapshot mentions virtual objects.
+    #[inline]
     pub fn has_virtual_objects(&self, id: SnapshotId) -> bool {
         self.snapshot_at(id).states > 0
     }
@@ -590,6 +674,7 @@ impl<'a> Rewriter<'a> {
             old,
             new: Superblock {
                 nodes: Vec::with_capacity(old.nodes.len() + 8),
+                call_outs: Vec::with_capacity(old.call_outs.len()),
                 frames: old.frames.clone(),
                 objects: old.objects.clone(),
                 snapshots: Vec::with_capacity(old.snapshots.len()),
@@ -612,7 +697,7 @@ impl<'a> Rewriter<'a> {
     pub fn keep_slots(&mut self, keep: impl Fn(SnapshotId, Slot, Ref) -> bool) {
         self.kept = vec![true; self.old.slots.len()];
         for (i, snapshot) in self.old.snapshots.iter().enumerate() {
-            let range = snapshot.first as usize..(snapshot.first + snapshot.len) as usize;
+            let range = snapshot.first as usize..snapshot.first as usize + snapshot.len as usize;
             for (kept, &(slot, value)) in self.kept[range.clone()].iter_mut().zip(&self.old.slots[range]) {
                 *kept = keep(SnapshotId(i as u32), slot, value);
             }
@@ -620,11 +705,13 @@ impl<'a> Rewriter<'a> {
     }
 
     /// What an old node has become.
+    #[inline]
     pub fn name(&self, old: Ref) -> Ref {
         self.names[old.index()]
     }
 
     /// The old node with its inputs renamed; its exit is still the old one.
+    #[inline]
     pub fn renamed(&self, old: Ref) -> Node {
         let mut node = *self.old.node(old);
         for input in node.inputs_mut() {
@@ -639,7 +726,7 @@ impl<'a> Rewriter<'a> {
             return if old.is_none() { old } else { self.copied[old.0 as usize] };
         }
         let source = *self.old.snapshot_at(old);
-        let range = source.first as usize..(source.first + source.len) as usize;
+        let range = source.first as usize..source.first as usize + source.len as usize;
         let (names, kept) = (&self.names, &self.kept);
         let slots = range.filter(|&i| kept.is_empty() || kept[i]).map(|i| {
             let (slot, r) = self.old.slots[i];
@@ -671,6 +758,7 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Emits `node`, whose inputs are new and whose exit is old, in the place of `old`.
+    #[inline]
     pub fn emit(&mut self, old: Ref, node: Node) -> Ref {
         let new = self.add(node);
         self.names[old.index()] = new;
@@ -678,18 +766,21 @@ impl<'a> Rewriter<'a> {
     }
 
     /// Emits `node`, whose inputs are new and whose exit is old, beside what the old nodes become.
+    #[inline]
     pub fn add(&mut self, mut node: Node) -> Ref {
         node.exit = self.exit(node.exit);
         self.new.push(node)
     }
 
     /// Copies `old` with its inputs renamed.
+    #[inline]
     pub fn copy(&mut self, old: Ref) -> Ref {
         let node = self.renamed(old);
         self.emit(old, node)
     }
 
     /// Lets the existing new node `by` stand for `old`.
+    #[inline]
     pub fn replace(&mut self, old: Ref, by: Ref) {
         self.names[old.index()] = by;
     }

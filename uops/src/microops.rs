@@ -750,6 +750,7 @@ microops! {
 impl MicroOp {
     /// Whether it occurs in superblocks. The others occur in expansions only: in superblocks jumps have become guards,
     /// constants by index have become values, and what has been stored to registers is in the snapshots.
+    #[inline]
     pub const fn is_in_superblocks(self) -> bool {
         !matches!(
             self,
@@ -767,21 +768,25 @@ impl MicroOp {
     }
 
     /// Whether a superblock ends with it, because control never goes on behind it.
+    #[inline]
     pub const fn ends(self) -> bool {
         matches!(self.declaration().exit, Exit::Transfer) || matches!(self, MicroOp::RAISE)
     }
 
     /// Whether the type of its value is noted with each node of a superblock instead of being declared.
+    #[inline]
     pub const fn has_own_type(self) -> bool {
         matches!(self, MicroOp::LOAD | MicroOp::PARAM | MicroOp::PHI)
     }
 
     /// All that the table says.
+    #[inline]
     pub const fn declaration(self) -> &'static Declaration {
         &MicroOp::DECLARATIONS[self as usize]
     }
 
     /// The name in listings.
+    #[inline]
     pub const fn name(self) -> &'static str {
         self.declaration().name
     }

@@ -35,13 +35,11 @@ struct Range {
 }
 
 /// The pass; see the module's documentation.
-pub fn bounds(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else {
-        return old.clone();
-    };
+pub fn bounds(old: &Superblock) -> Option<Superblock> {
+    let looping = old.looping.as_ref()?;
     let counters = counters(old);
     if old.keeps_bounds || counters.is_empty() || !looping.counters.is_empty() {
-        return old.clone();
+        return None;
     }
     let aliases = Aliases::new(old);
     let (mut ranges, mut dropped): (Vec<Range>, Vec<Ref>) = (Vec::new(), Vec::new());
@@ -66,7 +64,7 @@ pub fn bounds(old: &Superblock) -> Superblock {
         }
     }
     if ranges.is_empty() {
-        return old.clone();
+        return None;
     }
     let mut rw = Rewriter::new(old);
     for (r, _) in old.iter() {
@@ -79,7 +77,7 @@ pub fn bounds(old: &Superblock) -> Superblock {
     }
     let used = |i: usize| ranges.iter().any(|range| range.counter == i);
     rw.counters.extend(counters.iter().enumerate().filter(|(i, _)| used(*i)).map(|(_, c)| *c));
-    rw.finish()
+    Some(rw.finish())
 }
 
 /// An index as a counter, terms and a constant.

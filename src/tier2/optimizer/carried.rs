@@ -9,14 +9,12 @@ use super::hoist::Guards;
 use crate::tier2::superblock::{Ref, Rewriter, Superblock};
 
 /// The pass; see the module's documentation.
-pub fn carried(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else {
-        return old.clone();
-    };
+pub fn carried(old: &Superblock) -> Option<Superblock> {
+    let looping = old.looping.as_ref()?;
     let aliases = Aliases::new(old);
     let found = find(old, &aliases);
     if found.is_empty() {
-        return old.clone();
+        return None;
     }
     let first = looping.head.0 + 1 + looping.back.len() as u32;
     let mut rw = Rewriter::new(old);
@@ -38,7 +36,7 @@ pub fn carried(old: &Superblock) -> Superblock {
             rw.copy(r);
         }
     }
-    rw.finish()
+    Some(rw.finish())
 }
 
 /// The loads, with what is stored last.

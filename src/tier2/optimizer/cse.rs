@@ -41,7 +41,7 @@ struct Read {
 }
 
 /// The pass; see the module's documentation.
-pub fn cse(old: &Superblock) -> Superblock {
+pub fn cse(old: &Superblock) -> Option<Superblock> {
     let aliases = Aliases::new(old);
     let mut rw = Rewriter::new(old);
     // New nodes that depend on their inputs only, and those that read memory.
@@ -85,5 +85,5 @@ pub fn cse(old: &Superblock) -> Superblock {
             }
         }
     }
-    rw.finish()
+    rw.finish().unless_same(old)
 }

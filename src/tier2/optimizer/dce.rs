@@ -8,7 +8,7 @@ use perilune_uops::MicroOp;
 use crate::tier2::superblock::{Ref, Rewriter, SnapshotId, Superblock};
 
 /// The pass; see the module's documentation.
-pub fn dce(old: &Superblock) -> Superblock {
+pub fn dce(old: &Superblock) -> Option<Superblock> {
     let in_memory = InMemory::new(old);
     let mut live = Liveness {
         sb: old,
@@ -39,7 +39,7 @@ pub fn dce(old: &Superblock) -> Superblock {
             rw.copy(r);
         }
     }
-    rw.finish()
+    rw.finish().unless_same(old)
 }
 
 struct Liveness<'a> {
@@ -105,7 +105,7 @@ impl<'a> InMemory<'a> {
                 if let Some(l) = &sb.looping {
                     since[l.entry.0 as usize] = stored;
                 }
-                if sb.nodes[r.index()..].iter().any(|node| node.is_call_out()) {
+                if sb.call_outs.last().is_some_and(|last| *last > r) {
                     stored = r.0 + 1;
                 }
             }

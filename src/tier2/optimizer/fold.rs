@@ -45,7 +45,7 @@ struct Folder<'a> {
 }
 
 /// The pass; see the module's documentation.
-pub fn fold(old: &Superblock) -> Superblock {
+pub fn fold(old: &Superblock) -> Option<Superblock> {
     let mut folder = Folder {
         rw: Rewriter::new(old),
         known: Vec::with_capacity(old.nodes.len() + 8),
@@ -78,11 +78,11 @@ pub fn fold(old: &Superblock) -> Superblock {
                     break;
                 }
                 Holds => break,
-                Fails => return folder.rw.leave(node.exit),
+                Fails => return Some(folder.rw.leave(node.exit)),
             }
         }
     }
-    folder.rw.finish()
+    folder.rw.finish().unless_same(old)
 }
 
 impl Folder<'_> {

@@ -72,10 +72,8 @@ impl Guards {
 }
 
 /// The pass; see the module's documentation.
-pub fn hoist(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else {
-        return old.clone();
-    };
+pub fn hoist(old: &Superblock) -> Option<Superblock> {
+    let looping = old.looping.as_ref()?;
     let head = looping.head;
     let aliases = Aliases::new(old);
     let calls = aliases
@@ -83,6 +81,7 @@ pub fn hoist(old: &Superblock) -> Superblock {
         .iter()
         .any(|&w| old.node(w).effects().calls);
     let mut guards = Guards::new(old);
+    let mut moves = false;
     let mut invariant: Vec<bool> = (0..old.nodes.len()).map(|i| i < head.index()).collect();
     for r in aliases.in_loop().skip(1 + looping.back.len()) {
         let node = old.node(r);
@@ -100,9 +99,13 @@ pub fn hoist(old: &Superblock) -> Superblock {
             && (node.op == MicroOp::BARRIER || !aliases.clobbered_in_loop(r));
         if moved {
             invariant[r.index()] = true;
+            moves = true;
         } else {
             guards.stays(old, &aliases, node);
         }
+    }
+    if !moves {
+        return None;
     }
     let mut rw = Rewriter::new(old);
     for (r, _) in old.iter() {
@@ -119,5 +122,5 @@ pub fn hoist(old: &Superblock) -> Superblock {
             rw.copy(r);
         }
     }
-    rw.finish()
+    Some(rw.finish())
 }

@@ -31,7 +31,7 @@ struct Forwarder<'a> {
 }
 
 /// The pass; see the module's documentation.
-pub fn memory(old: &Superblock) -> Superblock {
+pub fn memory(old: &Superblock) -> Option<Superblock> {
     let n = old.nodes.len();
     let mut forwarder = Forwarder {
         sb: old,
@@ -43,10 +43,14 @@ pub fn memory(old: &Superblock) -> Superblock {
         dropped: vec![false; n],
     };
     let end = old.iter().position(|(r, node)| !forwarder.visit(r, node));
+    let stays = |(r, dropped): (Ref, &bool)| !dropped && forwarder.value[r.index()] == r;
+    if end.is_none() && (0..).map(Ref).zip(&forwarder.dropped).all(stays) {
+        return None;
+    }
     let mut rw = Rewriter::new(old);
     for (r, node) in old.iter() {
         if end == Some(r.index()) {
-            return rw.leave(node.exit);
+            return Some(rw.leave(node.exit));
         }
         let value = forwarder.value[r.index()];
         if value != r {
@@ -55,7 +59,7 @@ pub fn memory(old: &Superblock) -> Superblock {
             rw.copy(r);
         }
     }
-    rw.finish()
+    Some(rw.finish())
 }
 
 impl Forwarder<'_> {

@@ -30,17 +30,22 @@ pub mod tag;
 #[cfg(test)]
 mod tests;
 
+use smallvec::SmallVec;
+
 use super::superblock::Superblock;
 use super::verify::verify;
+
+/// A pass: the new superblock, or none if it would be the same.
+type Run = fn(&Superblock) -> Option<Superblock>;
 
 /// A pass by its name, and whether it has something to do only if there is a loop.
 struct Pass {
     name: &'static str,
-    run: fn(&Superblock) -> Superblock,
+    run: Run,
     for_loops: bool,
 }
 
-const fn always(name: &'static str, run: fn(&Superblock) -> Superblock) -> Pass {
+const fn always(name: &'static str, run: Run) -> Pass {
     Pass {
         name,
         run,
@@ -48,7 +53,7 @@ const fn always(name: &'static str, run: fn(&Superblock) -> Superblock) -> Pass 
     }
 }
 
-const fn in_loops(name: &'static str, run: fn(&Superblock) -> Superblock) -> Pass {
+const fn in_loops(name: &'static str, run: Run) -> Pass {
     Pass {
         name,
         run,
@@ -82,11 +87,17 @@ const PIPELINE: &[Pass] = &[
 
 /// Makes a superblock that does the same in less time.
 pub fn optimize(mut sb: Superblock) -> Superblock {
+    // The passes that would find nothing: no other one has changed anything since they have run.
+    let mut idle: SmallVec<[&str; PIPELINE.len()]> = SmallVec::new();
     for pass in PIPELINE {
-        if pass.for_loops && sb.looping.is_none() {
+        if pass.for_loops && sb.looping.is_none() || idle.contains(&pass.name) {
             continue;
         }
-        sb = (pass.run)(&sb);
+        if let Some(new) = (pass.run)(&sb) {
+            sb = new;
+            idle.clear();
+        }
+        idle.push(pass.name);
         if cfg!(debug_assertions)
             && let Err(error) = verify(&sb)
         {

@@ -26,12 +26,10 @@ struct Phis<'a> {
 }
 
 /// The pass; see the module's documentation.
-pub fn phis(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else {
-        return old.clone();
-    };
+pub fn phis(old: &Superblock) -> Option<Superblock> {
+    let looping = old.looping.as_ref()?;
     if looping.back.is_empty() {
-        return old.clone();
+        return None;
     }
     let mut phis = Phis {
         sb: old,
@@ -44,7 +42,7 @@ pub fn phis(old: &Superblock) -> Superblock {
     phis.find_same();
     phis.assume();
     while phis.retract() {}
-    phis.rewrite()
+    phis.rewrite().unless_same(old)
 }
 
 impl Phis<'_> {

@@ -22,11 +22,9 @@ struct Recurrence {
 }
 
 /// The pass; see the module's documentation.
-pub fn recurrences(old: &Superblock) -> Superblock {
+pub fn recurrences(old: &Superblock) -> Option<Superblock> {
     let found = find(old);
-    let Some(looping) = old.looping.as_ref().filter(|_| !found.is_empty()) else {
-        return old.clone();
-    };
+    let looping = old.looping.as_ref().filter(|_| !found.is_empty())?;
     let first = looping.head.0 + 1 + looping.back.len() as u32;
     let mut rw = Rewriter::new(old);
     let mut inits = Vec::new();
@@ -51,7 +49,7 @@ pub fn recurrences(old: &Superblock) -> Superblock {
             rw.copy(r);
         }
     }
-    rw.finish()
+    Some(rw.finish())
 }
 
 fn find(sb: &Superblock) -> Vec<Recurrence> {

@@ -71,10 +71,10 @@ struct Sinking<'a> {
 }
 
 /// The pass; see the module's documentation.
-pub fn sink(old: &Superblock) -> Superblock {
+pub fn sink(old: &Superblock) -> Option<Superblock> {
     let mut candidates: Vec<bool> = old.nodes.iter().map(|node| can_be_virtual(node.op)).collect();
     if !candidates.contains(&true) {
-        return old.clone();
+        return None;
     }
     loop {
         let mut sinking = Sinking::new(old, candidates);
@@ -85,9 +85,9 @@ pub fn sink(old: &Superblock) -> Superblock {
         }
     }
     if !candidates.contains(&true) {
-        return old.clone();
+        return None;
     }
-    Sinking::new(old, candidates).rewrite()
+    Some(Sinking::new(old, candidates).rewrite())
 }
 
 fn can_be_virtual(op: MicroOp) -> bool {

@@ -7,9 +7,13 @@ use perilune_uops::{MicroOp, Type};
 use crate::tier2::superblock::{Node, Ref, Rewriter, Superblock};
 
 /// The pass; see the module's documentation.
-pub fn tag(old: &Superblock) -> Superblock {
-    let Some(looping) = &old.looping else { return old.clone() };
+pub fn tag(old: &Superblock) -> Option<Superblock> {
+    let looping = old.looping.as_ref()?;
     let untagged = |phi: Ref, value: Ref| old.type_of(phi) == Type::Tagged && old.type_of(value) != Type::Tagged;
+    let has_type = |(phi, &back)| !untagged(phi, old.node(phi).inputs[0]) && !untagged(phi, back);
+    if old.phis().zip(&looping.back).all(has_type) {
+        return None;
+    }
     let last = Ref(old.nodes.len() as u32 - 1);
     let mut rw = Rewriter::new(old);
     let mut inits: Vec<Ref> = Vec::new();
@@ -41,7 +45,7 @@ pub fn tag(old: &Superblock) -> Superblock {
     if let Some(looping) = &mut new.looping {
         backs.into_iter().for_each(|(i, r)| looping.back[i] = r);
     }
-    new
+    Some(new)
 }
 
 #[cfg(test)]
@@ -65,7 +69,7 @@ mod tests {
              BACK",
         )
         .expect("a superblock");
-        let tagged = tag(&sb);
+        let tagged = tag(&sb).expect("a tag is missing");
         crate::tier2::verify::verify(&tagged).expect("the rules are kept");
         for (phi, back) in tagged.phis().zip(tagged.looping.as_ref().map_or(&[][..], |l| &l.back)) {
             assert_eq!(tagged.type_of(phi), tagged.type_of(*back));

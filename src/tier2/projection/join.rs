@@ -150,7 +150,7 @@ fn canonical(sb: &Superblock, mut r: Ref) -> Ref {
 /// Whether a slot in memory never has another value than the one for which `same` holds: call-outs store that one, and leave no
 /// results there.
 fn is_stable(sb: &Superblock, slot: Slot, same: impl Fn(Ref) -> bool) -> bool {
-    sb.nodes.iter().filter(|node| node.is_call_out()).all(|node| {
+    sb.call_outs.iter().map(|r| sb.node(*r)).all(|node| {
         let kinds = node.op.declaration().operands.iter().zip(node.operands());
         let mut results = kinds.filter(|(kind, _)| matches!(kind, Immediate::Def | Immediate::Group));
         let kept = results.all(|(_, first)| (slot as u64) < *first);

@@ -124,6 +124,8 @@ struct Projector<'a> {
     at: usize,
     frame: FrameId,
     slots: Vec<SlotValue>,
+    /// Used by each snapshot that is made.
+    entries: Vec<(Slot, Ref)>,
     /// Types that slots have in memory, as the executor knows at whose exit this begins.
     in_memory: SmallVec<[(Slot, Type); 16]>,
     top: Top,
@@ -191,6 +193,7 @@ impl<'a> Projector<'a> {
             at: 0,
             frame: FrameId(0),
             slots: Vec::new(),
+            entries: Vec::new(),
             in_memory: SmallVec::new(),
             top: Top::None,
             extent: 0,
@@ -576,18 +579,26 @@ impl<'a> Projector<'a> {
 
     /// The state at this point, for going on at `pc`.
     fn snapshot(&mut self, pc: u32) -> SnapshotId {
-        let entries = self.state(pc);
+        let mut entries = std::mem::take(&mut self.entries);
+        self.state(pc, &mut entries);
         let top = match self.top {
             Top::Slot(top) => Some(top),
             _ => None,
         };
-        self.sb.snapshot(self.frame, pc, top, entries)
+        let id = self.sb.snapshot(self.frame, pc, top, entries.iter().copied());
+        self.entries = entries;
+        id
     }
 
     /// The slots in use for going on at `pc` that memory does not have.
-    fn state(&self, pc: u32) -> SmallVec<[(Slot, Ref); 32]> {
-        let mut entries: SmallVec<[(Slot, Ref); 32]> = SmallVec::new();
-        let mut chain: SmallVec<[FrameId; 8]> = self.sb.chain(self.frame).collect();
+    fn state(&self, pc: u32, entries: &mut Vec<(Slot, Ref)>) {
+        entries.clear();
+        let mut chain: SmallVec<[FrameId; 8]> = SmallVec::new();
+        let mut frame = Some(self.frame);
+        while let Some(id) = frame {
+            chain.push(id);
+            frame = self.sb.frame(id).caller;
+        }
         chain.reverse();
         for (i, id) in chain.iter().enumerate() {
             let frame = *self.sb.frame(*id);
@@ -607,7 +618,6 @@ impl<'a> Projector<'a> {
                 }
             }
         }
-        entries
     }
 
     /// The end of the slots in use in a frame that has called `callee`.
@@ -795,7 +805,8 @@ impl<'a> Projector<'a> {
         });
         self.carried_control = traversal.map(|(control, _)| control);
         self.shapes.clear();
-        let mut at_head = self.state(self.pc());
+        let mut at_head = Vec::new();
+        self.state(self.pc(), &mut at_head);
         if let Some(t) = &self.traversal {
             at_head.push((POSITIONS + t.control, t.position));
         }
@@ -889,25 +900,20 @@ impl<'a> Projector<'a> {
             return;
         }
         let mut names: Vec<Ref> = Vec::with_capacity(self.sb.nodes.len());
-        let mut nodes = Vec::with_capacity(self.sb.nodes.len());
-        for node in &self.sb.nodes {
-            let mut node = *node;
+        self.sb.call_outs.clear();
+        for mut node in std::mem::take(&mut self.sb.nodes) {
             for input in node.inputs_mut() {
                 *input = names[input.index()];
             }
             match node.op {
                 MicroOp::PHI => names.push(node.inputs[0]),
                 MicroOp::LOOP => names.push(Ref::NONE),
-                _ => {
-                    names.push(Ref(nodes.len() as u32));
-                    nodes.push(node);
-                }
+                _ => names.push(self.sb.push(node)),
             }
         }
         for (_, r) in &mut self.sb.slots {
             *r = names[r.index()];
         }
-        self.sb.nodes = nodes;
         self.before_loop = self.done;
     }
 
@@ -960,25 +966,26 @@ fn types_in_memory(sb: &Superblock, exit: SnapshotId) -> SmallVec<[(Slot, Type);
         return SmallVec::new();
     };
     // Call-outs leave their results from some slot on.
-    let changed = sb.nodes.iter().filter(|node| node.is_call_out()).flat_map(|node| {
+    let changed = sb.call_outs.iter().map(|r| sb.node(*r)).flat_map(|node| {
         let kinds = node.op.declaration().operands.iter().zip(node.operands());
         kinds.filter(|(kind, _)| matches!(kind, Immediate::Def | Immediate::Group)).map(|(_, slot)| *slot)
     });
     let limit = changed.min().unwrap_or(u64::MAX);
     let mut known = SmallVec::new();
-    for (r, load) in sb.iter().take(end).filter(|(_, node)| node.op == MicroOp::LOAD && node.operands[0] < limit) {
+    let loads = || sb.iter().filter(|(_, node)| node.op == MicroOp::LOAD);
+    for (r, load) in loads().take_while(|load| load.0.index() < end).filter(|load| load.1.operands[0] < limit) {
         let slot = load.operands[0] as Slot;
+        if loads().any(|(other, node)| node.operands[0] == load.operands[0] && other != r) {
+            continue;
+        }
         let guard = sb.iter().take(end).find(|(_, n)| n.inputs().first() == Some(&r) && guarded_type(n.op).is_some());
         let (name, ty) = match (load.ty, guard) {
             (Some(Type::Tagged), Some((guard, node))) => (guard, node.ty),
             (ty, _) => (r, ty),
         };
-        let once = !sb.iter().any(|(other, n)| n.op == MicroOp::LOAD && n.operands[0] == load.operands[0] && other != r);
-        let kept = sb.slots.iter().all(|&(s, value)| s != slot || value == r || value == name);
         if let Some(ty) = ty
             && ty != Type::Tagged
-            && once
-            && kept
+            && sb.slots.iter().all(|&(s, value)| s != slot || value == r || value == name)
         {
             known.push((slot, ty));
         }

@@ -11,13 +11,13 @@ use crate::tier2::random::{self, Content, Options, World};
 use perilune_uops::Type;
 
 /// Applies a pass to a superblock in text form.
-fn apply(pass: fn(&Superblock) -> Superblock, text: &str) -> String {
+fn apply(pass: Run, text: &str) -> String {
     let sb: Superblock = Superblock::parse(text).expect("the superblock can be read");
-    pass(&sb).to_string()
+    pass(&sb).unwrap_or(sb).to_string()
 }
 
 fn optimized(text: &str) -> String {
-    apply(|sb| optimize(sb.clone()), text)
+    apply(|sb| Some(optimize(sb.clone())), text)
 }
 
 /// `for i = 1, n do s = s + i * 2.0 end`, from the head of the loop.
@@ -157,7 +157,7 @@ proptest! {
     fn a_superblock_does_what_it_did(sb in any_superblock(), seed: u64) {
         let mut before = sb.clone();
         for Pass { name, run, .. } in PIPELINE {
-            let after = run(&before);
+            let Some(after) = run(&before) else { continue };
             if let Err(error) = verify(&after) {
                 panic!("{name} breaks a rule: {error}\nfrom\n{before}\nto\n{after}");
             }
