@@ -27,14 +27,15 @@ fn rounded(quotient: u128, rest: u128, half: u128) -> u128 {
     quotient + u128::from(rest > half || (rest == half && quotient & 1 == 1))
 }
 
-/// `value` times `10^decimals`, rounded; `value` is not negative. `None` if that is too large or takes too many bits on the way.
+/// `value` times `10^decimals`, rounded; `value` is not negative. `None` if that is too large or takes too many bits on the way, and for more
+/// than 22 decimals.
 pub fn scaled(value: f64, decimals: usize) -> Option<u64> {
-    if value == 0.0 {
-        return Some(0);
-    }
     let (mantissa, power) = parts(value);
     if decimals > FACTOR_MAX as usize || power > 63 {
         return None;
+    }
+    if value == 0.0 {
+        return Some(0);
     }
     let product = u128::from(mantissa) * POWERS_OF_TEN[decimals];
     let scaled = match 52 - power {
