@@ -112,8 +112,11 @@ impl<'a> Item<'a> {
         };
         let mut spec = Spec::plain(self.conversion);
         let mut rest = self.modifiers;
+        if rest.is_empty() {
+            return Ok(spec);
+        }
         while let [flag, tail @ ..] = rest
-            && flags.contains(flag)
+            && flags.iter().any(|known| known == flag)
         {
             match flag {
                 b'-' => spec.left = true,
