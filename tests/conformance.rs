@@ -358,6 +358,7 @@ programs! {
     section_6_callbacks => "6_callbacks.lua",
     section_6_handlers => "6_handlers.lua",
     section_6_intrinsics => "6_intrinsics.lua",
+    section_6_leaf_calls => "6_leaf_calls.lua",
 }
 
 #[test]

@@ -153,7 +153,8 @@ impl Runtime {
                 }
                 Phase::Strings => {
                     left -= SEGMENT_COST;
-                    if !self.strings.sweep_some(&mut self.heap) {
+                    let urgent = budget == isize::MAX;
+                    if !self.strings.sweep_some(&mut self.heap, urgent) {
                         self.heap.release_strings();
                         self.heap.phase = Phase::Owners;
                     }
@@ -231,7 +232,7 @@ impl Runtime {
     /// Brings a sweep in progress to its end.
     fn finish_sweep_phases(&mut self) {
         if self.heap.phase == Phase::Strings {
-            while self.strings.sweep_some(&mut self.heap) {}
+            while self.strings.sweep_some(&mut self.heap, false) {}
             self.heap.release_strings();
             self.heap.phase = Phase::Owners;
         }

@@ -27,18 +27,23 @@ fn rounded(quotient: u128, rest: u128, half: u128) -> u128 {
     quotient + u128::from(rest > half || (rest == half && quotient & 1 == 1))
 }
 
-/// `value` times `10^decimals`, rounded; `value` is not negative. `None` if that is too large or takes too many bits on the way.
+/// `value` times `10^decimals`, rounded; `value` is not negative. `None` if that is too large or takes too many bits on the way, and for more
+/// than 22 decimals.
 pub fn scaled(value: f64, decimals: usize) -> Option<u64> {
-    if value == 0.0 {
-        return Some(0);
-    }
     let (mantissa, power) = parts(value);
     if decimals > FACTOR_MAX as usize || power > 63 {
         return None;
     }
+    if value == 0.0 {
+        return Some(0);
+    }
     let product = u128::from(mantissa) * POWERS_OF_TEN[decimals];
     let scaled = match 52 - power {
-        shift @ 1..=127 => rounded(product >> shift, product & ((1 << shift) - 1), 1 << (shift - 1)),
+        shift @ 1..=127 => rounded(
+            product >> shift,
+            product & ((1 << shift) - 1),
+            1 << (shift - 1),
+        ),
         shift @ ..=0 if product.leading_zeros() >= -shift as u32 => product << -shift,
         // Less than a half.
         129.. => 0,
@@ -73,7 +78,11 @@ pub fn significant(value: f64, count: i32) -> Option<(u64, i32)> {
                 product << scale
             } else {
                 let shift = -scale as u32;
-                rounded(product >> shift, product & ((1 << shift) - 1), 1 << (shift - 1))
+                rounded(
+                    product >> shift,
+                    product & ((1 << shift) - 1),
+                    1 << (shift - 1),
+                )
             }
         } else {
             let numerator = u128::from(mantissa) << scale.max(0);
@@ -102,7 +111,10 @@ mod tests {
     fn expected(value: f64, count: i32) -> (u64, i32) {
         let text = format!("{value:.*e}", count as usize - 1);
         let (digits, exponent) = text.split_once('e').unwrap();
-        (digits.replace('.', "").parse().unwrap(), exponent.parse().unwrap())
+        (
+            digits.replace('.', "").parse().unwrap(),
+            exponent.parse().unwrap(),
+        )
     }
 
     fn check(value: f64) {
@@ -114,7 +126,11 @@ mod tests {
         for decimals in 0..=25 {
             if let Some(found) = scaled(value, decimals) {
                 let text = format!("{value:.decimals$}").replace('.', "");
-                assert_eq!(found.to_string(), text.trim_start_matches('0').to_string().max("0".into()), "{value:e}, {decimals}");
+                assert_eq!(
+                    found.to_string(),
+                    text.trim_start_matches('0').to_string().max("0".into()),
+                    "{value:e}, {decimals}"
+                );
             }
         }
     }
@@ -129,7 +145,13 @@ mod tests {
         }
         for power in -320..308 {
             let value: f64 = format!("1e{power}").parse().unwrap();
-            for value in [value, value.next_up(), value.next_down(), value * 5.0, value * 9.5] {
+            for value in [
+                value,
+                value.next_up(),
+                value.next_down(),
+                value * 5.0,
+                value * 9.5,
+            ] {
                 check(value);
             }
         }
@@ -150,7 +172,16 @@ mod tests {
 
     #[test]
     fn common_numbers_are_covered() {
-        for value in [0.0, 0.1, 1.0 / 3.0, 1e-4, 123.456, 1e15, 2f64.powi(53), 9e18] {
+        for value in [
+            0.0,
+            0.1,
+            1.0 / 3.0,
+            1e-4,
+            123.456,
+            1e15,
+            2f64.powi(53),
+            9e18,
+        ] {
             assert!(significant(value, 17).is_some(), "{value}");
             assert!(scaled(value, 2).is_some() || value > 1e17, "{value}");
         }

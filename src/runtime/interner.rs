@@ -53,7 +53,8 @@ impl Segment {
     fn new(heap: &mut Heap, depth: u32) -> Result<NonNull<Segment>, OutOfMemory> {
         heap.charge(size_of::<Segment>())?;
         // SAFETY: the layout is not empty.
-        let Some(mut segment) = NonNull::new(unsafe { alloc_zeroed(LAYOUT) }.cast::<Segment>()) else {
+        let Some(mut segment) = NonNull::new(unsafe { alloc_zeroed(LAYOUT) }.cast::<Segment>())
+        else {
             heap.discharge(size_of::<Segment>());
             return Err(OutOfMemory);
         };
@@ -83,7 +84,11 @@ impl Segment {
 
     /// The strings with their hashes.
     fn entries(&self) -> impl Iterator<Item = (u32, u64)> {
-        self.hashes.iter().zip(&self.strings).filter(|e| *e.0 != 0).map(|e| (*e.0, *e.1))
+        self.hashes
+            .iter()
+            .zip(&self.strings)
+            .filter(|e| *e.0 != 0)
+            .map(|e| (*e.0, *e.1))
     }
 
     /// Removes the dead strings.
@@ -158,7 +163,10 @@ impl StringTable {
             depth: 0,
             unswept: SWEPT,
             swept_depth: 0,
-            bytes: bytes.into_boxed_slice().try_into().expect("there are 256 bytes"),
+            bytes: bytes
+                .into_boxed_slice()
+                .try_into()
+                .expect("there are 256 bytes"),
             statics: Vec::new(),
         };
         table.intern_static(heap, b"")?;
@@ -171,7 +179,13 @@ impl StringTable {
         let index = (hash as u64 >> (u32::BITS - self.depth)) as usize;
         debug_assert!(index < self.directory.len());
         // SAFETY: the directory has an entry for each value of so many bits; segments belong to the table.
-        unsafe { self.directory.get_unchecked(index).as_ptr().as_mut().unwrap_unchecked() }
+        unsafe {
+            self.directory
+                .get_unchecked(index)
+                .as_ptr()
+                .as_mut()
+                .unwrap_unchecked()
+        }
     }
 
     /// All segments, each once.
@@ -215,7 +229,13 @@ impl StringTable {
 
     /// Makes a string whose free entry has been found.
     #[inline]
-    fn insert(&mut self, heap: &mut Heap, bytes: &[u8], hash: u32, at: usize) -> Result<Gc<Str>, OutOfMemory> {
+    fn insert(
+        &mut self,
+        heap: &mut Heap,
+        bytes: &[u8],
+        hash: u32,
+        at: usize,
+    ) -> Result<Gc<Str>, OutOfMemory> {
         if self.segment(hash).used >= FULL {
             return self.insert_into_full(heap, bytes, hash);
         }
@@ -229,7 +249,12 @@ impl StringTable {
 
     #[cold]
     #[inline(never)]
-    fn insert_into_full(&mut self, heap: &mut Heap, bytes: &[u8], hash: u32) -> Result<Gc<Str>, OutOfMemory> {
+    fn insert_into_full(
+        &mut self,
+        heap: &mut Heap,
+        bytes: &[u8],
+        hash: u32,
+    ) -> Result<Gc<Str>, OutOfMemory> {
         while self.segment(hash).used >= FULL {
             self.split(heap, hash)?;
         }
@@ -327,7 +352,9 @@ impl StringTable {
     #[cfg(test)]
     pub fn len(&self) -> usize {
         // SAFETY: segments belong to the table.
-        self.segments().map(|segment| unsafe { segment.as_ref() }.used).sum()
+        self.segments()
+            .map(|segment| unsafe { segment.as_ref() }.used)
+            .sum()
     }
 
     /// Marks the strings that live as long as the VM.
@@ -344,43 +371,51 @@ impl StringTable {
         self.swept_depth = 0;
     }
 
-    /// Sweeps one segment; false if none is left. Gives memory back where few strings are left.
-    pub fn sweep_some(&mut self, heap: &mut Heap) -> bool {
+    /// Sweeps one segment; false if none is left. Gives memory back where few strings are left: if that is `urgent`, at once,
+    /// otherwise where there have been few since the last sweep.
+    pub fn sweep_some(&mut self, heap: &mut Heap, urgent: bool) -> bool {
         if self.unswept >= self.directory.len() {
             self.unswept = SWEPT;
             self.shrink_directory(heap);
             return false;
         }
+        let mut at = self.unswept;
         // SAFETY: segments belong to the table.
-        let segment = unsafe { self.directory[self.unswept].as_mut() };
+        let segment = unsafe { self.directory[at].as_mut() };
         segment.sweep(heap);
+        if urgent {
+            segment.before_sweep = segment.used;
+        }
         let mut depth = segment.depth;
-        let end = self.unswept + (1 << (self.depth - depth));
-        if self.merge(heap, self.unswept) {
-            depth -= 1;
+        self.unswept += 1 << (self.depth - depth);
+        while let Some(first) = self.merge(heap, at) {
+            (at, depth) = (first, depth - 1);
         }
         self.swept_depth = self.swept_depth.max(depth);
-        self.unswept = end;
         true
     }
 
-    /// Merges the segment at an entry of the directory, which has just been swept, with the one before, if that is the other half of
-    /// what was split, and both had few strings.
-    fn merge(&mut self, heap: &mut Heap, at: usize) -> bool {
+    /// Merges the segment at an entry of the directory, which has been swept, with the one before, if that is the other half of
+    /// what was split, and both had few strings. Returns the entry at which the result begins.
+    fn merge(&mut self, heap: &mut Heap, at: usize) -> Option<usize> {
         // SAFETY: segments belong to the table.
         let upper = unsafe { self.directory[at].as_ref() };
         let depth = upper.depth;
         // The number of entries of each.
         let span = 1 << (self.depth - depth);
         if depth == 0 || at & span == 0 {
-            return false;
+            return None;
         }
         let first = at - span;
         let mut lower = self.directory[first];
         // SAFETY: another segment, of the table.
         let lower = unsafe { lower.as_mut() };
-        if lower.depth != depth || lower.before_sweep + upper.before_sweep > FEW || lower.used + upper.used > FEW {
-            return false;
+        let few = |a: usize, b: usize| a + b <= FEW;
+        if lower.depth != depth
+            || !few(lower.before_sweep, upper.before_sweep)
+            || !few(lower.used, upper.used)
+        {
+            return None;
         }
         for (hash, s) in upper.entries() {
             lower.add(hash, s);
@@ -391,7 +426,7 @@ impl StringTable {
         self.directory[first..at + span].fill(NonNull::from(lower));
         // SAFETY: these were all entries that pointed to it.
         unsafe { Segment::free(heap, old) };
-        true
+        Some(first)
     }
 
     /// After a sweep: makes the directory no larger than the depth of the segments demands.

@@ -112,8 +112,11 @@ impl<'a> Item<'a> {
         };
         let mut spec = Spec::plain(self.conversion);
         let mut rest = self.modifiers;
+        if rest.is_empty() {
+            return Ok(spec);
+        }
         while let [flag, tail @ ..] = rest
-            && flags.contains(flag)
+            && flags.iter().any(|known| known == flag)
         {
             match flag {
                 b'-' => spec.left = true,
@@ -677,6 +680,11 @@ mod tests {
         assert_eq!(float("010f", f64::INFINITY), "       inf");
         assert_eq!(float("+G", f64::NEG_INFINITY), "-INF");
         assert_eq!(float(".99f", f64::MAX).len(), 409);
+        assert_eq!(float(".30f", 0.0), format!("0.{}", "0".repeat(30)));
+        assert_eq!(float(".22f", 0.5), format!("0.5{}", "0".repeat(21)));
+        assert_eq!(float(".17g", 0.1), "0.10000000000000001");
+        assert_eq!(float("g", 0.0), "0");
+        assert_eq!(float(".3f", 1e16), "10000000000000000.000");
     }
 
     #[test]

@@ -798,7 +798,8 @@ fn format(st: &mut State, args: Args) -> NativeResult {
     build(st, args, |st, out| {
         let mut rest = text;
         let mut i = 0;
-        while let Some(percent) = memchr::memchr(b'%', rest) {
+        // Mostly a few bytes away.
+        while let Some(percent) = rest.iter().position(|&byte| byte == b'%') {
             out.push(st, &rest[..percent])?;
             rest = &rest[percent + 1..];
             if rest.first() == Some(&b'%') {

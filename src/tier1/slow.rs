@@ -798,17 +798,13 @@ pub fn call_native(st: &mut State, func: u32, nargs: u32, wanted: i16) -> Result
 }
 
 /// Calls the host function at stack index `func` without a record, if it is a leaf function. The counts are those of arguments and
-/// results, plus one. False if it would have raised an error or called something; then it has changed nothing but the slots of the
+/// results, plus one; only the results may be an open list (0). False if it would have raised an error or called something; then it has changed nothing but the slots of the
 /// call.
 #[inline]
 pub fn call_leaf(st: &mut State, func: u32, counts: [u32; 2]) -> bool {
     // SAFETY: the caller has put the function there.
     let native = unsafe { Value::load(st.slot(func)) }.as_native();
-    let nargs = match counts[0] {
-        0 => st.index_of(st.top) - func - 1,
-        n => n - 1,
-    };
-    let args = super::Args { base: func + 1, count: nargs };
+    let args = super::Args { base: func + 1, count: counts[0] - 1 };
     let Some(native) = native.filter(|native| native.builtin.leaf().is_some()) else {
         return false;
     };

@@ -601,6 +601,7 @@ fn group_length(node: &Node) -> Option<u64> {
         // The table, then the elements; if they are an open list, how many is not known.
         MicroOp::SET_LIST => count.checked_add(1)?,
         // A function and one less than `count` arguments; one less than the other count results.
+        MicroOp::CALL_LEAF | MicroOp::CALL_TABLE if count == 0 => return None,
         MicroOp::CALL
         | MicroOp::CALL_NATIVE
         | MicroOp::SWITCH

@@ -317,12 +317,14 @@ impl Projector<'_> {
 
     /// The micro-op for the recorded call, if it is of a leaf function that has called nothing.
     fn leaf_call(&self, nargs: Option<usize>) -> Option<MicroOp> {
+        // Of open lists the end would have to be told.
+        let nargs = nargs?;
         let step = self.step();
         let op = match step.callee_value().as_native()?.builtin.leaf()? {
             Leaf::Reads => MicroOp::CALL_LEAF,
             Leaf::ChangesTables => MicroOp::CALL_TABLE,
         };
-        let mut arguments = step.tags.iter().skip(1).take(nargs.unwrap_or(0));
+        let mut arguments = step.tags.iter().skip(1).take(nargs);
         let calls_back = arguments.any(|tag| Tag::from_byte(*tag).is_function());
         (!self.cautious && self.stays() && !calls_back).then_some(op)
     }
