@@ -86,7 +86,7 @@ mod tests {
     /// How many loops of the main chunk are such loops.
     fn unrolled(source: &str) -> usize {
         let mut rt = Runtime::new().expect("memory suffices");
-        let proto = compile(&mut rt, source.as_bytes(), b"=t", 0).expect("the source is correct");
+        let proto = compile(&mut rt, None, source.as_bytes(), b"=t", 0).expect("the source is correct");
         unrolled_loops(&proto.info.code).count()
     }
 
