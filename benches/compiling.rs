@@ -27,23 +27,39 @@ const PHASES: [Phase; 5] = [
 
 /// The time that a run of a program has spent in a phase, per micro-op.
 fn per_micro_op(source: &[u8], name: &str, phase: fn(&CompileTime) -> Duration) -> Duration {
-    let vm = Vm::builder().output(Box::new(io::sink())).build().expect("a VM");
-    let program = vm.load(source).name(name).into_function().expect("the program is right");
+    let vm = Vm::builder()
+        .output(Box::new(io::sink()))
+        .build()
+        .expect("a VM");
+    let program = vm
+        .load(source)
+        .name(name)
+        .into_function()
+        .expect("the program is right");
     program.call::<()>(()).expect("the program runs");
     let executors = vm.statistics().expect("statistics").executors;
-    let micro_ops = u32::try_from(executors.micro_ops_before).unwrap_or(u32::MAX).max(1);
+    let micro_ops = u32::try_from(executors.micro_ops_before)
+        .unwrap_or(u32::MAX)
+        .max(1);
     phase(&executors.time) / micro_ops
 }
 
 fn compiling(c: &mut Criterion) {
     for program in PROGRAMS {
-        let path = format!("{}/benches/programs/{program}.lua", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/benches/programs/{program}.lua",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let source = fs::read(&path).expect("the program is there");
         let mut group = c.benchmark_group(program);
         group.sample_size(10);
         for (name, phase) in PHASES {
             group.bench_function(name, |b| {
-                b.iter_custom(|runs| (0..runs).map(|_| per_micro_op(&source, program, phase)).sum());
+                b.iter_custom(|runs| {
+                    (0..runs)
+                        .map(|_| per_micro_op(&source, program, phase))
+                        .sum()
+                });
             });
         }
     }

@@ -18,12 +18,17 @@ const CALL: u32 = 48;
 
 /// The loop sites of such loops in a function's code. Without the memory to find out, there are none.
 pub fn unrolled_loops(code: &[Instr]) -> impl Iterator<Item = usize> + '_ {
-    let candidates = || code.iter().enumerate().filter_map(|(at, instr)| Some((at, instr, passes(code, at)?)));
+    let candidates = || {
+        code.iter()
+            .enumerate()
+            .filter_map(|(at, instr)| Some((at, instr, passes(code, at)?)))
+    };
     // How much each instruction counts for in what is recorded of the loops around it that are such loops.
     let mut weights: Vec<u32> = Vec::new();
     let possible = candidates().next().is_none() || weights.try_reserve_exact(code.len()).is_ok();
     let decided = move |at: usize, register: usize| {
-        candidates().any(|(end, instr, (head, _))| (head..end).contains(&at) && register == instr.a() + 3)
+        candidates()
+            .any(|(end, instr, (head, _))| (head..end).contains(&at) && register == instr.a() + 3)
     };
     let loops = move |(at, instr): (usize, &Instr)| {
         let Some((head, passes)) = passes(code, at) else {
@@ -37,23 +42,34 @@ pub fn unrolled_loops(code: &[Instr]) -> impl Iterator<Item = usize> + '_ {
             weights[at] = INSTRUCTIONS_MAX + 1;
             return None;
         }
-        weights[head..].iter_mut().for_each(|weight| *weight *= passes);
+        weights[head..]
+            .iter_mut()
+            .for_each(|weight| *weight *= passes);
         Some(instr.bc() as usize)
     };
     let none = candidates().next().is_none() || !possible;
-    code.iter().enumerate().take_while(move |_| !none).filter_map(loops)
+    code.iter()
+        .enumerate()
+        .take_while(move |_| !none)
+        .filter_map(loops)
 }
 
 /// What an instruction counts for that does not end such a loop. `decided` says whether a register has the variable of one.
 fn weight(at: usize, instr: Instr, decided: impl Fn(usize, usize) -> bool) -> u32 {
     let op = instr.op().general();
     let format = op.format();
-    let operands = [(format.a, instr.a()), (format.b, instr.b()), (format.c, instr.c())];
+    let operands = [
+        (format.a, instr.a()),
+        (format.b, instr.b()),
+        (format.c, instr.c()),
+    ];
     let mut used = operands.into_iter().filter(|(role, _)| *role == Role::Use);
     match op {
         Op::LOOP | Op::FORLOOP | Op::TFORLOOP => INSTRUCTIONS_MAX + 1,
         Op::CALL | Op::TFORCALL => CALL,
-        _ if op.is_conditional() && !used.all(|(_, register)| decided(at, register)) => INSTRUCTIONS_MAX + 1,
+        _ if op.is_conditional() && !used.all(|(_, register)| decided(at, register)) => {
+            INSTRUCTIONS_MAX + 1
+        }
         _ => 1,
     }
 }
@@ -65,7 +81,8 @@ fn passes(code: &[Instr], at: usize) -> Option<(usize, u32)> {
     }
     let a = code[at].a();
     let head = usize::try_from(at as i64 + 1 + code[at].sd() as i64).ok()?;
-    at.checked_sub(head).filter(|body| *body < INSTRUCTIONS_MAX as usize)?;
+    at.checked_sub(head)
+        .filter(|body| *body < INSTRUCTIONS_MAX as usize)?;
     let before = code.get(head.checked_sub(4)?..head)?;
     let prepares = before[3].op().general() == Op::FORPREP && before[3].a() == a;
     let constant = |k: usize| {
@@ -86,7 +103,8 @@ mod tests {
     /// How many loops of the main chunk are such loops.
     fn unrolled(source: &str) -> usize {
         let mut rt = Runtime::new().expect("memory suffices");
-        let proto = compile(&mut rt, None, source.as_bytes(), b"=t", 0).expect("the source is correct");
+        let proto =
+            compile(&mut rt, None, source.as_bytes(), b"=t", 0).expect("the source is correct");
         unrolled_loops(&proto.info.code).count()
     }
 
@@ -94,8 +112,16 @@ mod tests {
     fn short_loops_with_constant_bounds() {
         assert_eq!(unrolled("for i = 1, 3 do print(i) end"), 1);
         assert_eq!(unrolled("for i = 3, 1, -1 do print(i) end"), 1);
-        assert_eq!(unrolled("for i = -1, 1 do for j = 0, 2 do x = x + t[i + j] end end"), 2);
-        assert_eq!(unrolled("for i = -1, 1 do for j = -1, 1 do if not (i == 0 and j == 0) then x = x + t[i] end end end"), 2);
+        assert_eq!(
+            unrolled("for i = -1, 1 do for j = 0, 2 do x = x + t[i + j] end end"),
+            2
+        );
+        assert_eq!(
+            unrolled(
+                "for i = -1, 1 do for j = -1, 1 do if not (i == 0 and j == 0) then x = x + t[i] end end end"
+            ),
+            2
+        );
     }
 
     #[test]
@@ -103,11 +129,17 @@ mod tests {
         assert_eq!(unrolled("for i = 1, 9 do print(i) end"), 0);
         assert_eq!(unrolled("for i = 1, 0 do print(i) end"), 0);
         assert_eq!(unrolled("local n = 3 for i = 1, n do print(i) end"), 0);
-        assert_eq!(unrolled("for i = 1, 3 do for k in pairs({}) do print(k) end end"), 0);
+        assert_eq!(
+            unrolled("for i = 1, 3 do for k in pairs({}) do print(k) end end"),
+            0
+        );
         assert_eq!(unrolled("for i = 1, 3 do while f() do end end"), 0);
         assert_eq!(unrolled("for i = 1, 3 do if x then print(i) end end"), 0);
         assert_eq!(unrolled("for i = 1, 5 do print(i) end"), 0);
-        assert_eq!(unrolled("for i = 1, 8 do for j = 1, 8 do for k = 1, 8 do x = x + k end end end"), 1);
+        assert_eq!(
+            unrolled("for i = 1, 8 do for j = 1, 8 do for k = 1, 8 do x = x + k end end end"),
+            1
+        );
         let long = "print(i) ".repeat(60);
         assert_eq!(unrolled(&format!("for i = 1, 4 do {long} end")), 0);
     }

@@ -104,7 +104,10 @@ impl Addresses {
     pub fn new(sb: &Superblock) -> Addresses {
         let indexes = |node: &Node| needs(node.op).is_some() || node.op == MicroOp::GUARD_IN_ARRAY;
         if !sb.nodes.iter().any(indexes) {
-            return Addresses { derived: Vec::new(), accesses: Vec::new() };
+            return Addresses {
+                derived: Vec::new(),
+                accesses: Vec::new(),
+            };
         }
         let mut finder = Finder {
             sb,

@@ -37,7 +37,9 @@ impl ExitTable {
     pub fn new(plan: &Plan, allocation: &Allocation) -> Result<ExitTable, CompileError> {
         let sb = plan.sb;
         let mut mentioned = vec![false; sb.nodes.len()];
-        sb.slots.iter().for_each(|(_, r)| mentioned[r.index()] = true);
+        sb.slots
+            .iter()
+            .for_each(|(_, r)| mentioned[r.index()] = true);
         let mut bytes = Vec::with_capacity(2 * sb.nodes.len());
         let (mut constants, mut starts) = (Vec::new(), Vec::with_capacity(sb.nodes.len()));
         for (parts, mentioned) in plan.parts.iter().zip(mentioned) {

@@ -7,8 +7,10 @@
 use super::assembler::{Alu, Cond, Label, Mem, at};
 use super::field;
 use super::lower::Lowering;
+use super::operands::TagAt;
 use super::registers::*;
 use crate::jit::Parent;
+use crate::jit::allocation::Place;
 use crate::jit::map::Part;
 use crate::runtime::value::Value;
 use crate::tier2::superblock::{Node, SnapshotId};
@@ -94,10 +96,17 @@ impl Lowering<'_, '_> {
         if !slots.is_empty() {
             self.e.asm.load(RAX, at(RBP, field!(slots)));
         }
+        let mut constants = Vec::new();
         for &(slot, r) in slots {
             let (payload, tag) = slot_words(slot as u64);
-            self.e.store_value(payload, tag, r, RCX);
+            match (self.e.payload(r), self.e.tag(r)) {
+                (Place::Const(word), TagAt::Known(known)) => {
+                    constants.extend([(payload, word), (tag, known)])
+                }
+                _ => self.e.store_value(payload, tag, r, RCX),
+            }
         }
+        self.e.store_constants(constants, RCX);
     }
 
     /// Emits the stubs of exits, and the way out.

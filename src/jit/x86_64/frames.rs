@@ -106,7 +106,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
         self.store_missing_arguments(func, count, &callee);
         // Nothing is in registers any more but the record.
         self.e.asm.load(RSI, at(RBP, field!(state)));
-        self.records_above(snapshot.frame, snapshot.pc + 1);
+        let mut constants = self.records_above(snapshot.frame, snapshot.pc + 1);
         let wanted = caller.wanted_at(snapshot.pc);
         let purpose = purpose(0, wanted, Continuation::Call, 0);
         let returns = caller.returns_at(site as u32);
@@ -117,7 +117,9 @@ impl<'a, 'p> Lowering<'a, 'p> {
             extent(func + 1, callee.registers as u64),
             purpose,
             None,
+            &mut constants,
         );
+        self.e.store_constants(constants, RAX);
         self.stand_at(inlined + 1, func as i32);
         self.go_to(callee.entry);
     }
@@ -136,14 +138,17 @@ impl<'a, 'p> Lowering<'a, 'p> {
     }
 
     /// Writes what records lack of a frame, which goes on at `pc`, and its callers: the records of inlined ones, and where the others go
-    /// on. Leaves the state in rsi, the first frame's record in rdx, and what [`Self::record_at`] needs in rcx.
+    /// on. Leaves the state in rsi and the first frame's record in rdx. Uses rax and rcx.
     pub fn records_of(&mut self, frame: FrameId, pc: u32) {
         self.load_record();
-        self.records_above(frame, pc);
+        let constants = self.records_above(frame, pc);
+        self.e.store_constants(constants, RAX);
     }
 
-    /// The same with the state in rsi and the first frame's record in rdx already.
-    fn records_above(&mut self, frame: FrameId, pc: u32) {
+    /// The same with the state in rsi and the first frame's record in rdx already, but for constants, which are returned with where to store
+    /// them. Leaves what [`Self::record_at`] needs in rcx.
+    fn records_above(&mut self, frame: FrameId, pc: u32) -> Vec<(Mem, u64)> {
+        let mut constants = Vec::new();
         let sb = self.e.plan.sb;
         let mut chain: Vec<FrameId> = sb.chain(frame).collect();
         chain.reverse();
@@ -162,7 +167,7 @@ impl<'a, 'p> Lowering<'a, 'p> {
             };
             let pc = self.prototype(frame.proto).code_at(resume);
             if k == 0 {
-                self.store_word(at(RDX, offset_of!(CallRecord, pc) as i32), pc);
+                constants.push((at(RDX, offset_of!(CallRecord, pc) as i32), pc));
                 continue;
             }
             let outer = self.prototype(sb.frame(chain[k - 1]).proto);
@@ -174,12 +179,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
             above += 1;
             let extent = extent(frame.base as u64, frame.registers as u64);
             if frame.is_protected() {
-                self.protecting_record_at(above, &frame);
+                self.protecting_record_at(above, &frame, &mut constants);
                 above += 1;
                 let purpose = purpose(frame.extra_args, -1, frame.continuation, frame.flags);
-                self.record_at(above, pc, 0, extent, purpose, None);
-                let then = RECORD * above + offset_of!(CallRecord, then) as i32;
-                self.store_word(at(RDX, then), protected_call_returned as *const () as u64);
+                self.record_at(above, pc, 0, extent, purpose, None, &mut constants);
+                let then = at(RDX, RECORD * above + offset_of!(CallRecord, then) as i32);
+                constants.push((then, protected_call_returned as *const () as u64));
                 continue;
             }
             let purpose = purpose(
@@ -189,16 +194,17 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 frame.flags,
             );
             let aux = (frame.continuation != Continuation::Call).then_some(frame.aux);
-            self.record_at(above, pc, returns, extent, purpose, aux);
+            self.record_at(above, pc, returns, extent, purpose, aux, &mut constants);
         }
+        constants
     }
 
     /// The record of the `pcall` that has called a frame, which is counted. Uses rax.
-    fn protecting_record_at(&mut self, above: i32, frame: &Frame) {
+    fn protecting_record_at(&mut self, above: i32, frame: &Frame, constants: &mut Vec<(Mem, u64)>) {
         let flags = record_flags::NATIVE | record_flags::CATCHES;
         let purpose = purpose(0, frame.wanted, Continuation::Call, flags);
         let extent = extent(frame.result as u64 + 1, 1);
-        self.record_at(above, 0, 0, extent, purpose, None);
+        self.record_at(above, 0, 0, extent, purpose, None, constants);
         let asm = &mut self.e.asm;
         asm.load(RAX, state(offset_of!(State, co)));
         asm.alu32_imm(Alu::Add, at(RAX, offset_of!(Coroutine, catching) as i32), 1);
@@ -232,8 +238,12 @@ impl<'a, 'p> Lowering<'a, 'p> {
         }
     }
 
-    /// Writes a record above the one in rdx. Base and end of its frame are relative to those in rcx. Uses rax. What only other
-    /// continuations than calls look at is left as it is for those.
+    /// Writes a record above the one in rdx, but for constants, which are added to those that are to be stored. Base and end of its frame are
+    /// relative to those in rcx. Uses rax. What only other continuations than calls look at is left as it is for those.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are what a record consists of"
+    )]
     fn record_at(
         &mut self,
         above: i32,
@@ -242,16 +252,17 @@ impl<'a, 'p> Lowering<'a, 'p> {
         extent: u64,
         purpose: u64,
         aux: Option<u64>,
+        constants: &mut Vec<(Mem, u64)>,
     ) {
         let to = |offset: usize| at(RDX, above * RECORD + offset as i32);
-        self.store_word(to(offset_of!(CallRecord, pc)), pc);
-        self.store_word(to(offset_of!(CallRecord, return_site)), returns);
+        constants.push((to(offset_of!(CallRecord, pc)), pc));
+        constants.push((to(offset_of!(CallRecord, return_site)), returns));
+        constants.push((to(offset_of!(CallRecord, extra_args)), purpose));
         self.e.asm.mov_imm(RAX, extent);
         self.e.asm.alu(Alu::Add, RAX, RCX);
         self.e.asm.store(to(offset_of!(CallRecord, base)), RAX);
-        self.store_word(to(offset_of!(CallRecord, extra_args)), purpose);
         if let Some(aux) = aux {
-            self.store_word(to(offset_of!(CallRecord, aux)), aux);
+            constants.push((to(offset_of!(CallRecord, aux)), aux));
         }
     }
 

@@ -244,6 +244,24 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Stores constants, each of which is loaded once. The words do not overlap.
+    pub fn store_constants(&mut self, mut words: Vec<(Mem, u64)>, scratch: Gpr) {
+        words.sort_by_key(|word| word.1);
+        let mut held = None;
+        for (to, word) in words {
+            match immediate(word) {
+                Some(imm) => self.asm.store_imm(to, imm),
+                None => {
+                    if held != Some(word) {
+                        self.asm.mov_imm(scratch, word);
+                        held = Some(word);
+                    }
+                    self.asm.store(to, scratch);
+                }
+            }
+        }
+    }
+
     /// The tag of a value in a register.
     pub fn tag_in(&mut self, r: Ref, scratch: Gpr) -> Gpr {
         match self.tag(r) {
