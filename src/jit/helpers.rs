@@ -3,6 +3,7 @@
 //! A helper takes the frame, with inputs and operands in it, and leaves its output there. It returns 0, or 1 if control is to leave
 //! for the node's exit. None of them runs the collector or other code: what may do that is a call-out.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use perilune_uops::{FloatFunction, MicroOp};
@@ -223,11 +224,14 @@ pub unsafe extern "C" fn call_leaf(
     // SAFETY: the caller's promise; nothing else refers to the state while machine code runs.
     let (st, slots) = unsafe { (&mut *(*frame).state, (*frame).slots) };
     let func = st.index_of(slots) + slot as u32;
-    status(slow::call_leaf(
-        st,
-        func,
-        [arguments as u32, results as u32],
-    ))
+    let called = catch_unwind(AssertUnwindSafe(|| {
+        slow::call_leaf(st, func, [arguments as u32, results as u32])
+    }));
+    // One that panics does so again when tier 1 repeats the call, and is caught where others are.
+    status(called.unwrap_or_else(|_| {
+        st.in_leaf = false;
+        false
+    }))
 }
 
 extern "C" fn power(x: f64, y: f64) -> f64 {

@@ -275,6 +275,8 @@ impl State {
             Value::store(self.slot(base), Value::FALSE);
             Value::store(self.slot(base + 1), error);
         }
+        self.frame_mut().top = base + 2;
+        self.make_room_after(error);
         Ok(Step::Return { first: base, n: 2 })
     }
 

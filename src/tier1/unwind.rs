@@ -77,6 +77,7 @@ impl State {
                 self.close_for_host(from);
                 self.pop_record();
                 self.shrink_reserve();
+                self.make_room_after(self.error);
                 Ok(None)
             }
             Catcher::Resumer => self.fail_coroutine().map(Some),
@@ -206,7 +207,17 @@ impl State {
             Value::store(self.slot(base), status);
             Value::store(self.slot(base + 1), error);
         }
+        self.frame_mut().top = base + 2;
+        self.make_room_after(error);
         Ok(Step::Return { first: base, n: 2 })
+    }
+
+    /// An error has been caught by the running host function, everything that it needs being in its window. If there was no memory for
+    /// something, what that leaves behind is collected: otherwise the next allocation would fail as well, before the collector's turn.
+    pub(super) fn make_room_after(&mut self, error: Value) {
+        if error.same_bits(Value::string(self.memory_message)) && self.rt.heap.should_collect() {
+            self.collect_in_native(|rt, roots| rt.collect_full(roots));
+        }
     }
 
     /// Takes the newest variable to be closed at or above stack index `from`.
