@@ -100,8 +100,9 @@ pub struct CodeSettings {
     pub traps: bool,
 }
 
-/// Times that an exit is taken before it gets an executor of its own: leaving so often costs about as much as making one.
-const HOT_EXIT: u16 = 32;
+/// Times that an exit is taken before it gets an executor of its own. With twice as many, short programs gain
+/// little, and some whose executors then begin at other exits lose more.
+const HOT_EXIT: u16 = 16;
 
 /// Tier 2's part of a VM.
 pub struct Tier2 {
