@@ -32,7 +32,7 @@ pub fn unrolled_loops(code: &[Instr]) -> impl Iterator<Item = usize> + '_ {
     };
     let loops = move |(at, instr): (usize, &Instr)| {
         let Some((head, passes)) = passes(code, at) else {
-            weights.push(weight(at, *instr, &decided));
+            weights.push(weight(at, *instr, decided));
             return None;
         };
         weights.push(1);

@@ -40,7 +40,8 @@ use std::ptr;
 use std::sync::atomic::AtomicU32;
 
 #[cfg(all(feature = "jit", target_arch = "x86_64", target_os = "linux"))]
-pub use block::{GRANULE, SMALL_MAX};
+pub use block::SMALL_MAX;
+pub use block::GRANULE;
 use block::{Block, CLASSES, Regions};
 use finalize::Finalizers;
 use large::LargeCells;
