@@ -16,46 +16,77 @@ const INSTRUCTIONS_MAX: u32 = 192;
 /// The instructions that a call counts for.
 const CALL: u32 = 48;
 
-/// The loop sites of such loops in a function's code. Without the memory to find out, there are none.
-pub fn unrolled_loops(code: &[Instr]) -> impl Iterator<Item = usize> + '_ {
-    let candidates = || {
-        code.iter()
-            .enumerate()
-            .filter_map(|(at, instr)| Some((at, instr, passes(code, at)?)))
-    };
-    // How much each instruction counts for in what is recorded of the loops around it that are such loops.
-    let mut weights: Vec<u32> = Vec::new();
-    let possible = candidates().next().is_none() || weights.try_reserve_exact(code.len()).is_ok();
-    let decided = move |at: usize, register: usize| {
-        candidates()
-            .any(|(end, instr, (head, _))| (head..end).contains(&at) && register == instr.a() + 3)
-    };
-    let loops = move |(at, instr): (usize, &Instr)| {
-        let Some((head, passes)) = passes(code, at) else {
-            weights.push(weight(at, *instr, decided));
-            return None;
-        };
-        weights.push(1);
-        let once: u32 = weights[head..].iter().sum();
-        if once * passes > INSTRUCTIONS_MAX {
-            // Neither is a loop around it.
-            weights[at] = INSTRUCTIONS_MAX + 1;
-            return None;
-        }
-        weights[head..]
-            .iter_mut()
-            .for_each(|weight| *weight *= passes);
-        Some(instr.bc() as usize)
-    };
-    let none = candidates().next().is_none() || !possible;
-    code.iter()
-        .enumerate()
-        .take_while(move |_| !none)
-        .filter_map(loops)
+/// A numeric loop with few passes.
+struct Candidate {
+    /// Where its body begins and ends.
+    head: usize,
+    end: usize,
+    passes: u32,
+    /// The register of its variable.
+    variable: usize,
+    site: usize,
 }
 
-/// What an instruction counts for that does not end such a loop. `decided` says whether a register has the variable of one.
-fn weight(at: usize, instr: Instr, decided: impl Fn(usize, usize) -> bool) -> u32 {
+/// The loop sites of such loops in a function's code, which may be wrong in any way. Without the memory to find out, there are none.
+pub fn unrolled_loops(code: &[Instr]) -> Vec<usize> {
+    let known = code
+        .iter()
+        .all(|instr| (instr.opcode() as usize) < Op::ALL.len());
+    let candidates = if known { candidates(code) } else { None };
+    candidates
+        .and_then(|loops| short_ones(code, &loops))
+        .unwrap_or_default()
+}
+
+/// The candidates in a function's code, in the order of their ends; `None` without memory.
+fn candidates(code: &[Instr]) -> Option<Vec<Candidate>> {
+    let mut found = Vec::new();
+    for end in 0..code.len() {
+        if let Some(candidate) = candidate(code, end) {
+            found.try_reserve(1).ok()?;
+            found.push(candidate);
+        }
+    }
+    Some(found)
+}
+
+/// The sites of the candidates of which all passes together are short enough.
+fn short_ones(code: &[Instr], candidates: &[Candidate]) -> Option<Vec<usize>> {
+    let mut sites = Vec::new();
+    if candidates.is_empty() {
+        return Some(sites);
+    }
+    sites.try_reserve_exact(candidates.len()).ok()?;
+    // How much each instruction counts for in what is recorded of the loops around it that are such loops.
+    let mut weights: Vec<u32> = Vec::new();
+    weights.try_reserve_exact(code.len()).ok()?;
+    let mut next = candidates.iter().peekable();
+    for (at, &instr) in code.iter().enumerate() {
+        let Some(ended) = next.next_if(|candidate| candidate.end == at) else {
+            weights.push(weight(at, instr, candidates));
+            continue;
+        };
+        weights.push(1);
+        let body = &mut weights[ended.head..];
+        if body.iter().sum::<u32>() * ended.passes <= INSTRUCTIONS_MAX {
+            body.iter_mut().for_each(|weight| *weight *= ended.passes);
+            sites.push(ended.site);
+        } else {
+            // Neither is a loop around it.
+            weights[at] = INSTRUCTIONS_MAX + 1;
+        }
+    }
+    Some(sites)
+}
+
+/// What an instruction counts for that does not end a candidate.
+fn weight(at: usize, instr: Instr, candidates: &[Candidate]) -> u32 {
+    // Bodies are short, so those around the instruction end soon.
+    let first = candidates.partition_point(|candidate| candidate.end < at);
+    let near = candidates[first..]
+        .iter()
+        .take_while(|candidate| candidate.end - at < INSTRUCTIONS_MAX as usize);
+    let around = near.filter(|candidate| candidate.head <= at);
     let op = instr.op().general();
     let format = op.format();
     let operands = [
@@ -67,21 +98,24 @@ fn weight(at: usize, instr: Instr, decided: impl Fn(usize, usize) -> bool) -> u3
     match op {
         Op::LOOP | Op::FORLOOP | Op::TFORLOOP => INSTRUCTIONS_MAX + 1,
         Op::CALL | Op::TFORCALL => CALL,
-        _ if op.is_conditional() && !used.all(|(_, register)| decided(at, register)) => {
+        _ if op.is_conditional()
+            && !used.all(|(_, register)| around.clone().any(|c| c.variable == register)) =>
+        {
             INSTRUCTIONS_MAX + 1
         }
         _ => 1,
     }
 }
 
-/// Where the body of the loop begins that ends at `at`, and its passes, if it is short and constants say that they are few.
-fn passes(code: &[Instr], at: usize) -> Option<(usize, u32)> {
-    if code[at].op().general() != Op::FORLOOP {
+/// The loop that ends at `end`, if it is short and constants say that its passes are few.
+fn candidate(code: &[Instr], end: usize) -> Option<Candidate> {
+    let instr = code[end];
+    if instr.op().general() != Op::FORLOOP {
         return None;
     }
-    let a = code[at].a();
-    let head = usize::try_from(at as i64 + 1 + code[at].sd() as i64).ok()?;
-    at.checked_sub(head)
+    let a = instr.a();
+    let head = usize::try_from(end as i64 + 1 + instr.sd() as i64).ok()?;
+    end.checked_sub(head)
         .filter(|body| *body < INSTRUCTIONS_MAX as usize)?;
     let before = code.get(head.checked_sub(4)?..head)?;
     let prepares = before[3].op().general() == Op::FORPREP && before[3].a() == a;
@@ -91,7 +125,14 @@ fn passes(code: &[Instr], at: usize) -> Option<(usize, u32)> {
     };
     let (start, limit, step) = (constant(0)?, constant(1)?, constant(2)?);
     let passes = (limit - start).checked_div(step)? + 1;
-    (prepares && (1..=PASSES_MAX).contains(&passes)).then_some((head, passes as u32))
+    let few = prepares && (1..=PASSES_MAX).contains(&passes);
+    few.then_some(Candidate {
+        head,
+        end,
+        passes: passes as u32,
+        variable: a + 3,
+        site: instr.bc() as usize,
+    })
 }
 
 #[cfg(test)]
@@ -105,7 +146,7 @@ mod tests {
         let mut rt = Runtime::new().expect("memory suffices");
         let proto =
             compile(&mut rt, None, source.as_bytes(), b"=t", 0).expect("the source is correct");
-        unrolled_loops(&proto.info.code).count()
+        unrolled_loops(&proto.info.code).len()
     }
 
     #[test]

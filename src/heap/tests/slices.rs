@@ -324,7 +324,7 @@ fn strings_come_and_go_while_they_are_swept() {
     for round in 0..40 {
         // Many strings in some rounds, few in others.
         let many = if round % 8 < 4 { 60 } else { 1 };
-        while !rt.work(&roots, 100) {
+        while !rt.work(&roots, 2_000) {
             for _ in 0..many {
                 next += 1;
                 let s = string(&mut rt, &format!("string {next}"));
