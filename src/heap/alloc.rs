@@ -79,6 +79,7 @@ impl Heap {
         if self.room() < size as usize {
             self.return_spans();
             if self.room() < size as usize {
+                self.refused = true;
                 self.request();
                 return Err(OutOfMemory);
             }
@@ -294,6 +295,7 @@ impl Heap {
         if bytes > self.room() {
             self.return_spans();
             if bytes > self.room() {
+                self.refused = true;
                 self.request();
                 return Err(OutOfMemory);
             }

@@ -133,6 +133,8 @@ pub struct Heap {
     /// The collector is asked for when `charged` reaches this.
     trigger: usize,
     requested: bool,
+    /// There has been no memory for something since the last cycle: a step will not do.
+    refused: bool,
     /// See [`Heap::sunk`].
     sunk_left: u32,
     /// A word of the VM's state that is polled, or null.
@@ -176,6 +178,7 @@ impl Heap {
             limit: usize::MAX,
             trigger: usize::MAX,
             requested: false,
+            refused: false,
             sunk_left: pacing::SUNK_MANY,
             interrupt: ptr::null(),
             stress: false,

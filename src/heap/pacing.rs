@@ -134,7 +134,7 @@ impl Heap {
 
     /// Whether the limit calls for a full collection.
     pub(super) fn under_pressure(&self) -> bool {
-        self.charged >= self.pacing.pressure
+        self.refused || self.charged >= self.pacing.pressure
     }
 
     /// The bytes that a step has to look at.
@@ -170,6 +170,7 @@ impl Heap {
         self.pacing.last = self.pacing.due;
         let relieved = used.saturating_add(self.limit.saturating_sub(used) / 2);
         self.pacing.pressure = relieved.max(self.limit - self.limit / 8);
+        self.refused = false;
         self.update_trigger();
     }
 
@@ -180,7 +181,7 @@ impl Heap {
             self.pacing.due
         };
         self.trigger = due.min(self.pacing.pressure);
-        self.requested = self.stress || self.charged >= self.trigger;
+        self.requested = self.stress || self.refused || self.charged >= self.trigger;
         if let Some(word) = self.interrupt_word() {
             if self.requested && !self.stress {
                 word.fetch_or(COLLECT, Ordering::Relaxed);

@@ -412,7 +412,7 @@ impl State {
     }
 
     /// Gives back the reserve that a stack overflow took, once the stack is used normally again.
-    pub(super) fn shrink_reserve(&mut self) {
+    pub(crate) fn shrink_reserve(&mut self) {
         let most = if self.stack_stress { STRESSED_STACK } else { STACK_MAX };
         if self.co.stack_size.get() > most && self.stack_in_use() < most {
             // Shrinking in place cannot fail in a way that matters: the larger stack stays usable.

@@ -81,3 +81,19 @@ for _ = 1, 4 do
   end
   print()
 end
+-- What is no number has not passed the limit, and does not go on.
+local function passes(first, last, step)
+  local n = 0
+  for _ = first, last, step do n = n + 1 end
+  return n
+end
+local nan, counts = 0 / 0, { 0, 0, 0, 0, 0 }
+for i = 1, 200 do
+  local first = i % 50 == 0 and nan or i + 0.5
+  counts[1] = counts[1] + passes(first, i + 3, 1)
+  counts[2] = counts[2] + passes(i + 0.5, i % 40 == 0 and nan or i + 2, 1)
+  counts[3] = counts[3] + passes(first, 0.5, -1.5) % 7
+  counts[4] = counts[4] + passes(1.0, 2, i % 60 == 0 and nan or 1)
+  counts[5] = counts[5] + passes(nan, nan, 1.0)
+end
+print(table.concat(counts, " "))

@@ -97,6 +97,11 @@ impl Projector<'_> {
         let zero = self.sb.push(Node::float(0.0));
         let stands = self.emit(MicroOp::EQ_F, &[numbers[2], zero], &[]);
         self.emit(MicroOp::GUARD_FALSE, &[stands], &[]);
+        // A loop begins unless the start has passed the limit, and goes on if it has not: that differs for what is no number.
+        for &x in &numbers[..2] {
+            let same = self.emit(MicroOp::EQ_F, &[x, x], &[]);
+            self.emit(MicroOp::GUARD_TRUE, &[same], &[]);
+        }
         let runs = self.emit(MicroOp::FOR_GOES_ON, &numbers, &[]);
         let to = super::target(self.pc(), instr);
         if self.branch(instr, MicroOp::JUMP_UNLESS, to, runs, false)? {

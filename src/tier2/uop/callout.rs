@@ -258,7 +258,9 @@ fn in_materialised_frame(st: &mut State, activation: &mut impl Calling, site: &S
         match done {
             Ok(()) => Next::On,
             Err(Raised) => {
+                // Tier 1 is to find everything as it was, the reserve for errors included.
                 st.error = Value::NIL;
+                st.shrink_reserve();
                 Next::Exit(out.exit)
             }
         }
