@@ -431,6 +431,7 @@ const NOT_MADE: &[(&str, &[&str])] = &[
 
 /// Programs for micro-ops that the conformance suite leaves out.
 const EXTRA: &[&str] = &[
+    "local co = coroutine.create(print); local n = 0; for i = 1, 50 do if type(co) == 'thread' then n = n + 1 end end print(n)",
     "local s = 0.0; for i = 1, 50 do s = s + math.sqrt(i) + math.floor(i / 3) + math.ceil(i / 3) + math.abs(-i)
       + math.max(i, 3) + math.min(i, 4) + math.max(i + 0.5, 2.5) + math.min(i + 0.5, 7.5) + math.abs(-i - 0.5)
       + i // 2.5 + (i + 0.5) % 3 + 2.0 ^ (i % 5) + -(i + 0.5) + -i end; print(s)",

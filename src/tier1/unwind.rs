@@ -216,6 +216,8 @@ impl State {
     /// something, what that leaves behind is collected: otherwise the next allocation would fail as well, before the collector's turn.
     pub(super) fn make_room_after(&mut self, error: Value) {
         if error.same_bits(Value::string(self.memory_message)) && self.rt.heap.should_collect() {
+            // A recording in progress keeps what has failed alive.
+            self.stop_recording();
             self.collect_in_native(|rt, roots| rt.collect_full(roots));
         }
     }
