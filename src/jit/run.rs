@@ -400,7 +400,7 @@ pub unsafe extern "C" fn switch(
         let code = match st.switch_directly(func, nargs, wanted, return_site) {
             Some(site) if !site.is_null() => (*site).code.get(),
             Some(_) => st.code_to_go_on(),
-            None => go_elsewhere(frame, info, at),
+            None => return go_elsewhere(frame, info, at),
         };
         (*(*frame).activation).stand(st);
         code

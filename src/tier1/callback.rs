@@ -83,21 +83,8 @@ impl State {
         }
     }
 
-    /// The records above `depth`, which an executor has made, are dropped (or made again).
-    pub(crate) fn recount_catching(&mut self, depth: u32, made: bool) {
-        if self.co.catching.get() == 0 && !made {
-            return;
-        }
-        for dropped in depth + 1..=self.depth() {
-            if self.record_at(dropped).flags & record_flags::CATCHES != 0 {
-                let catching = self.co.catching.get();
-                self.co.catching.set(if made { catching + 1 } else { catching - 1 });
-            }
-        }
-    }
-
-    /// An error drops the activations of the running coroutine from `depth` on.
-    pub(super) fn drop_activations(&mut self, depth: u32) {
+    /// The activations of the running coroutine from `depth` on are dropped: by an error, or by the executor that has made them.
+    pub(crate) fn drop_activations(&mut self, depth: u32) {
         if self.co.non_yieldable.get() == 0 && self.co.catching.get() == 0 {
             return;
         }

@@ -108,20 +108,23 @@ impl State {
             }
             let n = nargs - passed;
             let waiting = co.records.get().add(co.depth.get() as usize - 1);
-            let starts = co.depth.get() == 1;
-            let dest = if starts { 1 } else { (*waiting).base - 1 };
-            let registers = if starts {
-                let proto = Value::load(co.stack.get().add(1)).as_closure()?.proto;
-                let fits = proto.flags & proto_flags::VARARG == 0 && n <= proto.params as u32;
-                if fits { proto.registers + 1 } else { return None }
-            } else {
-                let plain = record_flags::NATIVE | if yields { record_flags::WRAPS } else { 0 };
-                if (*waiting).continuation != Continuation::Call || (*waiting).flags & !plain != 0 {
-                    return None;
-                }
-                n + 1
+            // The function of one that has not started; the others wait in a host function.
+            let body = match co.depth.get() {
+                1 => Some(Value::load(co.stack.get().add(1)).as_closure()?),
+                _ => None,
             };
-            if dest + registers + super::call::NATIVE_SLOTS + STACK_SLACK > co.stack_size.get() {
+            let plain = record_flags::NATIVE | if yields { record_flags::WRAPS } else { 0 };
+            let (dest, slots, fits) = match body.map(|body| body.proto) {
+                Some(proto) => {
+                    let takes = proto.flags & proto_flags::VARARG == 0 && n <= proto.params as u32;
+                    (1, proto.registers, takes)
+                }
+                None => {
+                    let returns = (*waiting).continuation == Continuation::Call && (*waiting).flags & !plain == 0;
+                    ((*waiting).base - 1, n, returns)
+                }
+            };
+            if !fits || dest + 1 + slots + super::call::NATIVE_SLOTS + STACK_SLACK > co.stack_size.get() {
                 return None;
             }
             // What has called waits for the results of this function.
@@ -152,7 +155,7 @@ impl State {
             }
             self.enter_coroutine(co);
             let status = yields && (*waiting).flags & record_flags::WRAPS == 0;
-            let (mut from, mut to) = (func.add(1 + passed as usize), self.slot(dest + starts as u32));
+            let (mut from, mut to) = (func.add(1 + passed as usize), self.slot(dest + body.is_some() as u32));
             if status {
                 Value::store(to, Value::TRUE);
                 to = to.add(1);
@@ -162,8 +165,7 @@ impl State {
                 Value::store(to, Value::load(from));
                 (from, to) = (from.add(1), to.add(1));
             }
-            if starts {
-                let body = Value::load(self.slot(dest)).as_closure()?;
+            if let Some(body) = body {
                 let pushed = self.push_closure(body, dest, n, Return::to(Continuation::Coroutine, 0));
                 debug_assert!(pushed.is_ok(), "there is room for its frame");
                 return Some(std::ptr::null());
@@ -269,15 +271,7 @@ impl State {
             };
             return Err(self.raise(error));
         }
-        let base = self.frame().base;
-        // SAFETY: above the window there is always the slack.
-        unsafe {
-            Value::store(self.slot(base), Value::FALSE);
-            Value::store(self.slot(base + 1), error);
-        }
-        self.frame_mut().top = base + 2;
-        self.make_room_after(error);
-        Ok(Step::Return { first: base, n: 2 })
+        Ok(self.return_error(Value::FALSE, error))
     }
 
     /// Closes the pending variables of a suspended or failed coroutine and makes it dead. `Err` is the error of a

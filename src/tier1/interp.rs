@@ -1076,7 +1076,7 @@ unsafe fn dispatch<const RECORD: bool, const HOOK: bool, const COUNT: bool>(st: 
                     if Value::tag_at(p) == Tag::TABLE && Value::tag_at(q) == Tag::STRING {
                         let s: Gc<Str> = Gc::from_addr(Value::payload_at(q));
                         let t = table_at!(p);
-                        let v = if s.is_short() { st.rt.get_str(t, s) } else { st.rt.get(t, Value::string(s)) };
+                        let v = st.rt.get(t, Value::string(s));
                         if !v.is_nil() || t.metatable.get().is_none() {
                             set!(i.a(), v);
                         } else {

@@ -200,8 +200,13 @@ impl State {
             }
             return Ok(Step::Call { func, nargs: 2, ret: Return::native(closed_after_error) });
         }
-        let (base, flags) = (self.frame().base, self.frame().flags);
-        let status = if flags & record_flags::NIL_ON_ERROR != 0 { Value::NIL } else { Value::FALSE };
+        let gives_nil = self.frame().flags & record_flags::NIL_ON_ERROR != 0;
+        Ok(self.return_error(if gives_nil { Value::NIL } else { Value::FALSE }, error))
+    }
+
+    /// The running host function, which has caught an error, returns `status` and the error.
+    pub(super) fn return_error(&mut self, status: Value, error: Value) -> Step {
+        let base = self.frame().base;
         // SAFETY: above the window there is always the slack.
         unsafe {
             Value::store(self.slot(base), status);
@@ -209,12 +214,12 @@ impl State {
         }
         self.frame_mut().top = base + 2;
         self.make_room_after(error);
-        Ok(Step::Return { first: base, n: 2 })
+        Step::Return { first: base, n: 2 }
     }
 
     /// An error has been caught by the running host function, everything that it needs being in its window. If there was no memory for
     /// something, what that leaves behind is collected: otherwise the next allocation would fail as well, before the collector's turn.
-    pub(super) fn make_room_after(&mut self, error: Value) {
+    fn make_room_after(&mut self, error: Value) {
         if error.same_bits(Value::string(self.memory_message)) && self.rt.heap.should_collect() {
             // A recording in progress keeps what has failed alive.
             self.stop_recording();

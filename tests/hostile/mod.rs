@@ -1,7 +1,5 @@
 //! Programs that mean harm by taking long.
 
-#![allow(dead_code, reason = "each of those who include it uses a part of it")]
-
 /// Programs that never end.
 pub const ENDLESS: &[&str] = &[
     "while true do end",

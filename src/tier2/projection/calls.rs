@@ -156,7 +156,7 @@ impl Projector<'_> {
     fn enter_protected(&mut self, instr: Instr, func: usize, pcall: Gc<Native>, nargs: usize, wanted: i16) -> bool {
         let next = self.next();
         let closure = next.closure;
-        let enters = next.pc == 0 && next.depth == self.step().depth.wrapping_add(2) && nargs > 0;
+        let enters = next.pc == 0 && next.depth == self.step().depth + 2 && nargs > 0;
         if !enters || self.cautious || self.step().tags[1] != Tag::CLOSURE.byte() || !self.may_inline(next.proto) {
             return false;
         }
@@ -315,7 +315,7 @@ impl Projector<'_> {
         self.goes_on()
     }
 
-    /// The micro-op for the recorded call, if it is of a leaf function that has called nothing.
+    /// The micro-op for the recorded call, which comes back at once, if it is of a leaf function that has called nothing.
     fn leaf_call(&self, nargs: Option<usize>) -> Option<MicroOp> {
         // Of open lists the end would have to be told.
         let nargs = nargs?;
@@ -326,7 +326,7 @@ impl Projector<'_> {
         };
         let mut arguments = step.tags.iter().skip(1).take(nargs);
         let calls_back = arguments.any(|tag| Tag::from_byte(*tag).is_function());
-        (!self.cautious && self.stays() && !calls_back).then_some(op)
+        (!self.cautious && !calls_back).then_some(op)
     }
 
     pub(super) fn tail_call(&mut self, instr: Instr) -> Flow {

@@ -593,12 +593,7 @@ impl<'a> Projector<'a> {
     /// The slots in use for going on at `pc` that memory does not have.
     fn state(&self, pc: u32, entries: &mut Vec<(Slot, Ref)>) {
         entries.clear();
-        let mut chain: SmallVec<[FrameId; 8]> = SmallVec::new();
-        let mut frame = Some(self.frame);
-        while let Some(id) = frame {
-            chain.push(id);
-            frame = self.sb.frame(id).caller;
-        }
+        let mut chain: SmallVec<[FrameId; 8]> = self.sb.chain(self.frame).collect();
         chain.reverse();
         for (i, id) in chain.iter().enumerate() {
             let frame = *self.sb.frame(*id);
@@ -759,9 +754,9 @@ impl<'a> Projector<'a> {
 
     /// Whether a step is the end of a pass of a loop whose passes are followed one by one.
     fn is_unrolled(&self, step: &RecordedStep) -> bool {
+        let instr = step.instr();
         // SAFETY: recorded prototypes are alive; loop sites are verified operands.
-        let site = unsafe { &*(*step.proto).loops.add(step.instr().bc() as usize) };
-        step.instr().op().general() == Op::FORLOOP && site.is_unrolled()
+        instr.op().general() == Op::FORLOOP && unsafe { (*(*step.proto).loops.add(instr.bc() as usize)).is_unrolled() }
     }
 
     /// The loop of the back-edge by which control has come to this step.

@@ -95,14 +95,14 @@ pub trait Calling {
     /// After a call-out: drops the records of inlined frames.
     fn drop_inlined(&mut self, st: &mut State) {
         let (co, depth) = self.stack();
-        st.recount_catching(depth, false);
+        st.drop_activations(depth + 1);
         // SAFETY: the coroutine still has the records up to the first frame's.
         st.record = unsafe { co.records.get().add(depth as usize - 1) };
     }
 
     /// The same after a call. False, with the records still there, if there is no room for the executor's frames any more.
     fn resume(&mut self, st: &mut State) -> bool {
-        let depth = st.depth();
+        let (depth, catching) = (st.depth(), st.co.catching.get());
         self.drop_inlined(st);
         // SAFETY: the running executor.
         let room = unsafe { (*self.executor()).room };
@@ -111,7 +111,7 @@ pub trait Calling {
         }
         // SAFETY: nothing has been pushed, and growing moves all records.
         st.record = unsafe { self.stack().0.records.get().add(depth as usize - 1) };
-        st.recount_catching(self.stack().1, true);
+        st.co.catching.set(catching);
         false
     }
 }
