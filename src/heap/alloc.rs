@@ -76,14 +76,7 @@ impl Heap {
     fn alloc_slow(&mut self, class: usize) -> Result<NonNull<u8>, OutOfMemory> {
         self.count_allocation()?;
         let size = CLASS_SIZE[class];
-        if self.room() < size as usize {
-            self.return_spans();
-            if self.room() < size as usize {
-                self.refused = true;
-                self.request();
-                return Err(OutOfMemory);
-            }
-        }
+        self.check_limit(size as usize)?;
         let (block, start, end) = loop {
             let super::Class {
                 current, position, ..

@@ -69,19 +69,20 @@ impl Runtime {
         // A marking in progress has marked what may have died since.
         self.finish_sweep_phases();
         self.heap.unmark_all();
-        if self.complete_cycle(roots) {
+        if self.complete_cycle(roots, true) {
             self.heap.release_empty();
             self.heap.pacing.major_base = self.heap.used();
             self.schedule();
         }
     }
 
-    /// Completes the cycle in progress, or a whole one, unless the VM is to be stopped meanwhile: then it goes on step by step.
-    fn complete_cycle(&mut self, roots: &dyn Roots) -> bool {
+    /// Completes the cycle in progress, or a whole one, unless the VM is to be stopped meanwhile: then it goes on step by step. `full`
+    /// is whether memory is given back at once.
+    fn complete_cycle(&mut self, roots: &dyn Roots, full: bool) -> bool {
         let longest_step = self.heap.pacing.stats.longest_step;
-        let mut complete = self.work(roots, POLL_DISTANCE);
+        let mut complete = self.advance(roots, POLL_DISTANCE, full);
         while !complete && self.heap.poll().is_ok() {
-            complete = self.work(roots, POLL_DISTANCE);
+            complete = self.advance(roots, POLL_DISTANCE, full);
         }
         self.heap.pacing.stats.longest_step = longest_step;
         complete
@@ -95,7 +96,7 @@ impl Runtime {
             return self.collect_full(roots);
         }
         self.heap.pacing.stats.minor_cycles += 1;
-        self.complete_cycle(roots);
+        self.complete_cycle(roots, false);
     }
 
     /// Changes the mode; returns the one before.
@@ -125,6 +126,11 @@ impl Runtime {
 
     /// Works until the budget is spent or a cycle is complete. Returns whether one is.
     pub(super) fn work(&mut self, roots: &dyn Roots, budget: isize) -> bool {
+        self.advance(roots, budget, false)
+    }
+
+    /// The same as a part of a full collection, or not.
+    fn advance(&mut self, roots: &dyn Roots, budget: isize, full: bool) -> bool {
         let mut left = budget;
         while left > 0 {
             match self.heap.phase {
@@ -153,8 +159,7 @@ impl Runtime {
                 }
                 Phase::Strings => {
                     left -= SEGMENT_COST;
-                    let urgent = budget == isize::MAX;
-                    if !self.strings.sweep_some(&mut self.heap, urgent) {
+                    if !self.strings.sweep_some(&mut self.heap, full) {
                         self.heap.release_strings();
                         self.heap.phase = Phase::Owners;
                     }

@@ -10,9 +10,10 @@
 //! Invariant: between two settlements the heap allocates nothing, so that what is left is exact.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
-use super::{CANCEL, Heap, OutOfMemory};
+use super::pacing::poll;
+use super::{Heap, OutOfMemory};
 
 /// The most elements that are copied between two polls.
 const PIECE: usize = 1 << 16;
@@ -35,7 +36,7 @@ impl<'a> Meter<'a> {
         Meter::with_interrupt(heap, None)
     }
 
-    /// A meter for work that ends when the polled word `interrupt` has [`CANCEL`].
+    /// A meter for work that ends when the polled word `interrupt` has [`CANCEL`](super::CANCEL).
     pub fn with_interrupt(heap: &mut Heap, interrupt: Option<&'a AtomicU32>) -> Meter<'a> {
         heap.return_spans();
         Meter {
@@ -57,10 +58,7 @@ impl<'a> Meter<'a> {
     /// Fails if the VM is to be stopped.
     #[inline]
     pub fn poll(&self) -> Result<(), OutOfMemory> {
-        match self.interrupt {
-            Some(word) if word.load(Ordering::Relaxed) & CANCEL != 0 => Err(OutOfMemory),
-            _ => Ok(()),
-        }
+        poll(self.interrupt)
     }
 
     /// Gives bytes back that have been taken and freed.

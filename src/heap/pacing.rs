@@ -14,6 +14,15 @@ pub const CANCEL: u32 = 1;
 /// The bit that asks for the collector.
 pub const COLLECT: u32 = 4;
 
+/// Fails if the polled word asks the VM to stop.
+#[inline]
+pub(super) fn poll(word: Option<&AtomicU32>) -> Result<(), OutOfMemory> {
+    match word {
+        Some(word) if word.load(Ordering::Relaxed) & CANCEL != 0 => Err(OutOfMemory),
+        _ => Ok(()),
+    }
+}
+
 /// Objects that have not been made are counted so many at a time.
 pub(super) const SUNK_MANY: u32 = 1 << 14;
 /// What those count as: a small part of the bytes that they would have taken, since there is nothing to be freed.
@@ -228,10 +237,7 @@ impl Heap {
     /// that says so becomes the request's when it is raised.
     #[inline]
     pub fn poll(&self) -> Result<(), OutOfMemory> {
-        match self.interrupt_word() {
-            Some(word) if word.load(Ordering::Relaxed) & CANCEL != 0 => Err(OutOfMemory),
-            _ => Ok(()),
-        }
+        poll(self.interrupt_word())
     }
 
     /// Has the collector's requests also set [`COLLECT`] in a word that is polled; in stress mode they do not.

@@ -344,3 +344,19 @@ fn strings_come_and_go_while_they_are_swept() {
     while !rt.work(&roots, 10_000) {}
     assert!(rt.strings.len() < 1500, "{}", rt.strings.len());
 }
+
+/// A full collection gives the memory of an interner back that has had many strings.
+#[test]
+fn full_collections_shrink_the_interner() {
+    let mut rt = Runtime::new().unwrap();
+    let roots = TestRoots::default();
+    rt.collect_full(&roots);
+    let before = rt.heap.used();
+    for i in 0..50_000 {
+        string(&mut rt, &format!("string {i}"));
+    }
+    let grown = rt.heap.used() - before;
+    rt.collect_full(&roots);
+    let kept = rt.heap.used() - before;
+    assert!(kept < grown / 8, "{kept} of {grown}");
+}
